@@ -1,0 +1,77 @@
+"""Sign in to lab data providers from a notebook.
+
+>>> %load_ext labauth_nb
+>>> %labauth login benchling --tenant sandbox
+>>> lab = %labauth session benchling
+
+The same verbs in Python: ``login``, ``session``, ``status``, ``refresh``, ``logout``; beside them
+``labauth_nb.providers.PROVIDERS`` (what there is, as data) and ``labauth_nb.sandbox.running()`` (the practice lab).
+Every name is imported at first use, so that ``import labauth_nb`` stays light (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        InvalidInput,
+        LabauthError,
+        LoginExpired,
+        MissingCredentials,
+        NotSignedIn,
+        ProviderError,
+        ProviderUnreachable,
+        SignInRefused,
+        UnsafeRequest,
+    )
+    from .logins import Login, Status, login, logout, refresh, session, status
+    from .sessions import LabSession
+
+_HOME = dict.fromkeys(("Login", "Status", "login", "logout", "refresh", "session", "status"), "logins")
+_HOME["LabSession"] = "sessions"
+
+__all__ = [
+    "InvalidInput",
+    "LabSession",
+    "LabauthError",
+    "Login",
+    "LoginExpired",
+    "MissingCredentials",
+    "NotSignedIn",
+    "ProviderError",
+    "ProviderUnreachable",
+    "SignInRefused",
+    "Status",
+    "UnsafeRequest",
+    "login",
+    "logout",
+    "refresh",
+    "session",
+    "status",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME.get(name, 'errors')}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Register ``%labauth`` (IPython calls this for ``%load_ext labauth_nb``)."""
+    from .magic import load
+
+    load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Take ``%labauth`` away again (IPython calls this for ``%unload_ext labauth_nb``)."""
+    from .magic import unload
+
+    unload(ip)

@@ -1,0 +1,50 @@
+"""Time, in seconds since 1970-01-01 UTC, from one place, so that the sandbox can move it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Clock:
+    """The wall clock: a laptop that slept has aged its tokens (time.monotonic would not say so on Linux)."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, UTC."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait `seconds`."""
+        time.sleep(seconds)
+
+
+class SandboxClock(Clock):
+    """The wall clock plus what it was advanced by. Waiting on it moves it instead of taking time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ahead = 0.0
+
+    def time(self) -> float:
+        return time.time() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        """Move to `seconds` from now; several who wait at once move it once."""
+        until = self.time() + seconds
+        with self._lock:
+            self._ahead = max(self._ahead, until - time.time())
+
+    def advance(self, seconds: float) -> None:
+        """Move this clock forward by `seconds` (0 or more)."""
+        if not seconds >= 0 or seconds == float("inf"):
+            raise ValueError("A clock moves forward only: give a number of seconds, 0 or more.")
+        with self._lock:
+            self._ahead += seconds
+
+    def reset(self) -> None:
+        """Back to the wall clock."""
+        with self._lock:
+            self._ahead = 0.0
+
+
+WALL = Clock()

@@ -1,0 +1,260 @@
+"""Where a field's value comes from, and why a source did not serve.
+
+In this order: given in Python; the process environment; the nearest `.env` from the notebook's folder upward (read, never
+loaded into os.environ); the vendor's own files; else somebody is asked, where somebody can answer.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidInput, MissingCredentials
+from .masking import Fields, Secret
+from .providers import Field, Method, Provider
+
+GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED = "given", "environment", ".env", "sandbox", "asked"
+
+
+@dataclass
+class Found:
+    """What was found for one sign-in: the fields, which source each came from, and why other sources did not serve."""
+
+    fields: Fields = field(default_factory=Fields)
+    sources: dict[str, str] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    def take(self, wanted: Field, value: str, source: str) -> None:
+        """Keep `value` for `wanted`, unless there is one already."""
+        if wanted.name not in self.fields:
+            self.fields[wanted.name] = Secret(value) if wanted.secret else value
+            self.sources[wanted.name] = source
+
+    def missing(self, method: Method) -> list[Field]:
+        """The fields of `method` that have no value and need one."""
+        return [f for f in method.fields if not f.optional and f.name not in self.fields]
+
+    def source(self) -> str:
+        """One word or a few for the status: where the credentials came from."""
+        return " + ".join(dict.fromkeys(self.sources.values())) or "nothing"
+
+
+def variables(provider: Provider, wanted: Field) -> list[str]:
+    """The environment variables that supply `wanted`, the most specific first."""
+    return [f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.env]
+
+
+def collect(provider: Provider, method: Method, tenant: str | None, given: Mapping[str, str]) -> Found:
+    """What can be had for `method` without asking. `tenant`: the one given, if any.
+
+    A source that names another tenant than the one asked for keeps its secrets: they are that tenant's.
+    Raises `InvalidInput` for a tenant that is none.
+    """
+    found = Found()
+    wanted = {f.name: f for f in (provider.tenant, *method.fields)}
+    for name, value in given.items():
+        if value.strip():
+            found.take(wanted[name], value.strip(), GIVEN)
+    if tenant is not None:
+        found.take(provider.tenant, tenant.strip(), GIVEN)
+    for source, lookup in _sources(provider, method, found):
+        values = {name: (lookup(f) or "").strip() for name, f in wanted.items()}
+        own = values.pop("tenant")
+        if own:
+            try:
+                own_origin = _origin(provider, own)
+            except InvalidInput as error:
+                found.reasons.append(f"{source}: its tenant was passed over ({error})")
+                own = ""
+            else:
+                chosen = found.fields.get("tenant")
+                if chosen is not None and _origin(provider, chosen) != own_origin:
+                    found.reasons.append(f"{source}: passed over, it is for {own}, not for {chosen}")
+                    continue
+                found.take(provider.tenant, own, source)
+        for name, value in values.items():
+            if value:
+                found.take(wanted[name], value, source)
+    for f in wanted.values():
+        if f.default:
+            found.take(f, f.default, "default")
+    return found
+
+
+def _origin(provider: Provider, tenant: str) -> str:
+    return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
+
+
+def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple[str, Callable[[Field], str | None]]]:
+    """Each source's name and how it looks a field up; reasons go to `found`."""
+
+    def in_mapping(mapping: Mapping[str, str | None], source: str) -> Callable[[Field], str | None]:
+        def lookup(wanted: Field) -> str | None:
+            for name in variables(provider, wanted):
+                value = mapping.get(name)
+                if value is not None and not value.strip():
+                    found.reasons.append(f"{source}: {name} is empty")
+                elif value is not None:
+                    value = _unwrapped(name, value, found.reasons)
+                    if value:
+                        return value
+            return None
+
+        return lookup
+
+    yield ENVIRONMENT, in_mapping(os.environ, ENVIRONMENT)
+    dotenv = _dotenv(found.reasons)
+    if dotenv is not None:
+        yield DOTENV, in_mapping(dotenv, DOTENV)
+    for name, values in FILES[method.files](found.reasons) if method.files else ():
+        yield name, lambda wanted, values=values: values.get(wanted.name)  # type: ignore[misc]
+
+
+def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
+    from dotenv import dotenv_values, find_dotenv
+
+    path = find_dotenv(usecwd=True)
+    if not path:
+        reasons.append(".env: there is none in this folder or above it")
+        return None
+    try:
+        return dotenv_values(path)
+    except (OSError, UnicodeDecodeError):
+        reasons.append(".env: it could not be read (it must be a text file in UTF-8)")
+        return None
+
+
+def _unwrapped(name: str, value: str, reasons: list[str]) -> str:
+    """The token in `DX_SECURITY_CONTEXT`, which is JSON; any other variable as it is."""
+    if name != "DX_SECURITY_CONTEXT":
+        return value
+    try:
+        token = json.loads(value)["auth_token"]
+    except (ValueError, TypeError, KeyError):
+        token = None
+    if not isinstance(token, str):
+        reasons.append(f"{name}: it is not the JSON that dx writes")
+        return ""
+    if token == "PUBLIC":  # noqa: S105 (what dx writes after a log out)
+        reasons.append(f"{name}: dx is logged out")
+        return ""
+    return token
+
+
+def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """What `dx login` wrote: this shell's session, the user's, the machine's. Source: dxpy, DXConfig."""
+    user = Path(os.environ.get("DX_USER_CONF_DIR") or Path.home() / ".dnanexus_config")
+    for folder in (user / "sessions" / str(os.getppid()), user, Path("/etc/dnanexus")):
+        try:
+            content = json.loads((folder / "environment.json").read_text("utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            reasons.append("dx login: its environment.json could not be read")
+            continue
+        if isinstance(content, dict):
+            token = _unwrapped("DX_SECURITY_CONTEXT", str(content.get("DX_SECURITY_CONTEXT")), reasons)
+            if token:
+                yield "dx login", {"token": token, "tenant": str(content.get("DX_APISERVER_HOST") or "")}
+
+
+def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """foundry-dev-tools' config.toml files; the later one wins. Source: foundry-dev-tools, config."""
+    config: dict[str, Any] = {}
+    home = Path.home()
+    paths = [
+        Path("/etc/xdg/foundry-dev-tools/config.toml"),
+        home / ".foundry-dev-tools/config.toml",
+        home / ".config/foundry-dev-tools/config.toml",
+    ]
+    root = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / ".git").exists()), None)
+    if root is not None:
+        paths.append(root / ".foundry_dev_tools.toml")
+    for path in paths:
+        try:
+            content = tomllib.loads(path.read_text("utf-8")).get("credentials", {})
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            reasons.append(f"foundry-dev-tools: its {path.name} could not be read")
+            continue
+        if isinstance(content, dict):
+            config |= content
+    if not config:
+        return
+    values = {"tenant": config.get("domain"), "token": config.get("jwt")}
+    oauth = config.get("oauth")
+    if isinstance(oauth, dict):
+        if oauth.get("grant_type", "authorization_code") == "client_credentials":
+            scopes = oauth.get("scopes")
+            values |= {name: oauth.get(name) for name in ("client_id", "client_secret")}
+            values["scopes"] = " ".join(map(str, scopes)) if isinstance(scopes, list) else scopes
+        else:
+            reasons.append("foundry-dev-tools: its oauth is not for a service user")
+    yield "foundry-dev-tools", {name: value for name, value in values.items() if isinstance(value, str)}
+
+
+FILES = {"dxpy": _dxpy_files, "foundry-dev-tools": _foundry_dev_tools}
+
+
+def can_ask() -> bool:
+    """Whether somebody can answer a prompt: not in nbconvert, papermill, nbclient or a pipe."""
+    ip = _ipython()
+    if ip is not None and getattr(ip, "kernel", None) is not None:
+        try:
+            return bool(ip.get_parent()["content"]["allow_stdin"])
+        except (KeyError, TypeError):
+            return False
+    return bool(sys.stdin) and sys.stdin.isatty()
+
+
+def ask(provider: Provider, wanted: Field) -> str:
+    """Ask for one field here: secrets by getpass, which keeps no answer. Raises `MissingCredentials` for no answer."""
+    prompt = f"{provider.title} {wanted.label} ({wanted.hint}): "
+    try:
+        answer = getpass.getpass(prompt) if wanted.secret else input(prompt)
+    except (EOFError, KeyboardInterrupt):
+        answer = ""
+    except Exception as error:  # IPython's StdinNotImplementedError has no public home
+        if type(error).__name__ != "StdinNotImplementedError":
+            raise
+        answer = ""
+    if not answer.strip():
+        raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {provider.title}.")
+    return answer.strip()
+
+
+def confirm(question: str) -> bool:
+    """Ask a yes-or-no question; no answer is no."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        return False
+
+
+def missing_error(provider: Provider, method: Method, found: Found, missing: list[Field], name: str) -> MissingCredentials:
+    """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
+    labels = " and ".join(f.label for f in missing)
+    names = ", ".join(variables(provider, f)[-1] if f.env else variables(provider, f)[0] for f in missing)
+    more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
+    several = f" --method {method.name}" if method is not provider.methods[0] else ""
+    named = f" --as {name}" if name != provider.name else ""
+    error = MissingCredentials(
+        f"{provider.title} {labels} missing, and nobody can be asked here. Set {names} in the environment or in a .env "
+        f"file{more}, or run this cell where you can answer: %labauth login {provider.name}{several}{named}"
+    )
+    error.field = missing[0].name
+    return error
+
+
+def _ipython() -> Any:
+    """The running IPython shell, or None. IPython is not imported for it."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None else None

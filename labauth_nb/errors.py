@@ -1,0 +1,196 @@
+"""What can go wrong, one sentence each.
+
+    LabauthError
+    ├── InvalidInput          a word that is not known, a tenant that is not one, a secret where none may be
+    ├── MissingCredentials    nobody gave them, and nobody can be asked
+    ├── NotSignedIn           there is no such login (any more)
+    ├── LoginExpired          it has expired and cannot be renewed without you
+    ├── UnsafeRequest         refused before sending: a token over plain http
+    ├── ProviderUnreachable   no answer (also a requests.ConnectionError and requests.Timeout)
+    └── ProviderError         the provider answered with an error (also a requests.HTTPError)
+        └── SignInRefused     its token endpoint did, or it did not accept what was pasted
+
+In a notebook each shows as one line, is a real error output (it stops Run All) and can be caught.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import requests
+
+from .masking import scrub
+
+
+class LabauthError(Exception):
+    """The root of all errors of labauth_nb. `str(error)` is the sentence that the user reads."""
+
+    field: str | None = None
+    """The credential field that the error is about, where known."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""
+        return [f"{type(self).__name__}: {self}"]
+
+    def again(self) -> LabauthError:
+        """The same error for another thread (one exception object must not be raised in two)."""
+        return copy.copy(self)
+
+
+class InvalidInput(LabauthError, ValueError):
+    """A word, a tenant or an option that cannot be used."""
+
+
+class MissingCredentials(LabauthError):
+    """A field has no value, and nobody can be asked for it."""
+
+
+class NotSignedIn(LabauthError, LookupError):
+    """A session, a refresh or a log out was asked for without a login of that name."""
+
+
+class LoginExpired(LabauthError):
+    """The login has expired and cannot be renewed without the user."""
+
+
+class UnsafeRequest(LabauthError, ValueError):
+    """A request that would carry a token over plain http to another computer. It was not sent."""
+
+
+class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
+    """No answer came: the network, the name, the certificate, or time ran out."""
+
+
+class ProviderError(LabauthError, requests.HTTPError):
+    """The provider answered with an error.
+
+    `status`: the HTTP status; `code`: the provider's own error code ("" where it gave none);
+    `hint`: what to do about it; `response`: the answer itself (its request carries no token).
+    """
+
+    status: int = 0
+    code: str = ""
+    hint: str = ""
+    retry_after: float | None = None
+
+
+class SignInRefused(ProviderError):
+    """The provider refused the sign-in."""
+
+
+def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
+    """The error for an unknown `word`: it lists the choices and names the nearest."""
+    known = list(choices)
+    close = difflib.get_close_matches(str(word).lower(), known, n=1)
+    guess = f" Did you mean {close[0]}?" if close else ""
+    listed = ", ".join(known) if known else "none"
+    return InvalidInput(f"There is no {what} {str(word)!r}.{guess} Choose one of: {listed}.")
+
+
+def one_line(text: str, most: int = 240) -> str:
+    """`text` on one line, `most` characters at the most."""
+    text = re.sub(r"\s+", " ", text).strip()
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def read_error(response: requests.Response) -> tuple[str, str]:
+    """(error code, message) of an error answer, in any of the providers' shapes; ("", "") where it has none.
+
+    Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and DNAnexus
+    ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
+    QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``.
+    """
+    if "html" in response.headers.get("content-type", ""):
+        return "", "a web page instead of data: is the tenant right, and is the provider up?"
+    try:
+        body = response.json()
+    except ValueError:
+        return "", "an answer that is not JSON"
+    if not isinstance(body, dict):
+        return "", ""
+    error = body.get("error")
+    if isinstance(error, dict):
+        return _text(error.get("type")), _text(error.get("message") or error.get("userMessage"))
+    if "errorName" in body or "errorCode" in body:
+        parameters = body.get("parameters")
+        missing = parameters.get("missingScope") if isinstance(parameters, dict) else None
+        said = f"missing scope {missing}" if missing else _text(body.get("errorDescription"))
+        return _text(body.get("errorName") or body.get("errorCode")), said
+    short = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]{3,40}", error)
+    code: object = error if short else body.get("error_type")
+    message: object = body.get("error_description") or (error if error != code else None) or body.get("message")
+    return _text(code), _text(message)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def wait_seconds(response: requests.Response, names: Iterable[str] = ("retry-after",)) -> float | None:
+    """How many seconds the answer asks to wait (None: it does not say). Source: the headers `names`, RFC 9110 10.2.3."""
+    for name in names:
+        value = response.headers.get(name, "").strip()
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                until = parsedate_to_datetime(value)
+                since = parsedate_to_datetime(response.headers["date"])
+                seconds = (until - since).total_seconds()
+            except (ValueError, TypeError, KeyError):
+                continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return None
+
+
+def provider_error(
+    title: str,
+    response: requests.Response,
+    hints: Mapping[str, str],
+    secrets: Iterable[str] = (),
+    kind: type[ProviderError] = ProviderError,
+    pacing: Iterable[str] = ("retry-after",),
+) -> ProviderError:
+    """The error for `response`: first who said what, then what to do (`hints`, by "status code", code or status)."""
+    status = response.status_code
+    code, message = read_error(response)
+    secrets = list(secrets)
+    code, message = scrub(one_line(code, 80), secrets), scrub(one_line(message), secrets)
+    said = f"{title} answered {status}{' ' + code if code else ''}"
+    if message:
+        said += f" ({message.rstrip('.')})"
+    names = (f"{status} {code}", code, str(status), f"{status // 100}xx")
+    hint = next((hints[name] for name in names if name in hints), "")
+    wait = wait_seconds(response, pacing)
+    hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
+    if missing := re.fullmatch(r"missing scope (\S+)", message):
+        hint = f"Ask for the scope {missing[1]} at sign-in, and have it allowed for the application. {hint}".strip()
+    error = kind(f"{said}. {hint}".strip(), response=response)
+    error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
+    return error
+
+
+def unreachable(title: str, url: str, error: Exception, secrets: Iterable[str] = ()) -> ProviderUnreachable:
+    """The error for a request that got no answer."""
+    host, text = urlsplit(url).netloc, str(error)
+    if isinstance(error, requests.ConnectTimeout):
+        why = "did not take the connection in time. Check the network and the proxy, then try again."
+    elif isinstance(error, requests.Timeout):
+        why = "did not answer in time. Try again, or give a longer timeout=."
+    elif isinstance(error, requests.exceptions.ProxyError):
+        why = "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY."
+    elif isinstance(error, requests.exceptions.SSLError):
+        why = "could not prove who it is (TLS). Check the address; behind a company proxy set REQUESTS_CA_BUNDLE."
+    elif "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
+        why = "is not a known host. Check the tenant and the network."
+    elif isinstance(error, requests.ConnectionError) and "refused" in text:
+        why = "refused the connection. Check the address, and whether the server runs."
+    else:
+        why = "broke off the connection or sent an answer that cannot be read. Try again."
+    return ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))

@@ -1,0 +1,342 @@
+"""One function per grant: each takes an `Exchange` and the previous token, and gives a `Token`.
+
+Sources: RFC 6749 4.4 (client credentials), 6 (refresh); RFC 7523 2.1 (JWT bearer); RFC 7617 (Basic);
+RFC 7009 (revocation); the providers' own documents for what is theirs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+
+from .clocks import Clock
+from .errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, UnsafeRequest, provider_error, unreachable
+from .masking import Fields, Secret
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from .providers.model import Method, Provider
+
+TIMEOUT = (10.0, 60.0)
+"""Seconds to connect, seconds to wait for an answer."""
+ASSERTION_SECONDS = 1800
+"""Life of a QBench assertion: the guide allows 5 to 60 minutes."""
+SKEW_SECONDS = 60.0
+"""A clock that is further off than this is worth a second try with the server's time."""
+DNANEXUS_SECONDS = 18 * 3600
+"""Life that is asked for at newAuthToken: what `dx login` asks for (dxpy 0.414 and later)."""
+
+
+@dataclass(repr=False)
+class Exchange:
+    """What a grant works with: where, with which fields, at what time.
+
+    `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead.
+    """
+
+    provider: Provider
+    method: Method
+    origin: str
+    auth_origin: str
+    fields: Fields
+    clock: Clock
+    offset: float = 0.0
+
+    @property
+    def token_url(self) -> str:
+        """The token endpoint."""
+        return self.auth_origin + self.provider.token_path
+
+
+def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An auth that adds nothing: with it, requests does not look into .netrc."""
+    return request
+
+
+def post(exchange: Exchange, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
+    """POST to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
+
+    Redirects are not followed: credentials go to the address that the user named, or nowhere.
+    """
+    from .providers.model import is_loopback
+
+    address = urlsplit(url)
+    if address.scheme != "https" and not is_loopback(address.hostname):
+        raise UnsafeRequest(f"Not sent: {url} is plain http, and credentials go over https only.")
+    known = [*exchange.fields.secrets(), *(secrets or [])]
+    error: Exception
+    try:
+        with requests.Session() as session:
+            parts.setdefault("auth", _bare)
+            return session.post(url, timeout=TIMEOUT, allow_redirects=False, **parts)
+    except requests.RequestException as caught:
+        error = unreachable(exchange.provider.title, url, caught, known)
+    except KeyboardInterrupt:
+        # A new one: the frames of the old one hold the request's body, and %xmode Verbose would print it.
+        raise KeyboardInterrupt from None
+    raise error
+
+
+def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> SignInRefused:
+    """The error for an answer of the authentication server that is not a token."""
+    provider = exchange.provider
+    known = [*exchange.fields.secrets(), *(secrets or [])]
+    error = provider_error(provider.title, response, provider.hints, known, SignInRefused, provider.pacing)
+    assert isinstance(error, SignInRefused)
+    if response.is_redirect:
+        error.args = (f"{provider.title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
+    elif response.status_code < 400:
+        error.args = (f"{provider.title} answered {response.status_code} without a token in it. {_TENANT}",)
+    if response.request is not None:
+        response.request.body = None  # it holds the secret, and the error holds the response
+        response.request.headers.pop("Authorization", None)
+        response.request.headers.pop("Cookie", None)
+    return error
+
+
+_TENANT = "Check the tenant: is that the provider's own address?"
+
+
+def _read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
+    """The token in a token response (RFC 6749 5.1); `began`: when the request was sent."""
+    try:
+        body = response.json() if response.status_code == 200 else None
+    except ValueError:
+        body = None
+    access_token = body.get("access_token") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(access_token, str) or not access_token:
+        raise refused(exchange, response, secrets)
+    if str(body.get("token_type", "Bearer")).lower() != "bearer":
+        raise refused(exchange, response, [access_token])
+    try:
+        life = None if body.get("expires_in") is None else float(body["expires_in"])
+    except (TypeError, ValueError):
+        life = None
+    refresh_token, jid = body.get("refresh_token"), response.cookies.get("jid")
+    return Token(
+        access_token=Secret(access_token),
+        header=Secret(f"Bearer {access_token}"),
+        issued_at=began,
+        expires_at=None if life is None else began + max(life, 0.0),
+        refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
+        jid=Secret(jid) if jid else None,
+        scope=body.get("scope") if isinstance(body.get("scope"), str) else None,
+    )
+
+
+def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
+    """RFC 6749 4.4: the client's own token, by Basic client authentication or in the body, as the provider has it."""
+    fields, form = exchange.fields, {"grant_type": "client_credentials"}
+    parts: dict[str, Any] = {"data": form}
+    if exchange.provider.client_authentication == "basic":
+        parts["auth"] = (fields["client_id"].encode(), fields["client_secret"].encode())
+    else:
+        form |= {"client_id": fields["client_id"], "client_secret": fields["client_secret"]}
+    if fields.get("scopes"):
+        form["scope"] = fields["scopes"]
+    began = exchange.clock.time()
+    return _read(exchange, post(exchange, exchange.token_url, **parts), began)
+
+
+def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
+    """RFC 7523 2.1 as QBench has it (HS256, signed anew on every attempt); renewed by the refresh token where there is one.
+
+    A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with the server's time
+    when the answer's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
+    """
+    if previous is not None and previous.refresh_token is not None:
+        try:
+            return _refresh(exchange, previous)
+        except LabauthError:
+            pass  # whatever became of that refresh token, the client secret still opens a new family
+    secrets: list[str] = []
+    began = exchange.clock.time()
+    response = _assert(exchange, secrets)
+    if response.status_code in (400, 401):
+        offset = _offset(response, exchange.clock.time())
+        if abs(offset - exchange.offset) > SKEW_SECONDS:
+            before, exchange.offset = exchange.offset, offset
+            began = exchange.clock.time()
+            response = _assert(exchange, secrets)
+            if response.status_code != 200:
+                exchange.offset = before
+    return _read(exchange, response, began, secrets)
+
+
+def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
+    import jwt
+
+    now = int(exchange.clock.time() + exchange.offset)
+    claims = {"sub": exchange.fields["client_id"], "iat": now, "exp": now + ASSERTION_SECONDS}
+    with warnings.catch_warnings():
+        # PyJWT warns of keys under 32 bytes. The key's length is QBench's choice, not the user's.
+        warnings.simplefilter("ignore")
+        assertion = Secret(jwt.encode(claims, exchange.fields["client_secret"], algorithm="HS256"))
+    secrets.append(assertion)
+    form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+    return post(exchange, exchange.token_url, secrets, data=form)
+
+
+def _offset(response: requests.Response, now: float) -> float:
+    """Seconds that the server's clock is ahead of ours, by its Date header (0 where it has none)."""
+    try:
+        return parsedate_to_datetime(response.headers["date"]).timestamp() - now
+    except (KeyError, ValueError, TypeError):
+        return 0.0
+
+
+def _refresh(exchange: Exchange, previous: Token) -> Token:
+    """QBench: the form field refresh_token_id and the cookie jid; each refresh token works once."""
+    assert previous.refresh_token is not None
+    began = exchange.clock.time()
+    # Sent as a header: requests would not send a Secure cookie back over http, and keeps a jar of its own.
+    headers = {"Cookie": f"jid={previous.jid}"} if previous.jid else {}
+    url = exchange.auth_origin + exchange.provider.paths["refresh"]
+    form = {"refresh_token_id": previous.refresh_token}
+    response = post(exchange, url, previous.secrets(), data=form, headers=headers)
+    return _read(exchange, response, began, previous.secrets())
+
+
+def basic_api_key(exchange: Exchange, previous: Token | None) -> Token:
+    """RFC 7617 with the API key as the user name and an empty password. It does not expire."""
+    key = _pasted(exchange)
+    header = Secret("Basic " + base64.b64encode(f"{key}:".encode()).decode())
+    return Token(access_token=key, header=header, issued_at=exchange.clock.time())
+
+
+def bearer(exchange: Exchange, previous: Token | None) -> Token:
+    """A token that was pasted, or put there by a job: sent as it is (RFC 6750 2.1).
+
+    Its expiry comes from its claim exp (unverified: the provider verifies it), else from the provider's
+    time-to-live endpoint, else it is unknown. Raises `LoginExpired` when it is over already.
+    """
+    token = _pasted(exchange)
+    claims, now = claims_of(token), exchange.clock.time()
+    wanted, title = exchange.method.claim, exchange.provider.title
+    if wanted and not claims:
+        raise InvalidInput(
+            f"That is not an ID token: it is not a JWT with three parts. Copy the whole {exchange.method.secret.label} "
+            "from your lab's identity provider (not the access token)."
+        )
+    if wanted and not claims.get(wanted):
+        raise InvalidInput(
+            f"The ID token has no claim {wanted!r}, by which {title} finds the user. Ask the admin of your identity "
+            f"provider to include {wanted} in the ID tokens of this application (scope openid {wanted})."
+        )
+    exp = claims.get("exp")
+    result = Token(access_token=token, header=Secret(f"Bearer {token}"), issued_at=now)
+    if isinstance(exp, (int, float)) and not isinstance(exp, bool):
+        expires_at: float | None = float(exp)
+    else:
+        expires_at = _time_to_live(exchange, result)
+    if expires_at is not None and expires_at <= now:
+        raise LoginExpired(f"That {exchange.method.secret.label} has expired already. Get a new one: {_where(exchange)}.")
+    iat = claims.get("iat")
+    issued_at = float(iat) if isinstance(iat, (int, float)) and expires_at and iat < now else now
+    return Token(access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at)
+
+
+def _time_to_live(exchange: Exchange, token: Token) -> float | None:
+    path = exchange.provider.paths.get("ttl")
+    if path is None:
+        return None
+    try:
+        answer = requests.get(
+            exchange.origin + path,
+            auth=_bare,
+            headers={"Authorization": token.header},
+            timeout=TIMEOUT,
+            allow_redirects=False,
+        )
+        seconds = answer.json() if answer.status_code == 200 else None
+    except (requests.RequestException, ValueError):
+        return None  # only an extra: the sign-in itself tells whether the provider can be reached
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+        return exchange.clock.time() + seconds
+    return None
+
+
+def claims_of(token: str) -> Mapping[str, Any]:
+    """The claims of a JWT, unverified; {} where it is none."""
+    import jwt
+
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _where(exchange: Exchange) -> str:
+    return exchange.method.secret.hint
+
+
+def _pasted(exchange: Exchange) -> Secret:
+    field = exchange.method.secret
+    value = exchange.fields[field.name].strip()
+    if value.lower().startswith("bearer "):
+        value = value[7:].strip()
+    if not value.isascii() or not value.isprintable() or " " in value:
+        error = InvalidInput(
+            f"The {field.label} holds a space, a line break or a letter that none can hold: copy it once more, whole. "
+            f"Where to find it: {field.hint}."
+        )
+        error.field = field.name
+        raise error
+    return Secret(value)
+
+
+def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:
+    """DNAnexus newAuthToken, what `dx login` does: the token expires when we ask it to, in 18 hours."""
+    fields, began = exchange.fields, exchange.clock.time()
+    expires_at = began + DNANEXUS_SECONDS
+    otp = fields.pop("otp", None)  # it works once
+    names = {name: fields[name] for name in ("username", "password")}
+    secrets = [otp] if otp else []
+    response = post(exchange, exchange.token_url, secrets, json={"expires": int(expires_at * 1000), **names, "otp": otp})
+    try:
+        token = _read(exchange, response, began, secrets)
+    except SignInRefused as error:
+        if error.code in ("OTPRequiredError", "OTPMismatchError"):
+            error.field = "otp"
+        elif error.code == "UsernameOrPasswordError":
+            error.field = "password"
+        raise
+    return Token(token.access_token, token.header, began, expires_at)
+
+
+def revoke_oauth2(exchange: Exchange, token: Token) -> None:
+    """RFC 7009 as Foundry has it: client_id, client_secret and the token in the form."""
+    names = ("client_id", "client_secret")
+    form = {name: exchange.fields[name] for name in names} | {"token": token.access_token}
+    response = post(exchange, exchange.auth_origin + exchange.provider.paths["revoke"], token.secrets(), data=form)
+    if not response.ok:
+        raise refused(exchange, response, token.secrets())
+
+
+def revoke_dnanexus(exchange: Exchange, token: Token) -> None:
+    """DNAnexus destroyAuthToken: the SHA-256 of the token, sent with that token."""
+    body = {"tokenSignature": hashlib.sha256(token.access_token.encode()).hexdigest()}
+    url = exchange.auth_origin + exchange.provider.paths["destroy"]
+    response = post(exchange, url, token.secrets(), json=body, headers={"Authorization": token.header})
+    if not response.ok:
+        raise refused(exchange, response, token.secrets())
+
+
+Grant = Callable[[Exchange, Token | None], Token]
+GRANTS: dict[str, Grant] = {
+    "basic_api_key": basic_api_key,
+    "bearer": bearer,
+    "client_credentials": client_credentials,
+    "dnanexus_password": dnanexus_password,
+    "jwt_bearer": jwt_bearer,
+}
+REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {"dnanexus": revoke_dnanexus, "oauth2": revoke_oauth2}

@@ -1,0 +1,314 @@
+"""``%labauth VERB``: parses, calls, shows. Everything else is imported at the first use."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+
+TEACH = """\
+%labauth login PROVIDER [--tenant T] [--method M] [--as NAME]   sign in (benchling, qbench, foundry, dnanexus)
+%labauth session NAME         an authenticated requests session: lab = %labauth session benchling
+%labauth status [NAME]        who you are, and how long it lasts
+%labauth refresh NAME         renew the token now
+%labauth logout [NAME | --all] [--revoke]   forget, and revoke where the provider offers it
+%labauth providers [NAME]     the providers, their methods, and what each needs
+%labauth sandbox [status | stop | advance 15m]   the practice lab behind --tenant sandbox
+
+Try it without an account:  %labauth login benchling --tenant sandbox
+Secrets are never typed on this line: leave them out, and you are asked, or they come from the environment.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of leaving the interpreter."""
+
+    def error(self, message: str) -> NoReturn:
+        from .errors import InvalidInput
+
+        raise InvalidInput(f"{message[0].upper()}{message[1:]}. Type {self.usage or '%labauth'}")
+
+
+def _parsers() -> dict[str, _Parser]:
+    def verb(name: str, usage: str, *arguments: tuple[str, dict[str, Any]]) -> _Parser:
+        parser = _Parser(prog=name, usage=f"%labauth {name} {usage}".strip(), add_help=False, allow_abbrev=False)
+        for flag, options in arguments:
+            parser.add_argument(flag, **options)
+        return parser
+
+    one: dict[str, Any] = {"nargs": "?", "default": None}
+    return {
+        "login": verb(
+            "login",
+            "PROVIDER [--tenant T] [--method M] [--as NAME]",
+            ("provider", {}),
+            ("--tenant", {}),
+            ("--method", {}),
+            ("--as", {"dest": "name"}),
+        ),
+        "session": verb("session", "NAME", ("name", one)),
+        "status": verb("status", "[NAME]", ("name", one)),
+        "refresh": verb("refresh", "NAME", ("name", one)),
+        "logout": verb(
+            "logout",
+            "[NAME | --all] [--revoke]",
+            ("name", one),
+            ("--all", {"action": "store_true"}),
+            ("--revoke", {"action": "store_true", "default": None}),
+        ),
+        "providers": verb("providers", "[NAME]", ("name", one)),
+        "sandbox": verb("sandbox", "[status | stop | advance 15m]", ("action", one), ("amount", one)),
+    }
+
+
+@magics_class
+class LabauthMagics(Magics):
+    """The magic ``%labauth``."""
+
+    @no_var_expand
+    @line_magic
+    def labauth(self, line: str) -> Any:
+        from .errors import InvalidInput, nearest
+
+        try:
+            words = shlex.split(line.strip().rstrip(";"))
+        except ValueError:
+            raise InvalidInput("A quote is open at the end of the line: close it.") from None
+        if not words or words[0] in ("help", "--help", "-h"):
+            print(TEACH)
+            return None
+        verb, *rest = words
+        parsers = _parsers()
+        if verb not in parsers:
+            raise nearest(verb, parsers, "verb")
+        if "--help" in rest or "-h" in rest:
+            print(f"{parsers[verb].usage}\n{inspect.getdoc(VERBS[verb])}")
+            return None
+        _refuse_secrets(rest)
+        if not any(word for word in rest if not word.startswith("-")) and verb == "login":
+            raise InvalidInput("Which provider? Type %labauth login " + " | ".join(_providers()))
+        options = parsers[verb].parse_args(rest)
+        return VERBS[verb](**vars(options))
+
+    labauth.__doc__ = TEACH
+
+
+def _refuse_secrets(words: list[str]) -> None:
+    from .errors import InvalidInput
+    from .providers import SECRET_FIELDS
+
+    for word in words:
+        name = word.lstrip("-").partition("=")[0].replace("-", "_").lower()
+        if word.startswith("-") and name in (*SECRET_FIELDS, "secret", "key", "access_token", "code"):
+            flag = word.partition("=")[0]
+            raise InvalidInput(
+                f"{flag} is refused: a secret on this line would be saved in the notebook and in the history. Leave it "
+                "out: you are asked for it, or it comes from the environment. Delete it from this cell now, and "
+                "replace the secret if the notebook was saved or shared."
+            )
+
+
+def _login(provider: str, tenant: str | None, method: str | None, name: str | None) -> None:
+    """Sign in to PROVIDER.
+
+    --tenant T   your lab's tenant, in any spelling, or `sandbox` for the practice lab
+    --method M   a way to sign in, as listed by %labauth providers PROVIDER
+    --as NAME    a name of your own, for several tenants or accounts side by side
+    """
+    from IPython.display import display
+
+    from .logins import login
+
+    display(login(provider, method, tenant=tenant, name=name))  # type: ignore[no-untyped-call]
+
+
+def _session(name: str | None) -> Any:
+    """Give the authenticated requests session of the login NAME: lab = %labauth session benchling"""
+    from .logins import session
+
+    return session(name)
+
+
+def _status(name: str | None) -> Any:
+    """Show all logins: who you are, how long it lasts, where the credentials came from."""
+    from .logins import status
+
+    return status(name)
+
+
+def _refresh(name: str | None) -> None:
+    """Renew the token of the login NAME now."""
+    from .logins import refresh
+
+    print(refresh(name))
+
+
+def _logout(name: str | None, all: bool, revoke: bool | None) -> None:
+    """Forget the login NAME, or --all, and revoke what was minted here where the provider offers it.
+
+    --revoke     revoke a pasted token too, without asking
+    """
+    from .logins import logout, status
+
+    if name is None and all and not len(status()):
+        print("Not signed in anywhere.")
+        return
+    for sentence in logout(name, all=all, revoke=revoke):
+        print(sentence)
+
+
+def _show_providers(name: str | None) -> None:
+    """List the providers, their methods, what each needs and where to find it."""
+    from .credentials import variables
+    from .providers import PROVIDERS, find
+
+    for provider in PROVIDERS.values() if name is None else [find(name)]:
+        print(f"{provider.name}: {provider.title}. Tenant: {provider.tenant.hint}.")
+        for method in provider.methods:
+            default = " (default)" if method is provider.methods[0] else ""
+            print(f"  --method {method.name}{default}: {method.label}; {method.hint}")
+            for field in method.fields if name else ():
+                optional = "optional, " if field.optional else ""
+                print(f"      {field.label}: {optional}{field.hint} [{', '.join(variables(provider, field))}]")
+
+
+def _sandbox(action: str | None, amount: str | None) -> None:
+    """The practice lab. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
+    from .errors import InvalidInput, nearest
+    from .logins import forget_sandbox, practice_lab
+
+    if action not in (None, "status", "stop", "advance"):
+        raise nearest(str(action), ["status", "stop", "advance"], "sandbox verb")
+    if action == "stop":
+        practice_lab().stop()
+        forget_sandbox()
+        print("SANDBOX: stopped; its logins are forgotten.")
+    elif action == "advance":
+        seconds = seconds_in(amount or "")
+        practice_lab().advance(seconds)
+        print(f"SANDBOX: the clock is {amount} further.")
+    elif amount is not None:
+        raise InvalidInput(f"What is {amount!r}? Type %labauth sandbox [status | stop | advance 15m]")
+    else:
+        print(practice_lab().describe())
+
+
+def seconds_in(amount: str) -> float:
+    """The seconds in "90", "90s", "15m", "2h" or "1d". Raises `InvalidInput`."""
+    from .errors import InvalidInput
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
+    if not match:
+        raise InvalidInput(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "login": _login,
+    "session": _session,
+    "status": _status,
+    "refresh": _refresh,
+    "logout": _logout,
+    "providers": _show_providers,
+    "sandbox": _sandbox,
+}
+
+
+def _providers() -> list[str]:
+    from .providers import PROVIDERS
+
+    return list(PROVIDERS)
+
+
+def choices(words: list[str]) -> Iterable[str]:
+    """What may stand after `words` (those after ``%labauth``): for Tab."""
+    from . import logins
+    from .providers import PROVIDERS
+
+    if not words:
+        return VERBS
+    verb, *rest = words
+    if rest and rest[-1] == "--method" and len(rest) > 1 and rest[0] in PROVIDERS:
+        return [m.name for m in PROVIDERS[rest[0]].methods]
+    if rest and rest[-1] == "--tenant":
+        return ["sandbox"]
+    if rest and rest[-1] == "--as":
+        return []
+    if verb == "login":
+        flags = [f for f in ("--tenant", "--method", "--as") if f not in rest]
+        return flags if rest else PROVIDERS
+    if verb == "sandbox":
+        return [] if rest else ["status", "stop", "advance"]
+    if verb == "providers":
+        return [] if rest else PROVIDERS
+    if verb in VERBS and not rest:
+        names = [row["login"] for row in logins.status()]
+        return [*names, "--all", "--revoke"] if verb == "logout" else names
+    return ["--revoke"] if verb == "logout" else []
+
+
+def complete(context: Any) -> dict[str, Any]:
+    """IPython's completer asks: the words that fit what is typed after ``%labauth``."""
+    from IPython.core.completer import SimpleCompletion
+
+    line = context.text_until_cursor.splitlines()[-1] if context.text_until_cursor else ""
+    match = re.search(r"%labauth((?:\s+\S+)*)\s+(\S*)$", line)
+    if not match:
+        return {"completions": [], "suppress": False}
+    typed = match[2]
+    fitting = [c for c in choices(match[1].split()) if c.startswith(typed)]
+    token = context.token
+    # The token that IPython replaces may start in the middle of a word with a dash.
+    before = typed[: len(typed) - len(token)] if token and typed.endswith(token) else ""
+    texts = [c[len(before) :] if before else c for c in fitting]
+    return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": bool(fitting)}
+
+
+def _clean_history(ip: Any) -> Callable[[], None]:
+    """Have IPython store cells that mention labauth without the secrets in them; gives a function that undoes it."""
+    manager = ip.history_manager
+    original = manager.store_inputs
+
+    def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
+        from .masking import scrub_code
+        from .providers import SECRET_FIELDS
+
+        if "labauth" in (source_raw or source):
+            source = scrub_code(source, SECRET_FIELDS)
+            source_raw = None if source_raw is None else scrub_code(source_raw, SECRET_FIELDS)
+        return original(line_num, source, source_raw)
+
+    manager.store_inputs = store_inputs
+
+    def undo() -> None:
+        manager.store_inputs = original
+
+    return undo
+
+
+_undo: list[Callable[[], None]] = []
+
+
+def load(ip: Any) -> None:
+    """Register the magic, its Tab completion, and the cleaning of the history. Loading twice is loading once."""
+    unload(ip)
+    ip.register_magics(LabauthMagics)
+    from IPython.core.completer import context_matcher
+
+    matcher = context_matcher()(complete)
+    ip.Completer.custom_matchers.append(matcher)
+    _undo.append(lambda: ip.Completer.custom_matchers.remove(matcher))
+    if getattr(ip, "history_manager", None) is not None:
+        _undo.append(_clean_history(ip))
+
+
+def unload(ip: Any) -> None:
+    """Undo `load`."""
+    while _undo:
+        _undo.pop()()
+    ip.magics_manager.magics["line"].pop("labauth", None)

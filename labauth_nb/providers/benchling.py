@@ -1,0 +1,88 @@
+"""Benchling (API v2): facts from its API reference, its SDK and the authentication guide."""
+
+from .model import DeadToken, Field, Method, Paging, Probe, Provider
+
+TENANT = Field(
+    "tenant",
+    "Tenant",
+    "the name before .benchling.com in your browser's address bar, such as acme",
+    env=("BENCHLING_TENANT", "BENCHLING_TENANT_URL", "BENCHLING_URL"),
+)
+
+BENCHLING = Provider(
+    name="benchling",
+    title="Benchling",
+    docs="https://docs.benchling.com/docs/authentication",
+    tenant=TENANT,
+    suffix=".benchling.com",
+    closed=True,
+    api_base="/api/v2",
+    token_path="/api/v2/token",
+    client_authentication="basic",
+    methods=(
+        Method(
+            "app",
+            "App (client ID and secret)",
+            "client_credentials",
+            fields=(
+                Field("client_id", "Client ID", "Developer Console, your app, Client ID", env=("BENCHLING_CLIENT_ID",)),
+                Field(
+                    "client_secret",
+                    "Client secret",
+                    "Developer Console, your app, Generate Client Secret",
+                    env=("BENCHLING_CLIENT_SECRET",),
+                    secret=True,
+                ),
+            ),
+            hint="for scripts and integrations: acts as the app, which must have been added to the projects it reads",
+            minted=True,
+        ),
+        Method(
+            "api-key",
+            "API key",
+            "basic_api_key",
+            fields=(
+                Field(
+                    "api_key",
+                    "API key",
+                    "your profile settings, API Key, Generate; it starts with sk_",
+                    env=("BENCHLING_API_KEY",),
+                    secret=True,
+                ),
+            ),
+            hint="for a quick look: acts as you, and does not expire",
+            lasting=True,
+        ),
+        Method(
+            "id-token",
+            "ID token of your lab's identity provider",
+            "bearer",
+            fields=(
+                Field(
+                    "id_token",
+                    "ID token",
+                    "your lab's identity provider (Okta, Azure AD); it must carry the claim email",
+                    secret=True,
+                ),
+            ),
+            hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
+            claim="email",
+        ),
+    ),
+    probes=(Probe("GET", "/api/v2/projects?pageSize=1"),),
+    paging=Paging(cursor="nextToken", send="nextToken"),
+    pacing=("x-rate-limit-reset", "retry-after"),
+    dead_token=(DeadToken(401),),
+    hints={
+        "invalid_client": (
+            "Check the client ID and secret under Developer Console, your app; the tenant may be another one, the "
+            "secret may have been generated anew, or the app archived."
+        ),
+        "401": ("Check the API key or token; the user may be suspended, or the key may belong to another tenant."),
+        "403": "Ask for access to that item: an app must be added to the organization, team or project.",
+        "404": ("Check the path and the id; an app that was not added to the project sees nothing there either."),
+        "429": "Too many requests: wait {retry} and go on.",
+        "503": "Benchling is down for a moment (its maintenance is on the last Saturday of the month): try later.",
+        "5xx": "Benchling has a problem of its own: try again in a minute.",
+    },
+)

@@ -1,0 +1,109 @@
+"""DNAnexus: facts from its API documentation and from dxpy."""
+
+from .model import DeadToken, Field, Method, Paging, Probe, Provider
+
+TENANT = Field(
+    "tenant",
+    "API host",
+    "api.dnanexus.com (the default), or api.cn.dnanexus.com for China",
+    env=("DX_APISERVER_HOST",),
+    optional=True,
+    default="api.dnanexus.com",
+)
+
+WHERE = "on platform.dnanexus.com, your user name, Profile, API Tokens, New Token"
+
+DNANEXUS = Provider(
+    name="dnanexus",
+    title="DNAnexus",
+    docs="https://documentation.dnanexus.com/developer/api/authentication",
+    tenant=TENANT,
+    api_base="",
+    token_path="/system/newAuthToken",
+    paths={"destroy": "/system/destroyAuthToken"},
+    auth_hosts={
+        "api.dnanexus.com": "https://auth.dnanexus.com",
+        "api.cn.dnanexus.com": "https://auth.cn.dnanexus.com:8001",
+    },
+    web_pages={
+        "platform.dnanexus.com": "api.dnanexus.com",
+        "ukbiobank.dnanexus.com": "api.dnanexus.com",
+        "auth.dnanexus.com": "api.dnanexus.com",
+        "www.dnanexus.com": "api.dnanexus.com",
+        "dnanexus.com": "api.dnanexus.com",
+        "platform.cn.dnanexus.com": "api.cn.dnanexus.com",
+    },
+    methods=(
+        Method(
+            "api-token",
+            "API token",
+            "bearer",
+            fields=(Field("token", "API token", WHERE, env=("DX_SECURITY_CONTEXT",), secret=True),),
+            hint="acts as you, until the day chosen when it was made",
+            revoke="dnanexus",
+            files="dxpy",
+        ),
+        Method(
+            "job",
+            "Inside a job",
+            "bearer",
+            fields=(
+                Field(
+                    "token",
+                    "Job token",
+                    "DNAnexus sets DX_SECURITY_CONTEXT inside a job",
+                    env=("DX_SECURITY_CONTEXT",),
+                    secret=True,
+                ),
+            ),
+            hint="in a DXJupyterLab session or an app: nothing to give",
+            keep_word="A job's token is never destroyed: the job needs it until it ends.",
+            marker="DX_JOB_ID",
+        ),
+        Method(
+            "password",
+            "User name and password",
+            "dnanexus_password",
+            fields=(
+                Field("username", "User name", "what you type on platform.dnanexus.com", env=("DX_USERNAME",)),
+                Field(
+                    "password",
+                    "Password",
+                    "what you type on platform.dnanexus.com; with single sign-on there is none: use an API token",
+                    secret=True,
+                ),
+                Field(
+                    "otp",
+                    "One-time code",
+                    "the 6 digits of your authenticator app, where two-factor sign-in is on",
+                    secret=True,
+                    optional=True,
+                ),
+            ),
+            hint="acts as you, for 18 hours",
+            minted=True,
+            revoke="dnanexus",
+        ),
+    ),
+    probes=(
+        Probe("POST", "/system/whoami", ("id",)),
+        Probe("POST", "/{answer}/describe", ("handle",)),
+    ),
+    paging=Paging(verb="POST", items="results", cursor="next", send="starting"),
+    dead_token=(DeadToken(401, codes=("InvalidAuthentication",)),),
+    hints={
+        "InvalidAuthentication": f"Make a new API token ({WHERE}) and sign in again.",
+        "PermissionDenied": "Your sign-in is fine, but you have no access to that: ask for it in the project.",
+        "UsernameOrPasswordError": (
+            f"Check the user name and the password; with single sign-on use an API token instead ({WHERE})."
+        ),
+        "OTPRequiredError": "Give the 6 digits of your authenticator app as the one-time code.",
+        "OTPMismatchError": "Give the newest 6 digits of your authenticator app; after 3 wrong ones wait a while.",
+        "SpendingLimitExceeded": "The billed account has reached its spending limit: ask its admin.",
+        "OrgExpired": "The organization's account has expired: ask its admin.",
+        "404": "Check the id; what you have no access to may not be found either.",
+        "422": "Check the input of that call: its fields and its ids.",
+        "429": "Too many requests: wait {retry} and go on.",
+        "5xx": "DNAnexus has a problem of its own: try again in a minute.",
+    },
+)

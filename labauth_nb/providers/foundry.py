@@ -1,0 +1,88 @@
+"""Palantir Foundry: facts from its documentation and from the vendor's SDKs."""
+
+from .model import DeadToken, Field, Method, Paging, Probe, Provider
+
+TENANT = Field(
+    "tenant",
+    "Host",
+    "the host in your browser's address bar, such as acme.palantirfoundry.com",
+    env=("FOUNDRY_HOSTNAME", "FDT_CREDENTIALS__DOMAIN"),
+)
+
+FOUNDRY = Provider(
+    name="foundry",
+    title="Foundry",
+    docs="https://www.palantir.com/docs/foundry/api/general/overview/authentication",
+    tenant=TENANT,
+    suffix=".palantirfoundry.com",
+    api_base="/api/v2",
+    token_path="/multipass/api/oauth2/token",
+    paths={"revoke": "/multipass/api/oauth2/revoke_token", "ttl": "/multipass/api/token/ttl"},
+    client_authentication="body",
+    methods=(
+        Method(
+            "service-user",
+            "Service user (client ID and secret)",
+            "client_credentials",
+            fields=(
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "Developer Console, your application, OAuth & scopes",
+                    env=("FOUNDRY_CLIENT_ID", "FDT_CREDENTIALS__OAUTH__CLIENT_ID"),
+                ),
+                Field(
+                    "client_secret",
+                    "Client secret",
+                    "Developer Console, your application, OAuth & scopes; shown once, when the application is made",
+                    env=("FOUNDRY_CLIENT_SECRET", "FDT_CREDENTIALS__OAUTH__CLIENT_SECRET"),
+                    secret=True,
+                ),
+                Field(
+                    "scopes",
+                    "Scopes",
+                    "what the application may do, separated by spaces, such as api:ontologies-read",
+                    env=("FOUNDRY_SCOPES", "FDT_CREDENTIALS__OAUTH__SCOPES"),
+                    optional=True,
+                    default="api:ontologies-read",
+                ),
+            ),
+            hint="for scripts and integrations: acts as the application's service user",
+            minted=True,
+            revoke="oauth2",
+            files="foundry-dev-tools",
+        ),
+        Method(
+            "token",
+            "Token made in your settings",
+            "bearer",
+            fields=(
+                Field(
+                    "token",
+                    "Token",
+                    "Account, Settings, Tokens, Create token",
+                    env=("FOUNDRY_TOKEN", "FDT_CREDENTIALS__JWT"),
+                    secret=True,
+                ),
+            ),
+            hint="for a quick look: acts as you, until the token expires",
+            files="foundry-dev-tools",
+        ),
+    ),
+    probes=(Probe("GET", "/multipass/api/me", ("username", "id")),),
+    paging=Paging(items="data", cursor="nextPageToken", send="pageToken"),
+    dead_token=(DeadToken(401),),
+    hints={
+        "invalid_client": "Check the client ID and secret under Developer Console, your application, OAuth & scopes.",
+        "unauthorized_client": "Enable the client credentials grant under Developer Console, your application.",
+        "invalid_scope": "Ask only for scopes that the application has under Developer Console, OAuth & scopes.",
+        "401": "The token has expired or was revoked: sign in again.",
+        "403": (
+            "The application's scopes, the scopes asked for and the project role must all allow it; "
+            "see Developer Console, OAuth & scopes."
+        ),
+        "404": "Check the path and the name; what you have no role for is not found either.",
+        "429": "Too many requests: wait {retry} and go on.",
+        "5xx": "Foundry has a problem of its own: try again in a minute.",
+    },
+)

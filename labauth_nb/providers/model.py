@@ -1,0 +1,167 @@
+"""What a provider is, as data: `Provider`, `Method`, `Field` and the small records they are made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from ..errors import InvalidInput, nearest
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that the user gives: `env` are the variables already in use for it, `hint` says where to find it."""
+
+    name: str
+    label: str
+    hint: str
+    env: tuple[str, ...] = ()
+    secret: bool = False
+    optional: bool = False
+    default: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to sign in: its fields and the name of its grant (`labauth_nb.grants.GRANTS`).
+
+    `revoke`: the name of the revocation, where the provider offers one; `minted`: whether we asked for the token
+    (then logging out revokes it without asking); `files`: vendors' own files that hold these fields;
+    `marker`: an environment variable that says "this is the place for this method"; `claim`: a claim that the pasted
+    token must carry; `lasting`: whether what is pasted never expires; `keep_word`: why logging out leaves the token alone.
+    """
+
+    name: str
+    label: str
+    grant: str
+    fields: tuple[Field, ...]
+    hint: str
+    minted: bool = False
+    revoke: str = ""
+    keep_word: str = ""
+    files: str = ""
+    marker: str = ""
+    claim: str = ""
+    lasting: bool = False
+
+    @property
+    def secret(self) -> Field:
+        """The field that is the credential itself."""
+        return next(f for f in self.fields if f.secret)
+
+
+@dataclass(frozen=True)
+class DeadToken:
+    """An answer that means "this token is dead": the status, and the error codes or words in it (none: any)."""
+
+    status: int
+    codes: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A request that tells who is signed in: the first of `keys` in the answer. `{answer}` is the previous answer."""
+
+    verb: str
+    path: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Paging:
+    """How lists come in pages: by a cursor (`send` it back as `cursor`) or by number (until `total_pages`)."""
+
+    verb: str = "GET"
+    items: str = ""
+    cursor: str = ""
+    send: str = ""
+    number: str = ""
+    total_pages: str = ""
+    total_count: str = ""
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A provider: where it is, how one signs in, what its answers mean, what to do about its errors.
+
+    `suffix`: what a bare tenant name is completed with; `closed`: whether every tenant is under that suffix;
+    `web_pages`: hosts that people paste and that are not the API, with the right one; `pacing`: headers that
+    tell how many seconds to wait.
+    """
+
+    name: str
+    title: str
+    tenant: Field
+    methods: tuple[Method, ...]
+    api_base: str
+    token_path: str
+    paging: Paging
+    probes: tuple[Probe, ...]
+    dead_token: tuple[DeadToken, ...]
+    hints: Mapping[str, str]
+    suffix: str = ""
+    closed: bool = False
+    client_authentication: str = "basic"
+    paths: Mapping[str, str] = field(default_factory=dict)
+    auth_hosts: Mapping[str, str] = field(default_factory=dict)
+    web_pages: Mapping[str, str] = field(default_factory=dict)
+    pacing: tuple[str, ...] = ("retry-after",)
+    docs: str = ""
+
+    def method(self, name: str | None) -> Method:
+        """The method called `name` (None: the default one). Raises `InvalidInput`, listing the choices."""
+        if name is None:
+            return self.methods[0]
+        for method in self.methods:
+            if method.name == str(name).strip().lower():
+                return method
+        raise nearest(str(name), [m.name for m in self.methods], f"{self.title} method")
+
+    def origin(self, tenant: str) -> str:
+        """The origin (``https://host[:port]``) of `tenant`, in any spelling. Raises `InvalidInput`.
+
+        Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is dropped.
+        """
+        typed = tenant.strip()
+        parts = urlsplit(typed if "://" in typed else "https://" + typed)
+        try:
+            host, port = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            host, port = "", None
+        if parts.scheme not in ("http", "https") or "@" in parts.netloc or not _HOST.fullmatch(host):
+            raise self._bad_tenant(typed)
+        if host in self.web_pages:
+            raise InvalidInput(f"{host} is a web page, not {self.title}'s API: use {self.web_pages[host]}.")
+        if is_loopback(host):
+            return f"{parts.scheme}://{_bracketed(host)}{f':{port}' if port else ''}"
+        if "." not in host:
+            if not self.suffix:
+                raise self._bad_tenant(typed)
+            host += self.suffix
+        if self.closed and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
+            raise InvalidInput(f"{host} is not a {self.title} address: they end in {self.suffix}. Give {self.tenant.hint}.")
+        if port == {"http": 80, "https": 443}[parts.scheme]:
+            port = None
+        return f"https://{host}{f':{port}' if port else ''}"
+
+    def auth_origin(self, origin: str) -> str:
+        """The origin of the authentication server that goes with the API at `origin`."""
+        return self.auth_hosts.get(urlsplit(origin).netloc, origin)
+
+    def _bad_tenant(self, typed: str) -> InvalidInput:
+        return InvalidInput(f"{typed[:80]!r} is not a {self.title} address. Give {self.tenant.hint}.")
+
+
+_HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether `host` is this computer."""
+    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host or ""))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

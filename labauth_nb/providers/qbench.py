@@ -1,0 +1,67 @@
+"""QBench (API v2): facts from its API guide, its OpenAPI file and independent clients."""
+
+from .model import DeadToken, Field, Method, Paging, Probe, Provider
+
+TENANT = Field(
+    "tenant",
+    "QBench address",
+    "the address of your QBench, such as acme.qbench.net, or only acme",
+    env=("QBENCH_BASE_URL", "QBENCH_URL"),
+)
+
+QBENCH = Provider(
+    name="qbench",
+    title="QBench",
+    docs="https://support.qbench.com/hc/en-us",
+    tenant=TENANT,
+    suffix=".qbench.net",
+    api_base="/qbench/api/v2",
+    token_path="/qbench/api/v2/auth/token",
+    paths={"refresh": "/qbench/api/v2/auth/token/refresh"},
+    methods=(
+        Method(
+            "client",
+            "API client (client ID and secret)",
+            "jwt_bearer",
+            fields=(
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "Configuration, Application, Developer, Settings, API Clients",
+                    env=("QBENCH_CLIENT_ID", "QBENCH_API_KEY"),
+                ),
+                Field(
+                    "client_secret",
+                    "Client secret",
+                    "Configuration, Application, Developer, Settings, API Clients",
+                    env=("QBENCH_CLIENT_SECRET", "QBENCH_API_SECRET"),
+                    secret=True,
+                ),
+            ),
+            hint="an API client of the type Server-Side Web Application",
+            minted=True,
+        ),
+    ),
+    probes=(
+        Probe("GET", "/qbench/api/v2/auth/token/info", ("username", "email", "name", "client_id", "sub")),
+        Probe("GET", "/qbench/api/v2/orders?page_size=1"),
+    ),
+    paging=Paging(items="data", number="page_num", total_pages="total_pages", total_count="total_count"),
+    pacing=("x-qbapi-throttle-ttl", "retry-after"),
+    dead_token=(
+        DeadToken(401),
+        DeadToken(400, codes=("invalid_grant",)),
+        DeadToken(400, codes=("invalid_request",), words=("authorization header",)),
+    ),
+    hints={
+        "400 invalid_grant": (
+            "Check the client ID and secret under Configuration, Application, Developer, Settings, API Clients; "
+            "this computer's clock must be right to within 5 minutes."
+        ),
+        "401": "Check the client ID and secret under Configuration, Application, Developer, Settings, API Clients.",
+        "403": "Tick that endpoint in the Scopes tab of the API client (Configuration, Application, Developer, Settings).",
+        "404": "Check the path; at sign-in, check the address of your QBench.",
+        "429": "Too many requests: wait {retry} and go on.",
+        "5xx": "QBench has a problem of its own: try again in a minute.",
+    },
+)

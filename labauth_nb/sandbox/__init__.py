@@ -1,0 +1,26 @@
+"""The embedded practice lab: four providers on loopback that enforce what the real ones enforce.
+
+`running()` gives the one of this process, started on demand. It never imports the client side.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from .lab import Lab
+
+__all__ = ["Lab", "running"]
+
+_lock = threading.Lock()
+_lab: Lab | None = None
+
+
+def running() -> Lab:
+    """The sandbox of this process, started if it does not run."""
+    global _lab
+    with _lock:
+        if _lab is None or _lab.stopped:
+            from . import benchling, dnanexus, foundry, qbench
+
+            _lab = Lab({m.__name__.rpartition(".")[2]: m.site for m in (benchling, qbench, foundry, dnanexus)})
+        return _lab

@@ -1,0 +1,179 @@
+"""DNAnexus as the sandbox plays it: API and authentication server at one origin, POST and JSON only."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import uuid
+from typing import Any
+
+from flask import Response, g, request
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from .lab import Lab, Site, answer
+
+API_TOKEN, JOB_TOKEN = "sandboxDNAnexusApiToken0001", "sandboxDNAnexusJobToken0001"
+USERNAME, PASSWORD = "ada", "sandbox-dnanexus-password"
+USER = "user-ada"
+ALPHABET = "0123456789BFGJKPQVXYZbfgjkpqvxyz"
+FOREVER = 10 * 365 * 86400.0
+
+
+def _identify(kind: str, count: int) -> list[str]:
+    dice = random.Random(kind)  # noqa: S311 (the same ids at each start)
+    return [f"{kind}-" + "".join(dice.choices(ALPHABET, k=24)) for _ in range(count)]
+
+
+PROJECTS, FILES, LOCKED = _identify("project", 230), _identify("file", 250), _identify("project", 231)[-1]
+
+
+def _describe(key: str) -> dict[str, Any] | None:
+    if key in PROJECTS:
+        n = PROJECTS.index(key)
+        return {
+            "id": key,
+            "class": "project",
+            "name": f"Sequencing run {n + 1:03}",
+            "region": "aws:us-east-1",
+            "level": "VIEW",
+        }
+    if key in FILES:
+        n = FILES.index(key)
+        names = {"name": f"sample_{n + 1:03}.fastq.gz", "folder": f"/run_{n % 5 + 1}", "size": 1_000_000 + n * 4096}
+        return {"id": key, "project": PROJECTS[n % 3], "class": "file", "state": "closed", **names}
+    if key == USER:
+        return {"id": USER, "class": "user", "handle": "ada", "first": "Ada", "last": "Lovelace"}
+    return None
+
+
+CODES = {400: "MalformedJSON", 401: "InvalidAuthentication", 404: "ResourceNotFound", 422: "InvalidInput"}
+CODES |= {405: "ResourceNotFound", 415: "MalformedJSON", 429: "RateLimitConditional", 503: "ServiceUnavailable"}
+
+
+def error(status: int, code: str, message: str) -> Response:
+    """DNAnexus' error shape."""
+    code = code or CODES.get(status, "InternalError")
+    return answer({"error": {"type": code, "message": message}}, {405: 404, 415: 400}.get(status, status))
+
+
+def site(lab: Lab) -> Site:
+    """The site, in its first state."""
+    here = Site(
+        "dnanexus", lab, error, lambda: error(404, "ResourceNotFound", f"{request.path} is not a route"), limit=(200, 1.0)
+    )
+    flags = here.flags
+    flags |= {"suspended": False, "life": None, "otp": "", "wrong_codes": 0, "password": PASSWORD}
+
+    def credentials(method: str) -> dict[str, str]:
+        if method == "password":
+            return {"username": USERNAME, "password": flags["password"]}
+        token = JOB_TOKEN if method == "job" else API_TOKEN
+        if here.good(token) is None:
+            here.issue(USER, FOREVER, token=token)
+        return {"token": token}
+
+    flags["credentials"] = credentials
+    app = here.app
+
+    def body() -> dict[str, Any]:
+        try:
+            content = request.get_json()
+        except (BadRequest, UnsupportedMediaType):
+            raise BadRequest("Expected a JSON hash with the content type application/json") from None
+        if not isinstance(content, dict):
+            raise BadRequest("Expected a JSON hash")
+        return content
+
+    def guard() -> Response | None:
+        if here.bearer() is None:
+            return error(401, "InvalidAuthentication", "You need to be logged in to use this method")
+        issued = here.good(here.bearer())
+        if issued is None or flags["suspended"]:
+            return error(401, "InvalidAuthentication", "The token could not be found")
+        g.content = body()
+        return here.spent(issued.subject)
+
+    @app.post("/system/newAuthToken")
+    def new_auth_token() -> Response:
+        content = body()
+        expires = content.get("expires")
+        if not isinstance(expires, int) or expires / 1000 <= here.now:
+            return error(422, "InvalidInput", "expires must be a time in the future, in milliseconds")
+        if (content.get("username"), content.get("password")) != (USERNAME, flags["password"]) or flags["suspended"]:
+            return error(401, "UsernameOrPasswordError", "Incorrect username or password")
+        if flags["otp"]:
+            if flags["wrong_codes"] >= 3:
+                return error(401, "OTPMismatchError", "Too many wrong codes: wait before the next try")
+            if not content.get("otp"):
+                return error(401, "OTPRequiredError", "A one-time code is required")
+            if content["otp"] != flags["otp"]:
+                flags["wrong_codes"] += 1
+                return error(401, "OTPMismatchError", "The one-time code does not match")
+            flags["wrong_codes"] = 0
+        life = expires / 1000 - here.now if flags["life"] is None else flags["life"]
+        token = here.issue(USER, life, token=uuid.uuid4().hex)
+        signature = hashlib.sha256(token.encode()).hexdigest()
+        return answer({"access_token": token, "token_type": "Bearer", "token_signature": signature, "user_id": USER})
+
+    @app.post("/system/destroyAuthToken")
+    def destroy_auth_token() -> Response:
+        if (no := guard()) is not None:
+            return no
+        for token, issued in list(here.tokens.items()):
+            if hashlib.sha256(token.encode()).hexdigest() == g.content.get("tokenSignature"):
+                issued.dead = True
+                return answer({"tokenSignature": g.content["tokenSignature"]})
+        return error(404, "ResourceNotFound", "The token could not be found")
+
+    @app.post("/system/whoami")
+    def whoami() -> Response:
+        return no if (no := guard()) is not None else answer({"id": USER})
+
+    def page(rows: list[dict[str, Any]], key: str) -> Response:
+        limit, starting = g.content.get("limit", 1000), g.content.get("starting")
+        if not isinstance(limit, int) or not 1 <= limit <= 1000:
+            return error(422, "InvalidInput", "limit must be an integer between 1 and 1000")
+        keys = [row["id"] for row in rows]
+        if starting is not None and (not isinstance(starting, dict) or starting.get("id") not in keys):
+            return error(422, "InvalidInput", "starting must be what the previous page gave as next")
+        start = keys.index(starting["id"]) if starting else 0
+        following = None if start + limit >= len(rows) else {k: rows[start + limit][k] for k in ("id", key) if k in rows[0]}
+        return answer({"results": rows[start : start + limit], "next": following})
+
+    @app.post("/system/findProjects")
+    def find_projects() -> Response:
+        if (no := guard()) is not None:
+            return no
+        rows: list[dict[str, Any]] = [
+            {"id": k, "level": "VIEW", "permissionSources": [USER], "public": False} for k in PROJECTS
+        ]
+        if g.content.get("describe"):
+            rows = [row | {"describe": _describe(row["id"])} for row in rows]
+        return page(rows, "level")
+
+    @app.post("/system/findDataObjects")
+    def find_data_objects() -> Response:
+        if (no := guard()) is not None:
+            return no
+        rows = [{"project": (_describe(k) or {})["project"], "id": k} for k in FILES]
+        if g.content.get("class") not in (None, "file"):
+            rows = []
+        scope = g.content.get("scope") or {}
+        if scope.get("project") == LOCKED:
+            return error(401, "PermissionDenied", "VIEW permission is required on the project")
+        if scope.get("project"):
+            rows = [row for row in rows if row["project"] == scope["project"]]
+        if g.content.get("describe"):
+            rows = [row | {"describe": _describe(row["id"])} for row in rows]
+        return page(rows, "project")
+
+    @app.post("/<key>/describe")
+    def describe(key: str) -> Response:
+        if (no := guard()) is not None:
+            return no
+        if key == LOCKED:
+            return error(401, "PermissionDenied", f"VIEW permission is required on {key}")
+        found = _describe(key)
+        return answer(found) if found else error(404, "ResourceNotFound", f"{key} was not found")
+
+    return here

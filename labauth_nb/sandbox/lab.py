@@ -1,0 +1,300 @@
+"""`Lab`: the sandbox's clock, counters, levers and servers; `Site`: what every provider's server shares."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any
+
+import jwt
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from ..clocks import SandboxClock
+
+KEY = "the sandbox signs its own tokens with this, and nothing else"
+"""The signing key of JWTs that the sandbox issues to itself."""
+
+
+@dataclass
+class Issued:
+    """A token that the sandbox issued, and to whom. Times in seconds since the epoch, the server's."""
+
+    subject: str
+    expires_at: float
+    scopes: frozenset[str] = frozenset()
+    family: str = ""
+    dead: bool = False
+
+
+@dataclass
+class Fault:
+    """What the next requests answer instead: a status, "slow", "html" or "truncated"."""
+
+    answer: int | str
+    times: int
+    path: str
+    seconds: float
+
+
+@dataclass
+class Site:
+    """One provider's server: its Flask app, the tokens it issued, and its state.
+
+    `error(status, code, message)` builds an error answer in the provider's shape.
+    """
+
+    name: str
+    lab: Lab
+    error: Callable[..., Response]
+    not_found: Callable[[], Response]
+    limit: tuple[int, float] = (10_000, 60.0)
+    tokens: dict[str, Issued] = field(default_factory=dict)
+    refresh_tokens: dict[str, Issued] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    flags: dict[str, Any] = field(default_factory=dict)
+    windows: dict[str, list[float]] = field(default_factory=dict)
+    limit_answer: Callable[[float], Response] | None = None
+    limit_headers: Callable[[int, int, float], dict[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None)
+        self.app.json.sort_keys = False  # type: ignore[attr-defined]
+        self.app.before_request(self._before)
+        self.app.after_request(self._after)
+        self.app.register_error_handler(HTTPException, self._http_error)
+        self.app.register_error_handler(Exception, self._crash)
+
+    @property
+    def now(self) -> float:
+        """The server's time, which a lever can set off from the clock."""
+        return self.lab.clock.time() + self.lab.skew_seconds
+
+    def issue(self, subject: str, life: float, scopes: frozenset[str] = frozenset(), family: str = "", token: str = "") -> str:
+        """A new access token, good for `life` seconds."""
+        token = token or str(uuid.uuid4())
+        with self.lab.lock:
+            self.tokens[token] = Issued(subject, self.now + life, scopes, family)
+        return token
+
+    def issue_jwt(self, subject: str, life: float, scopes: frozenset[str] = frozenset(), **claims: Any) -> str:
+        """A new access token that is a JWT (its exp says when it ends)."""
+        now = self.now
+        body = {"sub": subject, "iat": int(now), "exp": int(now + life), "jti": str(uuid.uuid4()), **claims}
+        return self.issue(subject, life, scopes, token=jwt.encode(body, KEY, algorithm="HS256"))
+
+    def good(self, token: str | None) -> Issued | None:
+        """What was issued as `token`, if it is good now."""
+        issued = self.tokens.get(token or "")
+        return None if issued is None or issued.dead or self.now >= issued.expires_at else issued
+
+    def bearer(self) -> str | None:
+        """The bearer token of this request (None: the header is missing or of another scheme)."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+    def client(self) -> tuple[str, str] | None:
+        """(client_id, client_secret) by Basic or in the body; None: neither, or both (RFC 6749 2.3)."""
+        basic, in_body = request.authorization, "client_id" in request.form and "client_secret" in request.form
+        if basic is not None and basic.type == "basic":
+            return None if "client_secret" in request.form else (basic.username or "", basic.password or "")
+        return (request.form["client_id"], request.form["client_secret"]) if in_body else None
+
+    def spent(self, who: str, limit: tuple[int, float] | None = None) -> Response | None:
+        """Count a request of `who` against the rate limit; the 429 answer when it is over."""
+        most, seconds = limit or self.limit
+        with self.lab.lock:
+            window = self.windows.setdefault(who, [self.now, 0])
+            if not 0 <= self.now - window[0] < seconds:
+                window[:] = [self.now, 0]
+            window[1] += 1
+            left, reset = int(most - window[1]), max(window[0] + seconds - self.now, 0.0)
+        if self.limit_headers is not None:
+            g.limit_headers = self.limit_headers(most, max(left, 0), reset)
+        if left < 0:
+            return self.too_many(reset)
+        return None
+
+    def too_many(self, reset: float) -> Response:
+        """The 429 answer: go on in `reset` seconds."""
+        if self.limit_headers is not None:
+            g.limit_headers = self.limit_headers(self.limit[0], 0, reset)
+        return self.limit_answer(reset) if self.limit_answer else self.error(429, "", "Too many requests")
+
+    def _before(self) -> Response | None:
+        with self.lab.lock:
+            self.lab.counts[self.name, f"{request.method} {request.path}"] += 1
+            fault = next((f for f in self.faults if f.path in request.path), None)
+            if fault is not None:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+        if self.lab.stopped:
+            return Response("The sandbox was stopped.", 503, {"Connection": "close"})
+        if fault is None:
+            return None
+        if fault.answer == 429:
+            return self.too_many(fault.seconds)
+        if fault.answer == "slow":
+            time.sleep(fault.seconds)
+            return None
+        if fault.answer == "html":
+            return Response("<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>", 503, mimetype="text/html")
+        if fault.answer == "truncated":
+            return Response('{"data": [{"id": ', 200, {"Content-Length": "4096", "Connection": "close"}, "application/json")
+        return self.error(int(fault.answer), "", "Something went wrong on our side")
+
+    def _after(self, response: Response) -> Response:
+        response.headers["Date"] = formatdate(self.now, usegmt=True)
+        response.headers.update(g.get("limit_headers", {}))
+        return response
+
+    def _http_error(self, error: HTTPException) -> Response:
+        if error.code == 404:
+            return self.not_found()
+        return self.error(error.code or 500, "", error.description or error.name)
+
+    def _crash(self, error: Exception) -> Response:
+        self.lab.crashes.append(error)
+        return self.error(500, "", f"the sandbox itself failed: {type(error).__name__}")
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+
+class Lab:
+    """The four sites, each at its own origin on loopback, and the levers that move them.
+
+    `clock`: shared with the client; `counts`: (provider, "VERB /path") -> requests; `crashes`: bugs of the sandbox.
+    """
+
+    def __init__(self, makers: dict[str, Callable[[Lab], Site]]) -> None:
+        self.clock = SandboxClock()
+        self.lock = threading.RLock()
+        self._makers = makers
+        self._clear()
+        self._servers: dict[str, BaseWSGIServer] = {}
+        self.stopped = False
+        for name in makers:
+            # Asked for at each request, so that `reset` can put a fresh site in place.
+            def app(environ: Any, start_response: Any, name: str = name) -> Any:
+                return self.sites[name].app(environ, start_response)
+
+            server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+            self._servers[name] = server
+            thread = threading.Thread(target=server.serve_forever, name=f"labauth sandbox {name}", daemon=True)
+            thread.start()
+
+    def _clear(self) -> None:
+        self.skew_seconds = 0.0
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.crashes: list[Exception] = []
+        self.sites = {name: make(self) for name, make in self._makers.items()}
+
+    def origin(self, provider: str) -> str:
+        """Where `provider` answers: ``http://127.0.0.1:PORT``."""
+        return f"http://127.0.0.1:{self._servers[provider].server_port}"
+
+    def credentials(self, provider: str, method: str) -> dict[str, str]:
+        """Fields that sign in to `provider` by `method`; pasted tokens are made anew at each call."""
+        fields: dict[str, str] = self.sites[provider].flags["credentials"](method)
+        return fields
+
+    def describe(self) -> str:
+        """What runs, in one sentence, without ports."""
+        return f"SANDBOX: {'stopped' if self.stopped else 'running'}; providers: {', '.join(self.sites)}."
+
+    # Levers
+
+    def advance(self, amount: float | str) -> None:
+        """Move the clock, the client's and the servers', forward: seconds, or "90s", "15m", "2h", "1d"."""
+        if isinstance(amount, str):
+            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
+            if not match:
+                raise ValueError(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
+            amount = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        self.clock.advance(amount)
+
+    def expire(self, provider: str) -> None:
+        """End the life of every access token of `provider` now, without telling anybody."""
+        with self.lock:
+            for issued in self.sites[provider].tokens.values():
+                issued.expires_at = min(issued.expires_at, self.sites[provider].now)
+
+    def revoke(self, provider: str) -> None:
+        """Revoke every access token of `provider` now."""
+        with self.lock:
+            for issued in self.sites[provider].tokens.values():
+                issued.dead = True
+
+    def next(self, provider: str, answer: int | str, times: int = 1, path: str = "", seconds: float = 2.0) -> None:
+        """The next `times` requests (whose path contains `path`) answer 429, 500, 502, 503, 504, "slow", "html" or "truncated".
+
+        `seconds`: how long "slow" takes, and what a 429 asks to wait.
+        """
+        if answer not in (429, 500, 502, 503, 504, "slow", "html", "truncated"):
+            raise ValueError(f"{answer!r} is not an answer: 429, 500, 502, 503, 504, 'slow', 'html' or 'truncated'.")
+        with self.lock:
+            self.sites[provider].faults.append(Fault(answer, times, path, seconds))
+
+    def set(self, provider: str, **flags: Any) -> None:
+        """Set states of a site: suspended=True (user), archived=True (Benchling app), member=False (Benchling app without
+        projects), otp="246810" (DNAnexus wants this one-time code), life=3 (seconds an access token lives),
+        dead_status=400 (QBench's answer to a dead token), client_secret="..." (the secret is made anew)."""
+        known = self.sites[provider].flags
+        for name, value in flags.items():
+            if name not in known or name == "credentials":
+                raise ValueError(f"{provider} has no state {name!r}: {', '.join(n for n in known if n != 'credentials')}.")
+            known[name] = value
+
+    def suspend(self, provider: str, suspended: bool = True) -> None:
+        """Suspend the user (or take that back)."""
+        self.set(provider, suspended=suspended)
+
+    def archive(self, archived: bool = True) -> None:
+        """Archive the Benchling app (or take that back)."""
+        self.set("benchling", archived=archived)
+
+    def skew(self, seconds: float) -> None:
+        """Put the servers' clock `seconds` ahead of the client's (negative: behind)."""
+        self.skew_seconds = seconds
+
+    def count(self, provider: str, path: str = "") -> int:
+        """Requests so far to `provider` whose "VERB /path" contains `path`."""
+        with self.lock:
+            return sum(n for (name, what), n in self.counts.items() if name == provider and path in what)
+
+    def token_requests(self, provider: str) -> int:
+        """Requests so far to the token endpoints of `provider` (refreshing included)."""
+        ends = ("/token", "/token/refresh", "/newAuthToken")
+        with self.lock:
+            return sum(n for (name, what), n in self.counts.items() if name == provider and what.endswith(ends))
+
+    def reset(self) -> None:
+        """Back to the first state: clock, counters, tokens, levers, data. The origins stay."""
+        with self.lock:
+            self.clock.reset()
+            self._clear()
+
+    def stop(self) -> None:
+        """Close the servers. The next `running()` starts new ones."""
+        self.stopped = True
+        for server in self._servers.values():
+            server.shutdown()
+            server.server_close()
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    response = jsonify(body)
+    response.status_code = status
+    return response

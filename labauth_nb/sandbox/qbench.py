@@ -1,0 +1,194 @@
+"""QBench as the sandbox plays it: assertions with their time bounds, rotating refresh tokens, orders, samples."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Any
+
+import jwt
+from flask import Response, request
+
+from .lab import KEY, Issued, Lab, Site, answer
+
+CLIENT_ID, CLIENT_SECRET = "sandbox-qbench-client", "sandbox-qbench-client-secret-0001"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+REFRESH_SECONDS = 7 * 86400
+LIMIT = (300, 60.0)
+MATRICES = ("Flower", "Water", "Soil", "Plasma")
+
+
+def _orders() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": n,
+            "display_id": f"ORD-{n:05}",
+            "customer_account_id": n % 7 + 1,
+            "date_created": f"2026-{n % 9 + 1:02}-{n % 28 + 1:02}T08:00:00",
+            "status": ("Created", "Received", "In Progress", "Completed")[n % 4],
+            "sample_count": n % 5 + 1,
+        }
+        for n in range(1, 151)
+    ]
+
+
+def _samples() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": n,
+            "display_id": f"SMP-{n:05}",
+            "order_id": (n - 1) // 2 + 1,
+            "sample_name": f"{MATRICES[n % 4]} {n:03}",
+            "matrix_type": MATRICES[n % 4],
+            "status": ("Received", "Testing", "Reported")[n % 3],
+        }
+        for n in range(1, 241)
+    ]
+
+
+def _customers() -> list[dict[str, Any]]:
+    return [{"id": n, "name": f"Practice customer {n}"} for n in range(1, 8)]
+
+
+def refused(status: int, code: str, message: str) -> Response:
+    """The token endpoint's shape (RFC 6749 5.2)."""
+    return answer({"error": code, "error_description": message}, status)
+
+
+def error(status: int, code: str, message: str) -> Response:
+    """The shape of the v2 resources."""
+    names = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}
+    kind = code or names.get(status, "InternalServerError")
+    body: dict[str, Any] = {"error_description": message, "error_type": kind, "error_token": str(uuid.uuid4())}
+    if status == 400:
+        body["errors"] = []
+    return answer(body, status)
+
+
+def site(lab: Lab) -> Site:
+    """The site, in its first state."""
+    here = Site(
+        "qbench",
+        lab,
+        error,
+        lambda: error(404, "NotFound", f"There is nothing at {request.path}."),
+        limit=LIMIT,
+        limit_headers=lambda most, left, reset: {
+            "X-QBAPI-Throttle-Request-Count": str(most - left),
+            "X-QBAPI-Throttle-TTL": str(math.ceil(reset)),
+        },
+        limit_answer=lambda reset: answer(
+            {"error": f"ratelimit exceeded 300 per 60 seconds [current count: 301. Retry in {math.ceil(reset)} seconds]"},
+            429,
+        ),
+    )
+    flags = here.flags
+    flags |= {
+        "suspended": False,
+        "life": 3600,
+        "client_secret": CLIENT_SECRET,
+        "dead_status": 401,
+        "scopes": {"orders", "samples", "customers"},
+        "credentials": lambda method: {"client_id": CLIENT_ID, "client_secret": flags["client_secret"]},
+    }
+    app = here.app
+    lists = {"orders": _orders(), "samples": _samples(), "customers": _customers(), "invoices": []}
+
+    def granted(family: str) -> Response:
+        """A token response, with the refresh token's id in it and its JWT in the cookie jid."""
+        access_token = here.issue(CLIENT_ID, flags["life"], family=family)
+        refresh_id = str(uuid.uuid4())
+        with lab.lock:
+            here.refresh_tokens[refresh_id] = Issued(CLIENT_ID, here.now + REFRESH_SECONDS, family=family)
+        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
+        response = answer(body | {"refresh_token": refresh_id})
+        jid = jwt.encode({"jti": refresh_id, "sub": CLIENT_ID}, KEY, algorithm="HS256")
+        response.set_cookie("jid", jid, secure=True, httponly=True, path="/qbench/api/v2/auth", samesite="Strict")
+        return response
+
+    @app.post("/qbench/api/v2/auth/token")
+    @app.post("/qbench/oauth2/v1/token")
+    def token() -> Response:
+        # request.form reads both application/x-www-form-urlencoded (the guide) and multipart/form-data (the OpenAPI file).
+        grant, assertion = request.form.get("grant_type"), request.form.get("assertion")
+        if not grant or not assertion:
+            return refused(400, "invalid_request", "grant_type and assertion are required form fields")
+        if grant != JWT_BEARER:
+            return refused(400, "unsupported_grant_type", "Only the jwt-bearer grant is supported")
+        try:
+            options: Any = {"verify_exp": False, "verify_iat": False, "require": ["sub", "iat", "exp"]}
+            claims = jwt.decode(assertion, flags["client_secret"], ["HS256"], options)
+            iat, exp = float(claims["iat"]), float(claims["exp"])
+        except (jwt.PyJWTError, TypeError, ValueError):
+            return refused(400, "invalid_grant", "The assertion's signature or its claims are not valid")
+        if claims["sub"] != CLIENT_ID or flags["suspended"]:
+            return refused(400, "invalid_grant", "Unknown client")
+        if not 300 <= exp - iat <= 3600:
+            return refused(400, "invalid_grant", "exp must be 5 to 60 minutes after iat")
+        if abs(iat - here.now) > 300 or exp <= here.now:
+            return refused(400, "invalid_grant", "iat must be within 5 minutes of the server's time")
+        return granted(str(uuid.uuid4()))
+
+    @app.post("/qbench/api/v2/auth/token/refresh")
+    def refresh() -> Response:
+        refresh_id, jid = request.form.get("refresh_token_id"), request.cookies.get("jid")
+        if not refresh_id or not jid:
+            return refused(400, "invalid_request", "refresh_token_id and the cookie jid are required")
+        try:
+            named = jwt.decode(jid, KEY, ["HS256"], {"verify_iat": False}).get("jti")
+        except jwt.PyJWTError:
+            named = None
+        with lab.lock:
+            issued = here.refresh_tokens.get(refresh_id)
+            if issued is None or named != refresh_id or here.now >= issued.expires_at or flags["suspended"]:
+                return refused(400, "invalid_grant", "The refresh token is not valid")
+            if issued.dead:  # used before: somebody has a copy, so the whole family ends
+                for other in (*here.refresh_tokens.values(), *here.tokens.values()):
+                    other.dead = other.dead or other.family == issued.family
+                return refused(400, "invalid_grant", "The refresh token was used before; it is invalidated")
+            issued.dead = True
+        return granted(issued.family)
+
+    def guard(resource: str) -> Response | None:
+        if not (bearer := here.bearer()):
+            return refused(400, "invalid_request", "Invalid Authorization header format")
+        if here.good(bearer) is None or flags["suspended"]:
+            if flags["dead_status"] == 400:
+                return refused(400, "invalid_grant", "The access token is not valid")
+            return error(401, "Unauthorized", "The access token is not valid")
+        if resource and resource not in flags["scopes"]:
+            return error(403, "Forbidden", f"This API client has no scope for {resource}")
+        return here.spent("client")
+
+    @app.get("/qbench/api/v2/auth/token/info")
+    def info() -> Response:
+        return no if (no := guard("")) is not None else answer({"client_id": CLIENT_ID, "name": "Sandbox API client"})
+
+    @app.get("/qbench/api/v2/<any(orders,samples,customers,invoices):name>")
+    def page(name: str) -> Response:
+        if (no := guard(name)) is not None:
+            return no
+        try:
+            number, size = int(request.args.get("page_num", 1)), int(request.args.get("page_size", 20))
+        except ValueError:
+            return error(400, "BadRequest", "page_num and page_size must be whole numbers")
+        if number < 1 or size < 1:
+            return error(400, "BadRequest", "page_num and page_size must be 1 or more")
+        rows, size = list(lists[name]), min(size, 50)
+        sort_by = request.args.get("sort_by")
+        if sort_by:
+            if rows and sort_by not in rows[0]:
+                return error(400, "BadRequest", f"sort_by: there is no column {sort_by[:40]}")
+            rows.sort(key=lambda row: row[sort_by], reverse=request.args.get("sort_order", "ASC").upper() == "DESC")
+        start = (number - 1) * size
+        body = {"page_number": number, "total_count": len(rows), "total_pages": math.ceil(len(rows) / size)}
+        return answer({"data": rows[start : start + size], **body})
+
+    @app.get("/qbench/api/v2/<any(orders,samples,customers,invoices):name>/<int:key>")
+    def item(name: str, key: int) -> Response:
+        if (no := guard(name)) is not None:
+            return no
+        found = [row for row in lists[name] if row["id"] == key]
+        return answer({"data": found[0]}) if found else error(404, "NotFound", f"There is no {name} item {key}")
+
+    return here

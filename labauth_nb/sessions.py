@@ -1,0 +1,337 @@
+"""`LabSession`: a `requests.Session` that signs its requests to one origin, renews, waits and pages.
+
+lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks the login's token source
+->  _Attempts sends it: again where the provider says "slow down", once more where it says "this token is dead"
+->  the header is taken off the answer's request  ->  a plain Response
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import AuthBase
+from requests.utils import rewind_body
+
+from .errors import LabauthError, ProviderError, UnsafeRequest, provider_error, read_error, unreachable, wait_seconds
+from .grants import TIMEOUT
+from .masking import Secret
+from .providers import Provider, is_loopback
+from .tokens import Token
+
+if TYPE_CHECKING:
+    import pandas
+
+    from .logins import Login
+
+RETRY_STATUSES = (429, 502, 503, 504)
+TRIES = 5
+"""Tries in all for GET and HEAD (benchling-sdk: 5)."""
+PATIENCE_SECONDS = 60.0
+"""Seconds of waiting in all; a provider that asks for more gets its answer handed through."""
+BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
+PROGRESS_AFTER_SECONDS = 2.0
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of `url` (RFC 6454), as parsed values."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+class TokenAuth(AuthBase):
+    """Sets the Authorization header on requests to the login's own origin, and on no other.
+
+    Also good for `requests.get(url, auth=lab.auth)`. An Authorization header that you set yourself is left alone.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self.login = login
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        self.sign(request)
+        return request
+
+    def sign(self, request: requests.PreparedRequest, rejected: Token | None = None) -> Token | None:
+        """Sign `request` where it may be signed; the token it now carries. Raises `UnsafeRequest` before sending."""
+        mine = isinstance(request.headers.get("Authorization"), Secret)
+        if "Authorization" in request.headers and not mine:
+            return None
+        scheme, host, _ = there = origin_of(request.url or "")
+        if there != self.login.parsed_origin:
+            request.headers.pop("Authorization", None)
+            if scheme == "http" and there[1] == self.login.parsed_origin[1] and not is_loopback(host):
+                raise UnsafeRequest(
+                    f"Not sent: {request.url} is plain http, and a token goes over https only. Write https:// instead."
+                )
+            return None
+        if scheme != "https" and not is_loopback(host):
+            raise UnsafeRequest(f"Not sent: {request.url} is plain http, and a token goes over https only.")
+        token = self.login.token(rejected)
+        request.headers["Authorization"] = token.header
+        return token
+
+    def __repr__(self) -> str:
+        return f"<TokenAuth of {self.login.name}>"
+
+
+class _Attempts:
+    """An adapter around the session's own: sends a request as often as it takes, signed anew each time."""
+
+    def __init__(self, adapter: BaseAdapter, session: LabSession) -> None:
+        self._adapter, self._session = adapter, session
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        session, clock = self._session, self._session.login.clock
+        provider = session.login.provider
+        error: BaseException
+        try:
+            token, renewed, waited, tries = session.auth.sign(request), False, 0.0, 1
+            while True:
+                response = self._adapter.send(request, **options)
+                if token is not None and is_dead(provider, response):
+                    if renewed or not session.login.may_renew(token):
+                        return response
+                    renewed, token = True, self._renewed(request, response, token)
+                    continue
+                if token is not None:
+                    session.login.accepted(token)
+                if response.status_code not in RETRY_STATUSES or request.method not in ("GET", "HEAD"):
+                    return response
+                wait = wait_seconds(response, provider.pacing)
+                if wait is None:
+                    wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1]
+                if tries >= TRIES or waited + wait > PATIENCE_SECONDS or not _rewound(request):
+                    return response
+                response.close()
+                clock.sleep(wait)
+                waited, tries = waited + wait, tries + 1
+                token = session.auth.sign(request)
+        except LabauthError:
+            raise
+        except (requests.ConnectionError, requests.Timeout) as caught:
+            error = unreachable(_title(session, request), request.url or "", caught)
+            error.request = request
+        except requests.RequestException as caught:
+            error = caught.with_traceback(None)
+        except KeyboardInterrupt:
+            # A new one: the frames of the old one hold the header, and %xmode Verbose would print it.
+            error = KeyboardInterrupt()
+        finally:
+            if isinstance(request.headers.get("Authorization"), Secret):
+                del request.headers["Authorization"]
+        raise error
+
+    def _renewed(self, request: requests.PreparedRequest, response: requests.Response, dead: Token) -> Token | None:
+        """A new token for `request` in place of the dead one, the body wound back. Raises where it cannot be sent twice."""
+        session = self._session
+        if not _rewound(request):
+            session.login.token(dead)
+            raise ProviderError(
+                f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
+                "(a stream or a generator). The token is renewed: run the request again.",
+                response=response,
+            )
+        response.close()
+        return session.auth.sign(request, dead)
+
+
+def _rewound(request: requests.PreparedRequest) -> bool:
+    """Whether the body of `request` can be sent again; a file is wound back."""
+    if request.body is None or isinstance(request.body, (bytes, str)):
+        return True
+    if not isinstance(getattr(request, "_body_position", None), int):
+        return False
+    try:
+        rewind_body(request)
+    except requests.exceptions.UnrewindableBodyError:
+        return False
+    return True
+
+
+def _title(session: LabSession, request: requests.PreparedRequest) -> str:
+    mine = origin_of(request.url or "") == session.login.parsed_origin
+    return session.login.provider.title if mine else (urlsplit(request.url or "").hostname or "The server")
+
+
+def is_dead(provider: Provider, response: requests.Response) -> bool:
+    """Whether `response` says "this token is dead" (not: "no permission"), by the provider's data."""
+    for rule in provider.dead_token:
+        if rule.status == response.status_code:
+            if not rule.codes and not rule.words:
+                return True
+            code, message = read_error(response)
+            said = f"{code} {message}".lower()
+            if code in rule.codes and (not rule.words or any(word in said for word in rule.words)):
+                return True
+    return False
+
+
+class LabSession(requests.Session):
+    """A `requests.Session` for one login.
+
+    A path is joined to the provider's API base (``plates``), a path from the root to its origin
+    (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin only.
+    Default timeouts: 10 s to connect, 60 s to read. GET and HEAD are sent again on 429, 502, 503 and 504.
+    """
+
+    auth: TokenAuth
+
+    def __init__(self, login: Login) -> None:
+        super().__init__()
+        self.login = login
+        self.auth = TokenAuth(login)
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, HTTPAdapter(pool_maxsize=32))
+
+    def url(self, path: str) -> str:
+        """The whole URL for `path`."""
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+            return path
+        origin = self.login.origin
+        return origin + path if path.startswith("/") else f"{origin}{self.login.provider.api_base}/{path}"
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+        """As `requests.Session.request`, with a path for a URL and timeouts by default.
+
+        Raises what `Login.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are answers.
+        """
+        if len(args) < 7:
+            options.setdefault("timeout", TIMEOUT)
+        return super().request(method, url, *args, **options)
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """As `requests.Session.prepare_request`, with a path for a URL."""
+        request = copy.copy(request)
+        request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
+        return super().prepare_request(request)
+
+    def get_adapter(self, url: str | bytes) -> BaseAdapter:
+        return _Attempts(super().get_adapter(url), self)  # type: ignore[arg-type, return-value]
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """As `requests.Session.send`, with timeouts by default."""
+        options.setdefault("timeout", TIMEOUT)
+        return super().send(request, **options)
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """On a redirect: your own Authorization header stays with its host, .netrc is not asked; ours is set on sending."""
+        headers, old = prepared_request.headers, response.request.url or ""
+        if "Authorization" in headers and self.should_strip_auth(old, prepared_request.url or ""):  # type: ignore[no-untyped-call]
+            del headers["Authorization"]
+
+    def check(self, response: requests.Response, *args: Any, **kwargs: Any) -> requests.Response:
+        """`response` if it is good; else raises `ProviderError` with status, code and hint.
+
+        Also good as a hook: ``lab.hooks["response"].append(lab.check)``.
+        """
+        if response.ok:
+            return response
+        if origin_of(response.url) != self.login.parsed_origin:
+            response.raise_for_status()
+        provider = self.login.provider
+        raise provider_error(provider.title, response, provider.hints, self.login.secrets(), pacing=provider.pacing)
+
+    def pages(
+        self, path: str, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The pages of a list, one after another, each a list of records; the next is asked for when it is wanted.
+
+        `params` go into the query, `json` into the body (DNAnexus). Raises `ProviderError` for an error answer
+        and for one that is not a list.
+        """
+        for records, _ in self._pages(path, params, json):
+            yield records
+
+    def _pages(
+        self, path: str, params: Mapping[str, Any] | None, json: Mapping[str, Any] | None
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
+        """Each page and, where the provider tells, how many records there are in all."""
+        paging = self.login.provider.paging
+        query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
+        seen: set[str] = set()
+        while True:
+            response = self.check(self.request(paging.verb, path, params=query, json=body))
+            page, records = self._records(response)
+            yield records, page.get(paging.total_count) if paging.total_count else None
+            if paging.number:
+                number = int(query.get(paging.number) or 1)
+                if not records or number >= int(page.get(paging.total_pages) or 0):
+                    return
+                query[paging.number] = number + 1
+                continue
+            cursor = page.get(paging.cursor)
+            if not cursor:  # Benchling ends with "", Foundry without one, DNAnexus with null
+                return
+            if str(cursor) in seen:
+                raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
+            seen.add(str(cursor))
+            (query if body is None else body)[paging.send] = cursor
+
+    def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        title, paging = self.login.provider.title, self.login.provider.paging
+        try:
+            page = response.json()
+        except ValueError:
+            raise ProviderError(
+                f"{title} answered {response.status_code} with something that is not JSON. Is {response.url} a list?",
+                response=response,
+            ) from None
+        lists = [key for key, value in page.items() if isinstance(value, list)] if isinstance(page, dict) else []
+        name = paging.items or (lists[0] if len(lists) == 1 else "")
+        if name not in lists:
+            raise ProviderError(
+                f"{title} answered {response.status_code}, but {urlsplit(response.url).path} is not a list in pages. "
+                "Use lab.get(path).json() for a single item.",
+                response=response,
+            )
+        return page, page[name]
+
+    def frame(
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ) -> pandas.DataFrame:
+        """All the records of a list (`limit`: that many at the most) as a DataFrame, nested fields as ``a.b``.
+
+        A progress bar appears when it takes longer than 2 s.
+        """
+        import pandas
+        from tqdm.auto import tqdm
+
+        records: list[dict[str, Any]] = []
+        with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
+            for page, total in self._pages(path, params, json):
+                records += page
+                bar.total = total
+                bar.update(len(page))
+                if limit is not None and len(records) >= limit:
+                    break
+        return pandas.json_normalize(records[:limit])
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        """A pickle holds the login's name, no secret: the other process must have that login."""
+        return _restored, (self.login.name, self.login.origin)
+
+    def __repr__(self) -> str:
+        return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
+
+
+def _restored(name: str, origin: str) -> LabSession:
+    from .errors import NotSignedIn
+    from .logins import session
+
+    restored = session(name)
+    if restored.login.origin != origin:
+        raise NotSignedIn(
+            f"The login {name} is for {restored.login.origin} in this process, not for {origin}: sign in there first."
+        )
+    return restored

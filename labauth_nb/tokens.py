@@ -1,0 +1,209 @@
+"""A token, and the one place each login's token comes from: `TokenSource` (single flight)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from .clocks import Clock
+from .errors import LabauthError, LoginExpired
+from .masking import Secret
+
+MARGIN_SECONDS = 60.0
+"""Renew this early at the most: as benchling-sdk and foundry-platform-sdk do."""
+MARGIN_SHARE = 0.1
+"""... and never earlier than this share of the life, so that a 3-second token still works (benchling-sdk)."""
+SOFT_SHARE = 0.75
+"""From this share of the life on, one caller renews while the others go on (foundry-platform-sdk renews at 0.75)."""
+FAILURE_LINGER = 0.1
+"""A failed flight stays open this many seconds, so that callers who crossed expiry together share its failure."""
+FAILURE_LINGER_MOST = 2.0
+"""... doubled with each failure in a row, up to this: a storm of callers cannot become a storm of token requests."""
+
+
+@dataclass(frozen=True, repr=False)
+class Token:
+    """What a grant gave: an access token (or what stands for one) and what is known about it.
+
+    `header`: the value of the Authorization header; `issued_at`, `expires_at`: seconds since the epoch, UTC
+    (`expires_at` None: unknown); `refresh_token` and `jid`: for the next refresh, where the provider gave them.
+    """
+
+    access_token: Secret
+    header: Secret
+    issued_at: float
+    expires_at: float | None = None
+    refresh_token: Secret | None = None
+    jid: Secret | None = None
+    scope: str | None = None
+
+    @property
+    def life(self) -> float | None:
+        """Seconds between issue and expiry (None: unknown)."""
+        return None if self.expires_at is None else max(self.expires_at - self.issued_at, 0.0)
+
+    @property
+    def renew_at(self) -> float:
+        """When it must be renewed: a margin of min(60 s, 10 % of the life) before expiry."""
+        if self.expires_at is None or self.life is None:
+            return float("inf")
+        return self.expires_at - min(MARGIN_SECONDS, MARGIN_SHARE * self.life)
+
+    @property
+    def soft_at(self) -> float:
+        """When one caller may renew it ahead of time."""
+        return float("inf") if self.life is None else min(self.issued_at + SOFT_SHARE * self.life, self.renew_at)
+
+    def secrets(self) -> list[str]:
+        """Every secret in it."""
+        return [s for s in (self.access_token, self.header, self.refresh_token, self.jid) if s]
+
+    def __repr__(self) -> str:
+        return f"<Token {'of unknown expiry' if self.expires_at is None else 'with an expiry'}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A token is not pickled: sign in again in the other process.")
+
+
+class _Flight:
+    """One renewal under way; whoever comes meanwhile waits for its result."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.token: Token | None = None
+        self.error: LabauthError | None = None
+
+
+class TokenSource:
+    """The token of one login, for any number of threads.
+
+    `acquire(previous)` asks the provider for a token (None: this login cannot, its token was pasted);
+    it raises a `LabauthError` when it fails. `clock` tells the time; `advice` ends the sentence of an expired token.
+    """
+
+    def __init__(
+        self,
+        acquire: Callable[[Token | None], Token] | None,
+        clock: Clock,
+        token: Token | None = None,
+        advice: str = "Sign in again.",
+    ) -> None:
+        self._advice = advice
+        self._acquire = acquire
+        self._clock = clock
+        self._token = token
+        self._lock = threading.Lock()
+        self._flight: _Flight | None = None
+        self._failures = 0
+        self._soft_not_before = float("-inf")
+        self._proven: Token | None = None  # the last token that the provider accepted
+        self._second: Token | None = None  # a token minted because another was refused
+        self.refused: Token | None = None  # a token that the provider says is dead, and that cannot be renewed
+        self.last_error: LabauthError | None = None
+
+    @property
+    def current(self) -> Token | None:
+        """The token as it is, good or not; None before the first."""
+        return self._token
+
+    @property
+    def renewable(self) -> bool:
+        """Whether it can ask for a new token by itself."""
+        return self._acquire is not None
+
+    def token(self, rejected: Token | None = None) -> Token:
+        """A good token. `rejected`: the one that the provider just called dead.
+
+        Good and not in its soft window: at once, without a lock. Else one caller renews; the others go on with the
+        old one while it is good, and otherwise wait for that same result, a failure included.
+        Raises `LoginExpired` when it cannot be renewed, and what the grant raises.
+        """
+        token, now = self._token, self._clock.time()
+        if token is not None and token is not rejected:
+            if now < token.soft_at:
+                return token
+            if self._acquire is None and (token.expires_at is None or now < token.expires_at):
+                return token
+            if now < token.renew_at and self._acquire is not None:
+                return self._renew_softly(token, now)
+        return self._renew(rejected)
+
+    def renew(self) -> Token:
+        """A new token, whatever the state of the old one (still one request for all who ask at once)."""
+        return self._renew(self._token, force=True)
+
+    def accepted(self, token: Token) -> None:
+        """The provider answered a request that carried `token`."""
+        if self._proven is not token:
+            self._proven = token
+        if self.refused is token:
+            self.refused = None
+
+    def may_renew(self, rejected: Token) -> bool:
+        """Whether a refusal of `rejected` is worth a renewal.
+
+        Not for a pasted token, nor for one that was itself the answer to a refusal and was never accepted:
+        where a provider says "dead" and means "no access", renewing for ever would not help.
+        """
+        if self._acquire is None:
+            if self._token is rejected:
+                self.refused = rejected
+            return False
+        return rejected is not self._second or self._proven is rejected
+
+    def _renew_softly(self, token: Token, now: float) -> Token:
+        if now < self._soft_not_before:
+            return token
+        with self._lock:
+            if self._flight is not None or self._token is not token:
+                return self._token or token
+            flight = self._flight = _Flight()
+        try:
+            return self._fly(flight, token, rejected=None, linger=False)
+        except LabauthError:
+            # The old token is still good: go on with it, and do not try again at every call.
+            self._soft_not_before = now + max((token.renew_at - now) / 4, 0.01)
+            return token
+
+    def _renew(self, rejected: Token | None, force: bool = False) -> Token:
+        while True:
+            with self._lock:
+                token = self._token
+                if token is not None and token is not rejected and self._clock.time() < token.renew_at:
+                    return token
+                if self._acquire is None:
+                    raise LoginExpired(f"The token has expired, and what was pasted cannot be renewed. {self._advice}")
+                flight, leading = self._flight, self._flight is None
+                if flight is None:
+                    flight = self._flight = _Flight()
+            if leading:
+                return self._fly(flight, token, rejected=None if force else rejected, linger=True)
+            flight.done.wait()
+            if flight.error is not None:
+                raise flight.error.again()
+            if flight.token is not None:
+                return flight.token
+            # The one who renewed was interrupted: somebody else has to.
+
+    def _fly(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> Token:
+        assert self._acquire is not None
+        try:
+            # A refused token's family may be dead as well: start afresh rather than by its refresh token.
+            flight.token = token = self._acquire(None if rejected is not None else previous)
+            with self._lock:
+                self._token, self._failures, self.last_error = token, 0, None
+                self._second = token if rejected is not None else None
+            return token
+        except LabauthError as error:
+            self.last_error = flight.error = error
+            self._failures += 1
+            if linger:
+                time.sleep(min(FAILURE_LINGER * 2 ** min(self._failures - 1, 10), FAILURE_LINGER_MOST))
+            raise error.again() from None
+        finally:
+            with self._lock:
+                self._flight = None
+            flight.done.set()
