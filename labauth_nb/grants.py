@@ -29,6 +29,8 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
 ASSERTION_SECONDS = 1800
 """Life of a QBench assertion: the guide allows 5 to 60 minutes."""
+REFRESH_SECONDS = 7 * 86400
+"""Life of a QBench refresh token, by the guide."""
 SKEW_SECONDS = 60.0
 """A clock that is further off than this is worth a second try with the server's time."""
 DNANEXUS_SECONDS = 18 * 3600
@@ -152,7 +154,8 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
     A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with the server's time
     when the answer's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
     """
-    if previous is not None and previous.refresh_token is not None:
+    young = previous is not None and exchange.clock.time() < previous.issued_at + REFRESH_SECONDS
+    if previous is not None and previous.refresh_token is not None and young:
         try:
             return _refresh(exchange, previous)
         except LabauthError:

@@ -218,7 +218,13 @@ class LabSession(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As `requests.Session.send`, with timeouts by default."""
         options.setdefault("timeout", TIMEOUT)
-        return super().send(request, **options)
+        try:
+            return super().send(request, **options)
+        except LabauthError:
+            raise
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as caught:  # while the body was read
+            error = unreachable(_title(self, request), request.url or "", caught)
+        raise error
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """On a redirect: your own Authorization header stays with its host, .netrc is not asked; ours is set on sending."""

@@ -148,11 +148,12 @@ class Site:
         if fault.answer == "html":
             return Response("<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>", 503, mimetype="text/html")
         if fault.answer == "truncated":
-            return Response('{"data": [{"id": ', 200, {"Content-Length": "4096", "Connection": "close"}, "application/json")
+            return Response(
+                iter(['{"data": [{"id": ']), 200, {"Content-Length": "4096", "Connection": "close"}, "application/json"
+            )
         return self.error(int(fault.answer), "", "Something went wrong on our side")
 
     def _after(self, response: Response) -> Response:
-        response.headers["Date"] = formatdate(self.now, usegmt=True)
         response.headers.update(g.get("limit_headers", {}))
         return response
 
@@ -166,9 +167,16 @@ class Site:
         return self.error(500, "", f"the sandbox itself failed: {type(error).__name__}")
 
 
-class _Quiet(WSGIRequestHandler):
+class _Handler(WSGIRequestHandler):
+    """Logs nothing, and dates its answers by the sandbox's clock (a Date in the app's headers would be a second one)."""
+
+    lab: Lab
+
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return formatdate(self.lab.clock.time() + self.lab.skew_seconds, usegmt=True)
 
 
 class Lab:
@@ -184,12 +192,13 @@ class Lab:
         self._clear()
         self._servers: dict[str, BaseWSGIServer] = {}
         self.stopped = False
+        handler = type("Handler", (_Handler,), {"lab": self})
         for name in makers:
             # Asked for at each request, so that `reset` can put a fresh site in place.
             def app(environ: Any, start_response: Any, name: str = name) -> Any:
                 return self.sites[name].app(environ, start_response)
 
-            server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+            server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
             self._servers[name] = server
             thread = threading.Thread(target=server.serve_forever, name=f"labauth sandbox {name}", daemon=True)
             thread.start()

@@ -1,0 +1,170 @@
+"""One contract for every provider and method: what a login promises, on the sandbox, 32 threads at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from labauth_nb import LabauthError, LabSession, NotSignedIn, SignInRefused, login, logout, session, status
+from labauth_nb.logins import get
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
+
+ALL = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods]
+MINTING = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.minted]
+PASTED = sorted(set(ALL) - set(MINTING))
+SECRET_FIELD = {(p.name, m.name): m.secret.name for p in PROVIDERS.values() for m in p.methods}
+READ = {
+    "benchling": ("GET", "plates", None),
+    "qbench": ("GET", "orders", None),
+    "foundry": ("GET", "ontologies", None),
+    "dnanexus": ("POST", "system/whoami", {}),
+}
+THREADS = 32
+
+
+def read(lab_session: LabSession, provider: str) -> int:
+    verb, path, json = READ[provider]
+    return lab_session.request(verb, path, json=json).status_code
+
+
+def storm(work: Callable[[], object]) -> list[object]:
+    """What `work` gave or raised in each of 32 threads that were let go together."""
+    gate, results = threading.Barrier(THREADS), []
+
+    def run() -> None:
+        gate.wait()
+        try:
+            results.append(work())
+        except Exception as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(results) == THREADS
+    return results
+
+
+@pytest.mark.parametrize(("provider", "method"), ALL)
+def test_every_method_signs_in_and_reads(lab: Lab, provider: str, method: str) -> None:
+    """Every method signs in on the sandbox, and its session reads data; after log out it says how to come back."""
+    mine = login(provider, method, tenant="sandbox")
+    assert mine.method.name == method
+    held = session(provider)
+    assert read(held, provider) == 200
+    assert [row["status"] for row in status()] == [mine.status]
+    logout(provider)
+    with pytest.raises(NotSignedIn, match=rf"%labauth login {provider} --tenant sandbox"):
+        read(held, provider)
+
+
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_empty(lab: Lab, provider: str, method: str) -> None:
+    """Without a token yet, 32 threads cost 1 token request, and none fails."""
+    mine = login(provider, method, tenant="sandbox")
+    mine._tokens._token = None
+    before, held = lab.token_requests(provider), mine.session()
+    assert storm(lambda: read(held, provider)) == [200] * THREADS
+    assert lab.token_requests(provider) - before == 1
+
+
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_expired(lab: Lab, provider: str, method: str) -> None:
+    """When the token has expired, 32 threads cost 1 token request, and none fails or is sent unauthenticated."""
+    login(provider, method, tenant="sandbox")
+    before, held = lab.token_requests(provider), session(provider)
+    lab.advance("19h")
+    assert storm(lambda: read(held, provider)) == [200] * THREADS
+    assert lab.token_requests(provider) - before == 1
+
+
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_expiring(lab: Lab, provider: str, method: str) -> None:
+    """Inside the margin before expiry, too: 32 threads cost 1 token request."""
+    mine = login(provider, method, tenant="sandbox")
+    before, held = lab.token_requests(provider), session(provider)
+    assert mine.seconds_left is not None
+    lab.advance(mine.seconds_left - 1)
+    assert storm(lambda: read(held, provider)) == [200] * THREADS
+    assert lab.token_requests(provider) - before == 1
+
+
+@pytest.mark.parametrize("lever", ["revoke", "expire"])
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_dead_at_the_server(lab: Lab, provider: str, method: str, lever: str) -> None:
+    """When the provider calls a live token dead, 32 threads cost 1 token request, and none fails."""
+    login(provider, method, tenant="sandbox")
+    before, held = lab.token_requests(provider), session(provider)
+    getattr(lab, lever)(provider)
+    assert storm(lambda: read(held, provider)) == [200] * THREADS
+    assert lab.token_requests(provider) - before == 1
+
+
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_wrong_secret(lab: Lab, provider: str, method: str) -> None:
+    """With a secret that is wrong by now, 32 threads share one refusal, and the next call asks once more and recovers."""
+    mine = login(provider, method, tenant="sandbox")
+    field, good = SECRET_FIELD[provider, method], mine._exchange.fields[SECRET_FIELD[provider, method]]
+    lab.advance("8d")
+    mine._exchange.fields[field] = "not-the-secret-of-anybody-0000000"
+    before, held = lab.token_requests(provider), session(provider)
+    results = storm(lambda: read(held, provider))
+    assert all(isinstance(r, SignInRefused) for r in results)
+    assert len({str(r) for r in results}) == 1
+    assert lab.token_requests(provider) - before == 1
+    mine._exchange.fields[field] = good
+    assert read(held, provider) == 200
+
+
+@pytest.mark.parametrize(("provider", "method"), MINTING)
+def test_soft_window(lab: Lab, provider: str, method: str) -> None:
+    """From 75 % of the life on, one of 32 threads renews and the token requests stay 1."""
+    mine = login(provider, method, tenant="sandbox")
+    before, held = lab.token_requests(provider), session(provider)
+    assert mine.seconds_left is not None
+    lab.advance(mine.seconds_left * 0.8)
+    assert storm(lambda: read(held, provider)) == [200] * THREADS
+    assert lab.token_requests(provider) - before == 1
+
+
+@pytest.mark.parametrize(("provider", "method"), [pair for pair in MINTING if pair[0] != "dnanexus"])  # there we ask for 18 h
+def test_short_life(lab: Lab, provider: str, method: str) -> None:
+    """A token that lives 3 seconds still works, and is asked for once per life."""
+    lab.set(provider, life=3)
+    mine = login(provider, method, tenant="sandbox")
+    held, before = mine.session(), lab.token_requests(provider)
+    for _ in range(4):
+        lab.advance(2.9)
+        assert [read(held, provider) for _ in range(5)] == [200] * 5
+    assert lab.token_requests(provider) - before == 4
+
+
+@pytest.mark.parametrize(("provider", "method"), PASTED)
+def test_pasted_and_refused(lab: Lab, provider: str, method: str) -> None:
+    """A pasted credential that the provider does not know is refused at sign-in, in one sentence with a hint."""
+    field = SECRET_FIELD[provider, method]
+    with pytest.raises(LabauthError) as caught:
+        login(provider, method, tenant="sandbox", **{field: "nobodys-credential-0001"})
+    assert "nobodys" not in str(caught.value)
+    assert len(str(caught.value)) > 40
+    with pytest.raises(NotSignedIn):
+        session(provider)
+
+
+@pytest.mark.parametrize(("provider", "method"), ALL)
+def test_network_gone(lab: Lab, provider: str, method: str) -> None:
+    """Where nothing answers, sign-in and session say so in one sentence, and raise what requests users catch."""
+    import requests
+
+    mine = login(provider, method, tenant="sandbox")
+    held = mine.session()
+    mine._exchange.origin = mine._exchange.auth_origin = "http://127.0.0.1:1"
+    mine.parsed_origin = ("http", "127.0.0.1", 1)
+    with pytest.raises(requests.ConnectionError, match=r"gave no answer: 127.0.0.1:1 refused the connection"):
+        read(held, provider)
+    assert get(provider) is mine

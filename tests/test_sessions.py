@@ -1,0 +1,363 @@
+"""The session: where it sends what, when it sends again, how it pages, and what it never gives away."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from labauth_nb import (
+    LoginExpired,
+    NotSignedIn,
+    ProviderError,
+    ProviderUnreachable,
+    UnsafeRequest,
+    login,
+    session,
+)
+from labauth_nb.sandbox import Lab
+
+
+class Echo(ThreadingHTTPServer):
+    """A foreign server: keeps the headers it was sent, and redirects /to?URL."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _EchoHandler)
+        self.seen: list[dict[str, str]] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _EchoHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.seen.append(dict(self.headers))  # type: ignore[attr-defined]
+        where = self.path.partition("?")[2]
+        self.send_response(302 if where else 200)
+        if where:
+            self.send_header("Location", where)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def echo() -> Iterator[Echo]:
+    server = Echo()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("path", ["plates", "/api/v2/plates", "WHOLE"])
+def test_paths(lab: Lab, path: str) -> None:
+    """A path is joined to the API base, one from the root to the origin, and a whole URL is taken as it is."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    whole = lab.origin("benchling") + "/api/v2/plates"
+    assert held.get(whole if path == "WHOLE" else path).url == whole
+
+
+def test_prepared_requests(lab: Lab) -> None:
+    """A request prepared by hand is signed when it is sent, even one that was sent before."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    prepared = held.prepare_request(requests.Request("GET", "plates"))
+    assert held.send(prepared).status_code == 200
+    assert "Authorization" not in prepared.headers
+    assert held.send(prepared).status_code == 200
+
+
+def test_foreign_host(lab: Lab, echo: Echo) -> None:
+    """Another origin (also: the same host, another port) gets the request, without the token."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    assert held.get(echo.url + "/x").status_code == 200
+    assert "Authorization" not in echo.seen[0]
+
+
+def test_lookalike_host(lab: Lab) -> None:
+    """An address that only begins like the origin gets no token: origins are compared as parsed values."""
+    mine = login("benchling", tenant="sandbox")
+    held = mine.session()
+    for url in (
+        mine.origin[:-1] + "/x",
+        mine.origin.replace("127.0.0.1:", "127.0.0.1.evil.test:"),
+        "http://127.0.0.1@evil.test/",
+    ):
+        prepared = requests.Request("GET", url).prepare()
+        held.auth(prepared)
+        assert "Authorization" not in prepared.headers
+
+
+def test_redirect_away_and_back(lab: Lab, echo: Echo) -> None:
+    """A redirect to another host carries no token, and one back to the provider does."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    back = held.get(f"{echo.url}/to?{lab.origin('benchling')}/api/v2/plates")
+    assert back.status_code == 200
+    assert len(back.json()["plates"]) == 50
+    assert "Authorization" not in echo.seen[0]
+    for hop in (back, *back.history):
+        assert "Authorization" not in hop.request.headers
+
+
+def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A .netrc entry for the provider's host replaces the token nowhere: not at first, not on a redirect."""
+    netrc = Path.home() / ".netrc"
+    netrc.write_text("default login mallory password netrc-canary\n")
+    netrc.chmod(0o600)
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    assert held.get("plates").status_code == 200
+    assert held.get(f"{echo.url}/to?{lab.origin('benchling')}/api/v2/plates").status_code == 200
+    assert "Authorization" not in echo.seen[0]
+
+
+def test_plain_http(lab: Lab) -> None:
+    """Over plain http off loopback nothing is sent: the request is refused before."""
+    mine = login("benchling", tenant="sandbox")
+    mine.parsed_origin = ("https", "acme.benchling.com", 443)
+    with pytest.raises(UnsafeRequest, match="over https only"):
+        mine.session().get("http://acme.benchling.com/api/v2/plates")
+
+
+def test_own_authorization(lab: Lab) -> None:
+    """An Authorization header that the user sets is left alone."""
+    login("benchling", tenant="sandbox")
+    assert session("benchling").get("plates", headers={"Authorization": "Bearer mine"}).status_code == 401
+    assert lab.token_requests("benchling") == 1
+
+
+def test_answer_keeps_no_token(lab: Lab) -> None:
+    """The request of an answer holds no token, so that printing or pickling the answer gives none away."""
+    mine = login("benchling", tenant="sandbox")
+    answer = session("benchling").get("plates")
+    assert "Authorization" not in answer.request.headers
+    assert mine.token().access_token.encode() not in pickle.dumps(answer)
+
+
+def test_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts are 10 s to connect and 60 s to read unless said otherwise; None is the user's own choice."""
+    login("benchling", tenant="sandbox")
+    held, seen = session("benchling"), []
+    send = requests.adapters.HTTPAdapter.send
+
+    def spy(self: object, request: requests.PreparedRequest, **options: object) -> requests.Response:
+        seen.append(options["timeout"])
+        return send(self, request, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", spy)
+    held.get("plates")
+    held.get("plates", timeout=3)
+    held.get("plates", timeout=None)
+    assert seen == [(10.0, 60.0), 3, None]
+
+
+def test_slow_answer(lab: Lab) -> None:
+    """A read that takes too long is a sentence, and still a requests.Timeout."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", "slow", seconds=0.6)
+    with pytest.raises(requests.Timeout, match=r"Benchling gave no answer: .* did not answer in time"):
+        session("benchling").get("plates", timeout=0.1)
+
+
+def test_truncated_answer(lab: Lab) -> None:
+    """An answer that breaks off is a sentence, not a parse error."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", "truncated")
+    with pytest.raises(ProviderUnreachable, match="broke off the connection"):
+        session("benchling").get("plates")
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_retries(lab: Lab, status: int) -> None:
+    """GET is sent again on 429, 502, 503 and 504, five times in all, and then the answer is handed through."""
+    login("benchling", tenant="sandbox")
+    held, before = session("benchling"), lab.count("benchling", "/plates")
+    lab.next("benchling", status, times=4, path="/plates")
+    assert held.get("plates").status_code == 200
+    assert lab.count("benchling", "/plates") - before == 5
+    lab.next("benchling", status, times=5, path="/plates")
+    assert held.get("plates").status_code == status
+    assert lab.count("benchling", "/plates") - before == 10
+
+
+@pytest.mark.parametrize("provider", ["benchling", "qbench"])
+def test_pacing(lab: Lab, provider: str) -> None:
+    """The wait is what the provider's own header says; more than 60 s in all is not waited, but handed through."""
+    login(provider, tenant="sandbox")
+    held = session(provider)
+    path = "plates" if provider == "benchling" else "orders"
+    began = lab.clock.time()
+    lab.next(provider, 429, path=path, seconds=17)
+    assert held.get(path).status_code == 200
+    assert 17 <= lab.clock.time() - began < 18.5
+    lab.next(provider, 429, path=path, seconds=61)
+    refused = held.get(path)
+    assert refused.status_code == 429
+    with pytest.raises(ProviderError, match="wait 61 s") as caught:
+        held.check(refused)
+    assert caught.value.retry_after == 61
+
+
+def test_post_is_not_repeated(lab: Lab) -> None:
+    """POST is not sent again on 503: it may have been done."""
+    login("dnanexus", tenant="sandbox")
+    lab.next("dnanexus", 503, path="findProjects")
+    assert session("dnanexus").post("system/findProjects", json={}).status_code == 503
+
+
+def test_permission_denied(lab: Lab) -> None:
+    """DNAnexus' PermissionDenied is a 401 that renews nothing and is sent once; the hint says what it means."""
+    from labauth_nb.sandbox.dnanexus import LOCKED
+
+    login("dnanexus", "password", tenant="sandbox")
+    held, before = session("dnanexus"), lab.token_requests("dnanexus")
+    answer = held.post(f"{LOCKED}/describe", json={})
+    assert (answer.status_code, lab.count("dnanexus", LOCKED)) == (401, 1)
+    assert lab.token_requests("dnanexus") == before
+    with pytest.raises(ProviderError, match=r"DNAnexus answered 401 PermissionDenied .*Your sign-in is fine"):
+        held.check(answer)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_qbench_dead_token(lab: Lab, status: int) -> None:
+    """QBench may call a token dead by 400 or by 401: both renew, and the request is sent once more."""
+    lab.set("qbench", dead_status=status)
+    login("qbench", tenant="sandbox")
+    lab.revoke("qbench")
+    assert session("qbench").get("orders").status_code == 200
+
+
+def test_body_sent_again(lab: Lab) -> None:
+    """After a renewal a body that can be wound back is sent again, whole; one that cannot raises, and says so."""
+    login("dnanexus", "password", tenant="sandbox")
+    held, headers = session("dnanexus"), {"Content-Type": "application/json"}
+    lab.revoke("dnanexus")
+    answer = held.post("system/findProjects", data=io.BytesIO(b'{"limit": 7}'), headers=headers)
+    assert len(answer.json()["results"]) == 7
+    lab.revoke("dnanexus")
+    with pytest.raises(ProviderError, match=r"cannot be sent twice .*run the request again"):
+        held.post("system/findProjects", data=(part for part in [b'{"limit"', b": 7}"]), headers=headers)
+    assert held.post("system/findProjects", json={"limit": 7}).status_code == 200
+
+
+def test_no_access_is_not_a_storm(lab: Lab) -> None:
+    """Where the provider goes on saying 401, a session renews once, not at every request."""
+    login("benchling", tenant="sandbox")
+    held, before = session("benchling"), lab.token_requests("benchling")
+    lab.archive()
+    lab.sites["benchling"].flags["archived"] = False
+    lab.sites["benchling"].good = lambda token: None  # type: ignore[method-assign, assignment]
+    assert [held.get("plates").status_code for _ in range(10)] == [401] * 10
+    assert lab.token_requests("benchling") - before == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "json", "size", "total"),
+    [
+        ("benchling", "plates", None, 50, 120),
+        ("qbench", "orders", None, 20, 150),
+        ("foundry", "ontologies/lab/objects/Sample", None, 50, 130),
+        ("dnanexus", "system/findProjects", {"limit": 100}, 100, 230),
+    ],
+)
+def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, size: int, total: int) -> None:
+    """pages() walks each provider's paging to its end, lazily, each record once; frame() gives them as a DataFrame."""
+    login(provider, tenant="sandbox")
+    held, before = session(provider), lab.count(provider, path)
+    pages = held.pages(path, json=json)
+    assert len(next(pages)) == size
+    assert lab.count(provider, path) - before == 1
+    frame = held.frame(path, json=json)
+    assert len(frame) == total
+    assert frame.iloc[:, 0].is_unique or frame["id"].is_unique
+    assert len(held.frame(path, json=json, limit=3)) == 3
+
+
+def test_not_a_list(lab: Lab) -> None:
+    """pages() of a single item, of a refused path and of a web page each raise a sentence."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    with pytest.raises(ProviderError, match=r"is not a list in pages. Use lab.get\(path\)"):
+        next(held.pages("plates/plt_sandbox001"))
+    with pytest.raises(ProviderError, match="Benchling answered 404 invalid_request_error"):
+        next(held.pages("nonsense"))
+    lab.next("benchling", "html", times=9)
+    with pytest.raises(ProviderError, match="a web page instead of data"):
+        next(held.pages("plates"))
+
+
+def test_empty_frame(lab: Lab) -> None:
+    """An empty list is an empty DataFrame, not an error."""
+    lab.set("benchling", member=False)
+    login("benchling", tenant="sandbox")
+    assert session("benchling").frame("plates").empty
+
+
+def test_check(lab: Lab) -> None:
+    """check() hands a good answer on and raises for a bad one; as a hook it does so for every answer, renewal first."""
+    login("foundry", tenant="sandbox")
+    held = session("foundry")
+    good = held.get("ontologies")
+    assert held.check(good) is good
+    held.hooks["response"].append(held.check)
+    lab.revoke("foundry")
+    assert held.get("ontologies").status_code == 200
+    with pytest.raises(requests.HTTPError, match="api:datasets-read") as caught:
+        held.get("datasets/ri.1")
+    error = caught.value
+    assert isinstance(error, ProviderError)
+    assert (error.status, error.code, error.response.status_code) == (403, "ApiUsageDenied", 403)
+
+
+def test_expired_pasted_token(lab: Lab) -> None:
+    """A pasted token that has expired raises before sending, with the command to type; signing in again revives the session."""
+    login("foundry", "token", tenant="sandbox")
+    held = session("foundry")
+    lab.advance("9h")
+    before = lab.count("foundry")
+    with pytest.raises(LoginExpired, match="%labauth login foundry --tenant sandbox --method token"):
+        held.get("ontologies")
+    assert lab.count("foundry") == before
+    login("foundry", "token", tenant="sandbox")
+    assert held.get("datasets/x").status_code == 404
+
+
+def test_pickle(lab: Lab, tmp_path: Path) -> None:
+    """A pickled session holds the login's name and no secret; where there is no such login, unpickling says so."""
+    mine = login("benchling", tenant="sandbox", client_secret="sandbox-benchling-client-secret")
+    data = pickle.dumps(session("benchling"))
+    assert not any(secret.encode() in data for secret in mine.secrets())
+    assert pickle.loads(data).get("plates").status_code == 200
+    file = tmp_path / "session.pickle"
+    file.write_bytes(data)
+    code = f"import pickle; pickle.load(open({str(file)!r}, 'rb'))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "NotSignedIn: You are not signed in to Benchling. Type %labauth login benchling" in other.stderr
+
+
+def test_session_without_login() -> None:
+    """A session asked for without a login raises, with the command to type; a wrong name lists the right ones."""
+    with pytest.raises(NotSignedIn, match="Type %labauth login qbench"):
+        session("qbench")
+    with pytest.raises(NotSignedIn, match="Did you mean benchling"):
+        session("benchlin")
+
+
+def test_auth_on_plain_requests(lab: Lab) -> None:
+    """session.auth also signs a plain requests call to the provider."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    assert requests.get(held.url("plates"), auth=held.auth, timeout=10).status_code == 200

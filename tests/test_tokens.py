@@ -1,0 +1,182 @@
+"""The token source: when it renews, who waits, who shares a failure."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+import pytest
+
+from labauth_nb.clocks import SandboxClock
+from labauth_nb.errors import LabauthError, LoginExpired
+from labauth_nb.masking import Secret
+from labauth_nb.tokens import Token, TokenSource
+
+
+class Server:
+    """Counts what it is asked; fails while `error` is set."""
+
+    def __init__(self, life: float | None = 900.0) -> None:
+        self.clock, self.life = SandboxClock(), life
+        self.asked = 0
+        self.error: BaseException | None = None
+        self.source = TokenSource(self.acquire, self.clock)
+
+    def acquire(self, previous: Token | None) -> Token:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        now = self.clock.time()
+        value = Secret(f"token-{self.asked}")
+        return Token(value, Secret(f"Bearer {value}"), now, None if self.life is None else now + self.life)
+
+
+@pytest.mark.parametrize(("life", "margin"), [(900, 60), (3600, 60), (100, 10), (3, 0.3), (0.5, 0.05)])
+def test_margin(life: float, margin: float) -> None:
+    """A token is renewed min(60 s, 10 % of its life) before it expires."""
+    server = Server(life)
+    token = server.source.token()
+    assert token.expires_at is not None
+    assert token.renew_at == pytest.approx(token.expires_at - margin, abs=0.001)
+    assert token.soft_at == pytest.approx(token.issued_at + 0.75 * life, abs=0.001)
+
+
+def test_unknown_expiry() -> None:
+    """A token of unknown expiry is used until it is refused."""
+    server = Server(life=None)
+    first = server.source.token()
+    server.clock.advance(10**8)
+    assert server.source.token() is first
+    assert server.source.token(rejected=first) is not first
+    assert server.asked == 2
+
+
+def test_rejected_twice() -> None:
+    """Two callers who were refused with the same token get the same new one: it is asked for once."""
+    server = Server()
+    old = server.source.token()
+    new = server.source.token(rejected=old)
+    assert server.source.token(rejected=old) is new
+    assert server.asked == 2
+
+
+def test_no_endless_renewal() -> None:
+    """A token that answered a refusal and is refused itself, never accepted, is not renewed again."""
+    server = Server()
+    first = server.source.token()
+    assert server.source.may_renew(first)
+    second = server.source.token(rejected=first)
+    assert not server.source.may_renew(second)
+    server.source.accepted(second)
+    assert server.source.may_renew(second)
+
+
+def test_failure_is_not_kept() -> None:
+    """After a failure the next call tries again, and succeeds when the cause is gone."""
+    server = Server()
+    server.error = LabauthError("no")
+    for n in (1, 2):
+        with pytest.raises(LabauthError, match="no"):
+            server.source.token()
+        assert server.asked == n
+    server.error = None
+    assert server.source.token().access_token == "token-3"
+    assert server.source.last_error is None
+
+
+def test_soft_failure_is_hidden() -> None:
+    """A renewal that fails while the old token is good costs the caller nothing, and is not tried at every call."""
+    server = Server()
+    old = server.source.token()
+    server.error = LabauthError("down for a moment")
+    server.clock.advance(700)
+    assert [server.source.token() for _ in range(50)] == [old] * 50
+    assert server.asked == 2
+    assert str(server.source.last_error) == "down for a moment"
+    server.clock.advance(120)
+    server.error = None
+    assert server.source.token() is not old
+
+
+def test_soft_window_stalls_one() -> None:
+    """In the soft window one caller waits for the renewal; the others go on with the old token at once."""
+    server = Server()
+    old = server.source.token()
+    server.clock.advance(700)
+    inside, go = threading.Event(), threading.Event()
+    acquire = server.acquire
+
+    def slow(previous: Token | None) -> Token:
+        inside.set()
+        assert go.wait(10)
+        return acquire(previous)
+
+    server.source._acquire = slow
+    renewing: list[Token] = []
+    thread = threading.Thread(target=lambda: renewing.append(server.source.token()))
+    thread.start()
+    assert inside.wait(10)
+    assert [server.source.token() for _ in range(20)] == [old] * 20
+    go.set()
+    thread.join(10)
+    assert renewing[0] is not old
+    assert server.source.token() is renewing[0]
+    assert server.asked == 2
+
+
+def test_interrupted_leader() -> None:
+    """When the one who renews is interrupted, those who wait renew themselves: nobody hangs, nobody is interrupted too."""
+    server = Server()
+    inside, go = threading.Event(), threading.Event()
+    acquire, first = server.acquire, [True]
+
+    def once_interrupted(previous: Token | None) -> Token:
+        if first:
+            first.clear()
+            inside.set()
+            assert go.wait(10)
+            raise KeyboardInterrupt
+        return acquire(previous)
+
+    server.source._acquire = once_interrupted
+    interrupted: list[BaseException] = []
+
+    def leader() -> None:
+        try:
+            server.source.token()
+        except KeyboardInterrupt as error:
+            interrupted.append(error)
+
+    lead = threading.Thread(target=leader)
+    lead.start()
+    assert inside.wait(10)
+    got: list[Token] = []
+    waiters = [threading.Thread(target=lambda: got.append(server.source.token())) for _ in range(4)]
+    for waiter in waiters:
+        waiter.start()
+    go.set()
+    for thread in (lead, *waiters):
+        thread.join(10)
+    assert len(interrupted) == 1
+    assert {t.access_token for t in got} == {"token-1"}
+
+
+def test_pasted_token_expires() -> None:
+    """A pasted token is used to its last second, then raises, with the command to type."""
+    clock = SandboxClock()
+    now = clock.time()
+    token = Token(Secret("pasted"), Secret("Bearer pasted"), now, now + 100)
+    source = TokenSource(None, clock, token, advice="To sign in again, type %labauth login foundry")
+    clock.advance(99)
+    assert source.token() is token
+    clock.advance(1)
+    with pytest.raises(LoginExpired, match="%labauth login foundry"):
+        source.token()
+
+
+def test_token_is_not_pickled() -> None:
+    """A token refuses to be pickled, and its repr holds nothing of it."""
+    token = Server().source.token()
+    assert "token-1" not in repr(token)
+    with pytest.raises(TypeError, match="sign in again"):
+        pickle.dumps(token)
