@@ -20,22 +20,27 @@ from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
 from .providers import Field, Method, Provider
 
-GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED = "given", "environment", ".env", "sandbox", "asked"
+GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "given", "environment", ".env", "sandbox", "asked", "default"
 
 
 @dataclass
 class Found:
-    """What was found for one sign-in: the fields, which source each came from, and why other sources did not serve."""
+    """What was found for one sign-in: the fields, which source each came from, and why other sources did not serve.
+
+    `variables`: the environment variable that supplied a field, where one did.
+    """
 
     fields: Fields = field(default_factory=Fields)
     sources: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
-    def take(self, wanted: Field, value: str, source: str) -> None:
+    def take(self, wanted: Field, value: str, source: str, variable: str = "") -> None:
         """Keep `value` for `wanted`, unless there is one already."""
         if wanted.name not in self.fields:
             self.fields[wanted.name] = Secret(value) if wanted.secret else value
             self.sources[wanted.name] = source
+            self.variables[wanted.name] = variable
 
     def missing(self, method: Method) -> list[Field]:
         """The fields of `method` that have no value and need one."""
@@ -43,7 +48,12 @@ class Found:
 
     def source(self) -> str:
         """One word or a few for the status: where the credentials came from."""
-        return " + ".join(dict.fromkeys(self.sources.values())) or "nothing"
+        return " + ".join(dict.fromkeys(s for s in self.sources.values() if s != DEFAULT)) or "nothing"
+
+    def story(self) -> str:
+        """Where each field came from, by which variable, and why other sources did not serve."""
+        told = [f"{n} from {s}{f' {self.variables[n]}' if self.variables[n] else ''}" for n, s in self.sources.items()]
+        return ", ".join(told) + "".join(f"; {reason}" for reason in self.reasons)
 
 
 def variables(provider: Provider, wanted: Field) -> list[str]:
@@ -63,40 +73,44 @@ def collect(provider: Provider, method: Method, tenant: str | None, given: Mappi
         if value.strip():
             found.take(wanted[name], value.strip(), GIVEN)
     if tenant is not None:
+        _origin(provider, tenant.strip())
         found.take(provider.tenant, tenant.strip(), GIVEN)
     for source, lookup in _sources(provider, method, found):
-        values = {name: (lookup(f) or "").strip() for name, f in wanted.items()}
-        own = values.pop("tenant")
+        values = {name: lookup(f) for name, f in wanted.items()}
+        own, variable = values.pop("tenant")
         if own:
             try:
                 own_origin = _origin(provider, own)
             except InvalidInput as error:
-                found.reasons.append(f"{source}: its tenant was passed over ({error})")
+                found.reasons.append(f"{source}: {variable or 'its tenant'} was passed over ({error})")
                 own = ""
             else:
                 chosen = found.fields.get("tenant")
                 if chosen is not None and _origin(provider, chosen) != own_origin:
                     found.reasons.append(f"{source}: passed over, it is for {own}, not for {chosen}")
                     continue
-                found.take(provider.tenant, own, source)
-        for name, value in values.items():
+                found.take(provider.tenant, own, source, variable)
+        for name, (value, variable) in values.items():
             if value:
-                found.take(wanted[name], value, source)
+                found.take(wanted[name], value, source, variable)
     for f in wanted.values():
         if f.default:
-            found.take(f, f.default, "default")
+            found.take(f, f.default, DEFAULT)
     return found
+
+
+Lookup = Callable[[Field], tuple[str, str]]
 
 
 def _origin(provider: Provider, tenant: str) -> str:
     return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
 
 
-def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple[str, Callable[[Field], str | None]]]:
-    """Each source's name and how it looks a field up; reasons go to `found`."""
+def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple[str, Lookup]]:
+    """Each source's name and how it looks a field up: (value, variable), ("", "") for none. Reasons go to `found`."""
 
-    def in_mapping(mapping: Mapping[str, str | None], source: str) -> Callable[[Field], str | None]:
-        def lookup(wanted: Field) -> str | None:
+    def in_mapping(mapping: Mapping[str, str | None], source: str) -> Lookup:
+        def lookup(wanted: Field) -> tuple[str, str]:
             for name in variables(provider, wanted):
                 value = mapping.get(name)
                 if value is not None and not value.strip():
@@ -104,8 +118,8 @@ def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple
                 elif value is not None:
                     value = _unwrapped(name, value, found.reasons)
                     if value:
-                        return value
-            return None
+                        return value.strip(), name
+            return "", ""
 
         return lookup
 
@@ -114,7 +128,7 @@ def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple
     if dotenv is not None:
         yield DOTENV, in_mapping(dotenv, DOTENV)
     for name, values in FILES[method.files](found.reasons) if method.files else ():
-        yield name, lambda wanted, values=values: values.get(wanted.name)  # type: ignore[misc]
+        yield name, lambda wanted, values=values: (values.get(wanted.name, "").strip(), "")  # type: ignore[misc]
 
 
 def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
@@ -242,16 +256,22 @@ def confirm(question: str) -> bool:
 def missing_error(provider: Provider, method: Method, found: Found, missing: list[Field], name: str) -> MissingCredentials:
     """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
     labels = " and ".join(f.label for f in missing)
-    names = ", ".join(variables(provider, f)[-1] if f.env else variables(provider, f)[0] for f in missing)
+    names = ", ".join(_main_variable(provider, f) for f in missing)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     named = f" --as {name}" if name != provider.name else ""
+    tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     error = MissingCredentials(
         f"{provider.title} {labels} missing, and nobody can be asked here. Set {names} in the environment or in a .env "
-        f"file{more}, or run this cell where you can answer: %labauth login {provider.name}{several}{named}"
+        f"file{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
     )
     error.field = missing[0].name
     return error
+
+
+def _main_variable(provider: Provider, wanted: Field) -> str:
+    """The variable to tell people of: one already in use that holds the plain value, else ours."""
+    return next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
 
 
 def _ipython() -> Any:

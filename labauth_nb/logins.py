@@ -254,6 +254,7 @@ class Status:
             )
             for login in logins
         ]
+        self.stories = [f"{each.name}: {each.found.story()}" for each in logins if not each.sandbox]
         noted = any(row[-1] for row in self.rows)
         self._columns = self.COLUMNS if noted else self.COLUMNS[:-1]
 
@@ -274,7 +275,8 @@ class Status:
             return "Not signed in anywhere. To sign in, type %labauth login " + " | ".join(PROVIDERS)
         table = [self._columns, *(row[: len(self._columns)] for row in self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(self._columns))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table)
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        return "\n".join([*lines, *self.stories])
 
     def _repr_html_(self) -> str:
         if not self.rows:
@@ -282,7 +284,8 @@ class Status:
         head = "".join(f"<th>{escape(c)}</th>" for c in self._columns)
         rows = (row[: len(self._columns)] for row in self.rows)
         body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        stories = "".join(f"<p>{escape(story)}</p>" for story in self.stories)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{stories}"
 
 
 _LOGINS: dict[str, Login] = {}

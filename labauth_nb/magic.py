@@ -266,7 +266,7 @@ def complete(context: Any) -> dict[str, Any]:
     # The token that IPython replaces may start in the middle of a word with a dash.
     before = typed[: len(typed) - len(token)] if token and typed.endswith(token) else ""
     texts = [c[len(before) :] if before else c for c in fitting]
-    return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": bool(fitting)}
+    return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": True}
 
 
 def _clean_history(ip: Any) -> Callable[[], None]:
