@@ -150,7 +150,13 @@ def test_missing_names_everything() -> None:
     with pytest.raises(MissingCredentials) as caught:
         login("benchling", tenant="acme")
     sentence = str(caught.value)
-    for part in ("Client ID", "Client secret", "BENCHLING_CLIENT_ID", "BENCHLING_CLIENT_SECRET", "there is none in this folder"):
+    for part in (
+        "Client ID",
+        "Client secret",
+        "BENCHLING_CLIENT_ID",
+        "BENCHLING_CLIENT_SECRET",
+        "there is none in this folder",
+    ):
         assert part in sentence
     assert sentence.endswith("%labauth login benchling --tenant acme")
     assert caught.value.field == "client_id"

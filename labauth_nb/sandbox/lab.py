@@ -140,6 +140,7 @@ class Site:
             return Response("The sandbox was stopped.", 503, {"Connection": "close"})
         if fault is None:
             return None
+        request.get_data()  # a server that leaves the body unread waits for more of it before it hangs up
         if fault.answer == 429:
             return self.too_many(fault.seconds)
         if fault.answer == "slow":

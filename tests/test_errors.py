@@ -1,0 +1,171 @@
+"""Every sentence that a user may read: who said what, then what to do."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from email.utils import formatdate
+
+import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from labauth_nb import LabauthError, ProviderError, ProviderUnreachable, login, session
+from labauth_nb.errors import provider_error, read_error, unreachable, wait_seconds
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
+
+
+def answer(status: int, body: object, **headers: str) -> requests.Response:
+    """A response as requests would give it."""
+    import json
+
+    it = requests.Response()
+    it.status_code, it.url = status, "https://acme.example/x"
+    it._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    it.headers = CaseInsensitiveDict(
+        {"content-type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    )
+    it.request = requests.Request("GET", it.url).prepare()
+    return it
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        ({"error": "invalid_client", "error_description": "no"}, "invalid_client", "no"),
+        ({"error": "ratelimit exceeded 300 per 60 seconds"}, "", "ratelimit exceeded 300 per 60 seconds"),
+        ({"error": {"type": "invalid_client", "message": "no", "userMessage": "n"}}, "invalid_client", "no"),
+        ({"error": {"type": "PermissionDenied", "message": "VIEW"}}, "PermissionDenied", "VIEW"),
+        ({"error_type": "Forbidden", "error_description": "no scope", "error_token": "t"}, "Forbidden", "no scope"),
+        (
+            {"errorCode": "C", "errorName": "ApiUsageDenied", "parameters": {"missingScope": "a:b"}},
+            "ApiUsageDenied",
+            "missing scope a:b",
+        ),
+        ({"errorCode": "C", "parameters": None}, "C", ""),
+        ({"message": "plain"}, "", "plain"),
+        ({"error": None}, "", ""),
+        ({"error": {"type": 5, "message": ["x"]}}, "", ""),
+        ([], "", ""),
+        (b"not json", "", "an answer that is not JSON"),
+        (b"\xff\xfe\x00", "", "an answer that is not JSON"),
+    ],
+)
+def test_read_error(body: object, code: str, message: str) -> None:
+    """Every provider's error shape is read, and a broken one breaks nothing."""
+    assert read_error(answer(400, body)) == (code, message)
+
+
+def test_web_page() -> None:
+    """A web page instead of JSON is said to be one."""
+    error = provider_error(
+        "Benchling", answer(503, b"<html>", content_type="text/html; charset=utf-8"), PROVIDERS["benchling"].hints
+    )
+    assert str(error).startswith("Benchling answered 503 (a web page instead of data: is the tenant right")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "17"}, 17),
+        ({"x_rate_limit_reset": "3", "retry_after": "17"}, 3),
+        ({"retry_after": formatdate(1_800_000_030, usegmt=True), "date": formatdate(1_800_000_000, usegmt=True)}, 30),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": "-5"}, None),
+        ({"retry_after": "nan"}, None),
+        ({"retry_after": "inf"}, None),
+        ({}, None),
+    ],
+)
+def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
+    """The wait is read from the provider's own headers, as seconds or as a date; nonsense is none."""
+    assert wait_seconds(answer(429, {}, **headers), ("x-rate-limit-reset", "retry-after")) == seconds
+
+
+@pytest.mark.parametrize(
+    ("caught", "said"),
+    [
+        (requests.ConnectTimeout("x"), "did not take the connection in time"),
+        (requests.ReadTimeout("x"), "did not answer in time"),
+        (requests.exceptions.ProxyError("x"), "through the proxy"),
+        (requests.exceptions.SSLError("x"), "could not prove who it is"),
+        (requests.ConnectionError("NameResolutionError: Failed to resolve"), "is not a known host. Check the tenant"),
+        (requests.ConnectionError("[Errno 111] Connection refused"), "refused the connection"),
+        (requests.exceptions.ChunkedEncodingError("x"), "broke off"),
+    ],
+)
+def test_unreachable(caught: Exception, said: str) -> None:
+    """No answer is a sentence that tells the cause, and is what requests users catch."""
+    error = unreachable("QBench", "https://acme.qbench.net/x?token=1", caught)
+    assert str(error).startswith("QBench gave no answer: acme.qbench.net ")
+    assert said in str(error)
+    assert isinstance(error, requests.ConnectionError)
+    assert isinstance(error, requests.Timeout)
+
+
+def test_unknown_host() -> None:
+    """A host that does not exist is a sentence, from a real look-up of its name."""
+    with pytest.raises(ProviderUnreachable, match=r"QBench gave no answer: lims\.invalid .*Check the tenant"):
+        login("qbench", tenant="lims.invalid", client_id="i", client_secret="s" * 9)
+
+
+def test_shape_of_errors() -> None:
+    """Errors are copied and pickled with what they carry, show as one line, and are one family."""
+    error = provider_error("Foundry", answer(403, {"errorName": "X", "errorCode": "C"}), PROVIDERS["foundry"].hints)
+    for twin in (copy.copy(error), error.again(), pickle.loads(pickle.dumps(error))):
+        assert isinstance(twin, ProviderError)
+        assert (str(twin), twin.status, twin.code, twin.hint) == (str(error), 403, "X", error.hint)
+    assert error._render_traceback_() == [f"ProviderError: {error}"]
+    assert isinstance(error, LabauthError)
+
+
+CASES = {
+    "benchling wrong secret": ("benchling", "app", {"client_secret": "wrong-0001"}, "401 invalid_client .*Developer Console"),
+    "benchling wrong key": (
+        "benchling",
+        "api-key",
+        {"api_key": "sk_wrong0001"},
+        "401 authentication_error .*Check the API key",
+    ),
+    "benchling no JWT": ("benchling", "id-token", {"id_token": "nonsense"}, "not a JWT with three parts"),
+    "benchling spaces": ("benchling", "api-key", {"api_key": "sk_a b"}, "holds a space, a line break or a letter"),
+    "qbench wrong secret": ("qbench", "client", {"client_secret": "w" * 32}, "400 invalid_grant .*clock must be right"),
+    "foundry wrong secret": ("foundry", "service-user", {"client_secret": "wrong-0001"}, "401 invalid_client .*OAuth & scopes"),
+    "foundry bad scope": ("foundry", "service-user", {"scopes": "api:nonsense"}, "400 invalid_scope .*Ask only for scopes"),
+    "foundry bad token": ("foundry", "token", {"token": "nonsense"}, "401 Default:Unauthorized .*sign in again"),
+    "dnanexus bad token": ("dnanexus", "api-token", {"token": "nonsense"}, "401 InvalidAuthentication .*Make a new API token"),
+    "dnanexus wrong password": ("dnanexus", "password", {"password": "wrong"}, "401 UsernameOrPasswordError .*single sign-on"),
+    "field of another method": (
+        "benchling",
+        "app",
+        {"api_key": "x"},
+        "no field of Benchling app 'api_key'.*Choose one of: client_id",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sentences(lab: Lab, case: str) -> None:
+    """A sign-in that cannot work says who said what and what to do, in one line."""
+    provider, method, fields, pattern = CASES[case]
+    with pytest.raises(LabauthError, match=pattern) as caught:
+        login(provider, method, tenant="sandbox", **fields)
+    assert "\n" not in str(caught.value)
+    print(f"{case}: {type(caught.value).__name__}: {caught.value}")
+
+
+def test_archived_and_suspended(lab: Lab) -> None:
+    """An archived app and a suspended user are refused with a hint that names the cause, and come back when undone."""
+    login("benchling", tenant="sandbox")
+    login("benchling", "api-key", tenant="sandbox", name="mine")
+    lab.archive()
+    lab.suspend("benchling")
+    with pytest.raises(LabauthError, match="or the app archived"):
+        session("benchling").get("plates")
+    with pytest.raises(ProviderError, match="the user may be suspended"):
+        session("mine").check(session("mine").get("plates"))
+    lab.archive(False)
+    lab.suspend("benchling", False)
+    assert session("benchling").get("plates").status_code == 200
+    assert session("mine").get("plates").status_code == 200

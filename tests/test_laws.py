@@ -1,0 +1,135 @@
+"""The laws of the house (see the module docstrings): they hold for the whole tree."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import labauth_nb
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.providers.model import Provider
+
+ROOT = Path(labauth_nb.__file__).parent
+REPO = Path(__file__).parent.parent
+
+IMPORTS = {
+    "__init__": {"errors", "logins", "magic", "sessions"},
+    "masking": set(),
+    "clocks": set(),
+    "errors": {"masking"},
+    "tokens": {"clocks", "errors", "masking"},
+    "providers": {"errors"},
+    "grants": {"clocks", "errors", "masking", "providers", "tokens"},
+    "credentials": {"errors", "masking", "providers"},
+    "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
+    "logins": {"clocks", "credentials", "errors", "grants", "providers", "sandbox", "sessions", "tokens"},
+    "magic": {"credentials", "errors", "logins", "masking", "providers"},
+    "pytest_plugin": {"logins", "sandbox"},
+    "sandbox": {"clocks"},
+}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file imports, at its top or anywhere in it."""
+    depth, found = len(path.relative_to(ROOT).parts), set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            if node.level == depth:
+                found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("labauth_nb"):
+            found.add((node.module or "").partition(".")[2].partition(".")[0])
+    return found - {room(path)}
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_run_one_way(path: Path) -> None:
+    """Each room imports the rooms below it only; the sandbox never imports the client side."""
+    assert imported(path) <= IMPORTS[room(path)]
+
+
+def test_public_names() -> None:
+    """Public names are complete, sorted, and there; nothing else is offered."""
+    assert labauth_nb.__all__ == sorted(labauth_nb.__all__)
+    for name in labauth_nb.__all__:
+        assert getattr(labauth_nb, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        labauth_nb.nonsense  # noqa: B018
+    assert set(labauth_nb.__all__) <= set(dir(labauth_nb))
+
+
+def test_import_stays_light() -> None:
+    """`import labauth_nb` loads none of the heavy packages, and loading the extension neither."""
+    heavy = "pandas jwt ipywidgets anywidget flask cryptography requests dotenv tqdm".split()
+    code = (
+        f"import sys, IPython; heavy = set({heavy!r}) - set(sys.modules); import labauth_nb; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
+    code = (
+        "import sys; from IPython.core.interactiveshell import InteractiveShell; ip = InteractiveShell.instance(); "
+        f"heavy = set({heavy!r}) - set(sys.modules); ip.run_line_magic('load_ext', 'labauth_nb'); "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_provider_is_data(name: str) -> None:
+    """A provider's file defines no function and no class, and branches nowhere."""
+    tree = ast.parse((ROOT / "providers" / f"{name}.py").read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.If, ast.IfExp)
+    assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) not in ("providers", "sandbox")], ids=lambda p: p.name)
+def test_no_branch_on_a_provider(path: Path) -> None:
+    """No room compares with a provider's name: where providers differ, the difference is data or the name of a grant."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Compare):
+            constants = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+            assert not set(constants) & set(PROVIDERS)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda p: p.name)
+def test_names_agree(provider: Provider) -> None:
+    """Provider, sandbox file and test share one name; fields and hints are filled in."""
+    name = provider.name
+    for path in (ROOT / "providers" / f"{name}.py", ROOT / "sandbox" / f"{name}.py", REPO / "tests" / f"test_{name}.py"):
+        assert path.exists()
+    assert len({m.name for m in provider.methods}) == len(provider.methods)
+    for method in provider.methods:
+        assert sum(f.secret for f in method.fields) >= 1
+        assert all(f.label and f.hint for f in method.fields)
+
+
+def test_grants_are_known() -> None:
+    """Every grant, revocation and file reader that a provider names is there, and none is left unused."""
+    from labauth_nb.credentials import FILES as READERS
+    from labauth_nb.grants import GRANTS, REVOCATIONS
+
+    methods = [m for p in PROVIDERS.values() for m in p.methods]
+    assert {m.grant for m in methods} == set(GRANTS)
+    assert {m.revoke for m in methods if m.revoke} == set(REVOCATIONS)
+    assert {m.files for m in methods if m.files} == set(READERS)
+
+
+def test_tests_promise() -> None:
+    """Every test has a docstring: its promise."""
+    for path in (REPO / "tests").glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"

@@ -1,0 +1,237 @@
+"""%labauth in a real ipykernel: what a person types, and reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kernels import Kernel
+
+from labauth_nb import InvalidInput
+from labauth_nb.magic import TEACH, VERBS, choices, seconds_in
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    folder = tmp_path_factory.mktemp("kernel")
+    it = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
+    it.run("%load_ext labauth_nb")
+    yield it
+    it.stop()
+
+
+def test_the_straight_path(kernel: Kernel) -> None:
+    """Load, log in, session, data, expiry, renewal, log out: each cell prints what the README shows."""
+    assert kernel.text("%labauth login benchling --tenant sandbox") == (
+        "SANDBOX: Signed in to Benchling (sandbox) with app; time left: 15 min; credentials from: sandbox."
+    )
+    assert kernel.text("lab = %labauth session benchling\nlab.get('plates').json()['plates'][0]['name']") == (
+        "'Cell viability plate 001'"
+    )
+    kernel.run("%labauth sandbox advance 16m")
+    assert "expired  0 min, renews at the next request" in kernel.text("%labauth status")
+    assert kernel.text("lab.get('plates')") == "<Response [200]>"
+    assert "valid   15 min" in kernel.text("%labauth status benchling")
+    assert "Signed out of Benchling (sandbox)." in kernel.text("%labauth logout benchling")
+    assert kernel.text("lab.get('plates')").startswith("NotSignedIn: benchling is signed out.")
+
+
+def test_side_by_side(kernel: Kernel) -> None:
+    """--as keeps several logins of one provider side by side, each with its own session."""
+    kernel.run(
+        "%labauth login dnanexus --tenant sandbox --as one\n%labauth login dnanexus --tenant sandbox --method password --as two"
+    )
+    assert kernel.text("[row['login'] + ' ' + row['method'] for row in __import__('labauth_nb').status()]") == (
+        "['one api-token', 'two password']"
+    )
+    assert "revoked at DNAnexus" in kernel.text("%labauth logout two")
+    assert "was not revoked, as it was pasted" in kernel.text("%labauth logout one")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%labauth logn", "There is no verb 'logn'. Did you mean login? Choose one of: login, session, status"),
+        ("%labauth login benchlin", "no provider 'benchlin'. Did you mean benchling? Choose one of: benchling, qbench"),
+        ("%labauth login benchling --method ap-key", "Did you mean api-key? Choose one of: app, api-key, id-token."),
+        ("%labauth login", "Which provider? Type %labauth login benchling | qbench"),
+        ("%labauth login benchling-warehouse", "The Benchling Warehouse is a separate PostgreSQL database"),
+        ("%labauth login benchling --metod app", "Unrecognized arguments: --metod app. Type %labauth login PROVIDER"),
+        ("%labauth login benchling --tenant", "Argument --tenant: expected one argument"),
+        ("%labauth login dnanexus --tenant platform.dnanexus.com", "is a web page, not DNAnexus's API: use api.dnanexus.com"),
+        ("%labauth login 'benchling", "A quote is open at the end of the line"),
+        ("%labauth session nowhere", "NotSignedIn: There is no"),
+        ("%labauth sandbox advance soon", "'soon' is not a length of time: write 90s, 15m, 2h or 1d."),
+        ("%labauth sandbox advance", "is not a length of time"),
+        ("%labauth sandbox halt", "There is no sandbox verb 'halt'"),
+        ("%labauth logout", "NotSignedIn: There are no logins."),
+        ("%labauth providers x", "There is no provider 'x'"),
+    ],
+)
+def test_bad_words(kernel: Kernel, cell: str, said: str) -> None:
+    """A word that is not known is one line that lists the choices or names what to type, and a real error output."""
+    (output,) = kernel.run(cell)
+    assert output["output_type"] == "error"
+    assert said in "\n".join(output["traceback"])
+    assert len(output["traceback"]) == 1
+    assert "\n" not in output["traceback"][0]
+
+
+def test_run_all(kernel: Kernel) -> None:
+    """Where nobody can answer, a login fails in under a second, with what is missing and how to supply it."""
+    began = time.monotonic()
+    (output,) = kernel.run("%labauth login qbench --tenant acme")
+    assert time.monotonic() - began < 1
+    assert output["ename"] == "MissingCredentials"
+    for part in (
+        "Client ID",
+        "Client secret",
+        "QBENCH_CLIENT_ID",
+        "QBENCH_CLIENT_SECRET",
+        "%labauth login qbench --tenant acme",
+    ):
+        assert part in output["evalue"]
+
+
+def test_prompts(kernel: Kernel) -> None:
+    """Where somebody can answer, each missing field is asked for with its hint, the secret ones without echo."""
+    kernel.run("from labauth_nb.sandbox import running; lab_ = running()")
+    origin = kernel.text("print(lab_.origin('qbench'))").strip()
+    kernel.prompts.clear()
+    fields = ["sandbox-qbench-client", "sandbox-qbench-client-secret-0001"]
+    text = kernel.text("%labauth login qbench", [origin, *fields])
+    assert "Signed in to QBench" in text
+    assert "credentials from: asked" in text
+    assert [p["password"] for p in kernel.prompts] == [False, False, True]
+    assert "acme.qbench.net" in kernel.prompts[0]["prompt"]
+    kernel.run("%labauth logout qbench")
+    assert "No Client secret was given" in kernel.text(f"%labauth login qbench --tenant {origin}", ["x", ""])
+
+
+def test_one_time_code(kernel: Kernel) -> None:
+    """With two-factor sign-in the code is asked for when DNAnexus wants it, and a wrong one is a sentence."""
+    kernel.run("from labauth_nb.sandbox import running; lab_ = running(); lab_.set('dnanexus', otp='246810')")
+    login = "%labauth login dnanexus --method password --tenant sandbox"
+    assert "OTPRequiredError" in kernel.text(login)
+    kernel.prompts.clear()
+    assert "Give the newest 6 digits" in kernel.text(login, ["111111"])
+    assert "Signed in to DNAnexus" in kernel.text(login, ["246810"])
+    assert [p["password"] for p in kernel.prompts] == [True, True]
+    kernel.run("lab_.set('dnanexus', otp=''); get_ipython().run_line_magic('labauth', 'logout --all')")
+
+
+def test_destroying_a_pasted_token_asks(kernel: Kernel) -> None:
+    """Logging out of a pasted DNAnexus token asks first, and destroys it only on yes."""
+    kernel.run("%labauth login dnanexus --tenant sandbox")
+    assert "was not revoked" in kernel.text("%labauth logout dnanexus", ["n"])
+    kernel.run("%labauth login dnanexus --tenant sandbox")
+    assert "The token was revoked at DNAnexus" in kernel.text("%labauth logout dnanexus", ["y"])
+
+
+@pytest.mark.parametrize(
+    "flag", ["--client-secret", "--api-key", "--token", "--password", "--id-token", "--otp", "--client_secret"]
+)
+@pytest.mark.parametrize("joint", [" ", "="])
+def test_secret_on_the_line(kernel: Kernel, flag: str, joint: str) -> None:
+    """A secret on the magic line is refused, with why, and is in no history."""
+    kernel.run(f"%labauth login benchling --tenant acme {flag}{joint}kanariCANARY77")
+    text = kernel.text(f"%labauth login benchling --tenant acme {flag}{joint}kanariCANARY77")
+    assert "is refused: a secret on this line would be saved in the notebook and in the history" in text
+    assert "kanari" not in text
+    searched = kernel.text("'kanari' 'CANARY77' in repr((In, _ih, _i, _ii, _iii)), '%history -g' and _i")
+    assert searched.startswith("(False")
+    kernel.run("get_ipython().history_manager.writeout_cache()")
+    found = kernel.text("import glob; [p for p in glob.glob(get_ipython().profile_dir.location + '/history*') "
+                        "if b'kanari' b'CANARY77' in open(p, 'rb').read()]")  # fmt: skip
+    assert found == "[]"
+
+
+def test_secret_in_a_call(kernel: Kernel) -> None:
+    """A secret written into a Python call works, and is taken out of the history."""
+    kernel.run(
+        "import labauth_nb\ntry:\n    labauth_nb.login('benchling', tenant='sandbox', client_secret='kanariCANARY78')\nexcept Exception: pass"
+    )
+    assert kernel.text("'kanari' 'CANARY78' in repr((In, _ih, _i, _ii))") == "False"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("%labauth lo", ["login", "logout"]),
+        ("%labauth login ", ["benchling", "qbench", "foundry", "dnanexus"]),
+        ("%labauth login qb", ["qbench"]),
+        ("%labauth login benchling --m", ["--method"]),
+        ("%labauth login benchling --method ap", ["api-key", "app"]),
+        ("%labauth login benchling --tenant s", ["sandbox"]),
+        ("%labauth sandbox ad", ["advance"]),
+        ("x = %labauth session my", ["my-foundry"]),
+    ],
+)
+def test_tab(kernel: Kernel, line: str, expected: list[str]) -> None:
+    """Tab completes verbs, providers, options, methods and login names."""
+    kernel.run("%labauth login foundry --tenant sandbox --as my-foundry")
+    kernel.client.complete(line)
+    content = kernel.client.get_shell_msg(timeout=10)["content"]
+    assert sorted(content["matches"]) == sorted(expected)
+    assert line[: content["cursor_start"]] + expected[0] == line[: len(line) - len(line.split(" ")[-1])] + expected[0]
+
+
+def test_teaching(kernel: Kernel) -> None:
+    """%labauth alone, %labauth? and each verb's --help teach."""
+    assert kernel.text("%labauth").strip() == TEACH.strip()
+    kernel.client.inspect("%labauth")
+    assert "practice lab" in kernel.client.get_shell_msg(timeout=10)["content"]["data"]["text/plain"]
+    for verb in VERBS:
+        assert kernel.text(f"%labauth {verb} --help").startswith(f"%labauth {verb}")
+
+
+def test_load_twice_and_unload(kernel: Kernel) -> None:
+    """Loading twice is loading once; unloading takes the magic away."""
+    kernel.run("%reload_ext labauth_nb\n%reload_ext labauth_nb")
+    kernel.client.complete("%labauth lo")
+    assert kernel.client.get_shell_msg(timeout=10)["content"]["matches"] == ["login", "logout"]
+    kernel.run("%unload_ext labauth_nb")
+    assert "not found" in kernel.text("%labauth")
+    kernel.run("%load_ext labauth_nb")
+
+
+def test_completion_needs_no_kernel() -> None:
+    """What may come next is data: every verb has an answer, and nothing raises."""
+    for verb in VERBS:
+        assert isinstance(list(choices([verb])), list)
+    assert list(choices(["login", "benchling"])) == ["--tenant", "--method", "--as"]
+
+
+@pytest.mark.parametrize(("amount", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5d", 129600)])
+def test_seconds_in(amount: str, seconds: float) -> None:
+    """A length of time is a number and s, m, h or d."""
+    assert seconds_in(amount) == seconds
+    with pytest.raises(InvalidInput):
+        seconds_in("-" + amount)
+
+
+def test_papermill_and_nbconvert(tmp_path: Path) -> None:
+    """papermill and nbconvert run a notebook that signs in, and stop in it where a credential is missing."""
+    import nbformat
+    import papermill
+    from nbclient.exceptions import CellExecutionError
+    from nbconvert.preprocessors import ExecutePreprocessor
+
+    def book(line: str) -> nbformat.NotebookNode:
+        cells = ["%load_ext labauth_nb", line, "print('after')"]
+        return nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+
+    good, bad = tmp_path / "good.ipynb", tmp_path / "bad.ipynb"
+    nbformat.write(book("%labauth login foundry --tenant sandbox"), good)
+    nbformat.write(book("%labauth login foundry --tenant acme"), bad)
+    done = papermill.execute_notebook(str(good), str(tmp_path / "out.ipynb"), progress_bar=False)
+    assert "Signed in to Foundry" in str(done.cells[1].outputs)
+    with pytest.raises(papermill.PapermillExecutionError, match="FOUNDRY_CLIENT_SECRET"):
+        papermill.execute_notebook(str(bad), str(tmp_path / "out.ipynb"), progress_bar=False)
+    with pytest.raises(CellExecutionError, match="FOUNDRY_CLIENT_SECRET"):
+        ExecutePreprocessor(timeout=60).preprocess(book("%labauth login foundry --tenant acme"), {})
