@@ -170,7 +170,7 @@ def provider_error(
     wait = wait_seconds(response, pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
-        hint = f"Ask for the scope {missing[1]} at sign-in, and have it allowed for the application. {hint}".strip()
+        hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and have the application allowed it. {hint}"
     error = kind(f"{said}. {hint}".strip(), response=response)
     error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
     return error

@@ -177,7 +177,8 @@ class Login:
     def logout(self, revoke: bool | None = None) -> str:
         """Forget, and revoke what we asked for where the provider offers it; a sentence that says what was done.
 
-        `revoke`: True revokes a pasted token too, False nothing; None asks where the token was pasted.
+        `revoke`: True revokes a token that was not made here too, False nothing; None asks about a pasted one. What
+        came from the environment, a file or the sandbox is left alone unless you say so.
         """
         title, method, token = self.provider.title, self.method, self._tokens.current
         self.signed_in = False
@@ -190,7 +191,8 @@ class Login:
             kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.minted else 'it'} from here."
         else:
             minted = method.minted
-            if revoke is None and not minted and credentials.can_ask():
+            pasted = self.found.sources.get(method.secret.name) in (credentials.GIVEN, credentials.ASKED)
+            if revoke is None and not minted and pasted and credentials.can_ask():
                 revoke = credentials.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
             if revoke or (revoke is None and minted):
                 try:
@@ -202,7 +204,7 @@ class Login:
                 kept = "The token was not revoked, as you asked."
             else:
                 kept = (
-                    f"The {method.secret.label} was not revoked, as it was pasted: to destroy it at {title} too, "
+                    f"The {method.secret.label} was not revoked, as it was not made here: to destroy it at {title} too, "
                     "sign in and log out with --revoke."
                 )
         self._exchange.fields.clear()
@@ -216,7 +218,7 @@ class Login:
         who = f" as {self.who}" if self.who else ""
         note = f" Note: {self.clock_note}." if self.clock_note else ""
         return (
-            f"{mark}Signed in to {self.provider.title} ({self.tenant}){who} with {self.method.name}; "
+            f"{mark}Signed in to {self.provider.title} ({self.tenant}){who}, method {self.method.name}; "
             f"time left: {self.time_left}; credentials from: {self.found.source()}.{note}"
         )
 

@@ -35,6 +35,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parsers() -> dict[str, _Parser]:
+    from .providers import PLAIN_FIELDS
+
     def verb(name: str, usage: str, *arguments: tuple[str, dict[str, Any]]) -> _Parser:
         parser = _Parser(prog=name, usage=f"%labauth {name} {usage}".strip(), add_help=False, allow_abbrev=False)
         for flag, options in arguments:
@@ -50,6 +52,7 @@ def _parsers() -> dict[str, _Parser]:
             ("--tenant", {}),
             ("--method", {}),
             ("--as", {"dest": "name"}),
+            *((f"--{field.replace('_', '-')}", {}) for field in PLAIN_FIELDS),
         ),
         "session": verb("session", "NAME", ("name", one)),
         "status": verb("status", "[NAME]", ("name", one)),
@@ -113,18 +116,20 @@ def _refuse_secrets(words: list[str]) -> None:
             )
 
 
-def _login(provider: str, tenant: str | None, method: str | None, name: str | None) -> None:
+def _login(provider: str, tenant: str | None, method: str | None, name: str | None, **fields: str | None) -> None:
     """Sign in to PROVIDER.
 
     --tenant T   your lab's tenant, in any spelling, or `sandbox` for the practice lab
     --method M   a way to sign in, as listed by %labauth providers PROVIDER
     --as NAME    a name of your own, for several tenants or accounts side by side
+    --client-id, --scopes, --username: fields of the method that are no secret
     """
     from IPython.display import display
 
     from .logins import login
 
-    display(login(provider, method, tenant=tenant, name=name))  # type: ignore[no-untyped-call]
+    plain = {field: value for field, value in fields.items() if value is not None}
+    display(login(provider, method, tenant=tenant, name=name, **plain))  # type: ignore[no-untyped-call]
 
 
 def _session(name: str | None) -> Any:

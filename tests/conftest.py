@@ -35,3 +35,18 @@ def lab(labauth_sandbox: Lab) -> Iterator[Lab]:
     """The sandbox in its first state; a bug of the sandbox itself fails the test."""
     yield labauth_sandbox
     assert not labauth_sandbox.crashes
+
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With LABAUTH_NO_SKIP=1 (CI) a test that was skipped, a witness or a browser's, fails the run."""
+    if os.environ.get("LABAUTH_NO_SKIP") and _skipped:
+        print(f"\nskipped, where nothing may be: {', '.join(_skipped)}")
+        session.exitstatus = 1

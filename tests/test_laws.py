@@ -71,7 +71,7 @@ def test_public_names() -> None:
 
 def test_import_stays_light() -> None:
     """`import labauth_nb` loads none of the heavy packages, and loading the extension neither."""
-    heavy = "pandas jwt ipywidgets anywidget flask cryptography requests dotenv tqdm".split()
+    heavy = ["pandas", "jwt", "ipywidgets", "anywidget", "flask", "cryptography", "requests", "dotenv", "tqdm"]
     code = (
         f"import sys, IPython; heavy = set({heavy!r}) - set(sys.modules); import labauth_nb; "
         "print(sorted(heavy & set(sys.modules)))"

@@ -25,7 +25,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def test_the_straight_path(kernel: Kernel) -> None:
     """Load, log in, session, data, expiry, renewal, log out: each cell prints what the README shows."""
     assert kernel.text("%labauth login benchling --tenant sandbox") == (
-        "SANDBOX: Signed in to Benchling (sandbox) with app; time left: 15 min; credentials from: sandbox."
+        "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min; credentials from: sandbox."
     )
     assert kernel.text("lab = %labauth session benchling\nlab.get('plates').json()['plates'][0]['name']") == (
         "'Cell viability plate 001'"
@@ -47,7 +47,7 @@ def test_side_by_side(kernel: Kernel) -> None:
         "['one api-token', 'two password']"
     )
     assert "revoked at DNAnexus" in kernel.text("%labauth logout two")
-    assert "was not revoked, as it was pasted" in kernel.text("%labauth logout one")
+    assert "was not revoked, as it was not made here" in kernel.text("%labauth logout one")
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,20 @@ def test_one_time_code(kernel: Kernel) -> None:
 
 
 def test_destroying_a_pasted_token_asks(kernel: Kernel) -> None:
-    """Logging out of a pasted DNAnexus token asks first, and destroys it only on yes."""
+    """Logging out of a pasted DNAnexus token asks first, and destroys it only on yes; one from elsewhere is left alone."""
+    kernel.run("from labauth_nb.sandbox import running; lab_ = running()")
+    origin = kernel.text("print(lab_.origin('dnanexus'), end='')")
+    kernel.run("token = lab_.credentials('dnanexus', 'api-token')['token']")
+    line, token = f"%labauth login dnanexus --tenant {origin}", "sandboxDNAnexusApiToken0001"
+    for answer, said in (("n", "was not revoked"), ("", "was not revoked"), ("y", "The token was revoked at DNAnexus")):
+        assert "Signed in" in kernel.text(line, [token])
+        kernel.prompts.clear()
+        assert said in kernel.text("%labauth logout dnanexus", [answer])
+        assert kernel.prompts[0]["prompt"] == "Destroy the pasted API token at DNAnexus for good? [y/N] "
     kernel.run("%labauth login dnanexus --tenant sandbox")
-    assert "was not revoked" in kernel.text("%labauth logout dnanexus", ["n"])
-    kernel.run("%labauth login dnanexus --tenant sandbox")
-    assert "The token was revoked at DNAnexus" in kernel.text("%labauth logout dnanexus", ["y"])
+    kernel.prompts.clear()
+    assert "was not revoked" in kernel.text("%labauth logout dnanexus", [])
+    assert not kernel.prompts
 
 
 @pytest.mark.parametrize(
@@ -150,9 +159,8 @@ def test_secret_on_the_line(kernel: Kernel, flag: str, joint: str) -> None:
 
 def test_secret_in_a_call(kernel: Kernel) -> None:
     """A secret written into a Python call works, and is taken out of the history."""
-    kernel.run(
-        "import labauth_nb\ntry:\n    labauth_nb.login('benchling', tenant='sandbox', client_secret='kanariCANARY78')\nexcept Exception: pass"
-    )
+    call = "labauth_nb.login('benchling', tenant='sandbox', client_secret='kanariCANARY78')"
+    kernel.run(f"import labauth_nb\ntry:\n    {call}\nexcept Exception: pass")
     assert kernel.text("'kanari' 'CANARY78' in repr((In, _ih, _i, _ii))") == "False"
 
 

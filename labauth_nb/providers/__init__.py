@@ -21,6 +21,7 @@ ELSEWHERE = {
 """Names that people type and that are something else, with what to use."""
 
 SECRET_FIELDS = sorted({f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields if f.secret})
+PLAIN_FIELDS = sorted({f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields} - set(SECRET_FIELDS))
 
 
 def find(name: str) -> Provider:
@@ -35,6 +36,7 @@ def find(name: str) -> Provider:
 
 __all__ = [
     "ELSEWHERE",
+    "PLAIN_FIELDS",
     "PROVIDERS",
     "SECRET_FIELDS",
     "DeadToken",

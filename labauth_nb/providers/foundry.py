@@ -78,7 +78,7 @@ FOUNDRY = Provider(
         "invalid_scope": "Ask only for scopes that the application has under Developer Console, OAuth & scopes.",
         "401": "The token has expired or was revoked: sign in again.",
         "403": (
-            "The application's scopes, the scopes asked for and the project role must all allow it; "
+            "The application's scopes, the scopes asked for and the project role must all allow it: "
             "see Developer Console, OAuth & scopes."
         ),
         "404": "Check the path and the name; what you have no role for is not found either.",

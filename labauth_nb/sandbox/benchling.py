@@ -90,12 +90,12 @@ def site(lab: Lab) -> Site:
         error,
         lambda: error(404, "invalid_request_error", f"There is nothing at {request.path}."),
         limit=APP_LIMIT,
-        limit_headers=lambda most, left, reset: {
+        limit_headers=lambda most, used, reset: {
             "x-rate-limit-limit": str(most),
-            "x-rate-limit-remaining": str(left),
+            "x-rate-limit-remaining": str(max(most - used, 0)),
             "x-rate-limit-reset": str(math.ceil(reset)),
         },
-        limit_answer=lambda reset: error(429, "invalid_request_error", "Rate limit exceeded."),
+        limit_answer=lambda most, used, reset: error(429, "invalid_request_error", "Rate limit exceeded."),
     )
     flags = here.flags
     flags |= {"suspended": False, "archived": False, "member": True, "life": 900, "client_secret": CLIENT_SECRET}
@@ -143,9 +143,10 @@ def site(lab: Lab) -> Site:
         try:
             options: Any = {"verify_exp": False, "verify_iat": False, "require": ["exp", "email"]}
             claims = jwt.decode(bearer or "", KEY, ["HS256"], options, audience="benchling", issuer=ISSUER)
-        except jwt.PyJWTError:
+            exp = float(claims["exp"])
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
             return no
-        if claims["exp"] <= here.now or claims["email"] != EMAIL or flags["suspended"]:
+        if exp <= here.now or claims["email"] != EMAIL or flags["suspended"]:
             return no
         g.app = False
         return here.spent("user", USER_LIMIT)
@@ -163,8 +164,8 @@ def site(lab: Lab) -> Site:
             start = int(base64.urlsafe_b64decode(cursor)) if cursor else 0
         except ValueError:
             return error(400, "invalid_request_error", "pageSize or nextToken is not valid")
-        if not 1 <= size <= 100:
-            return error(400, "invalid_request_error", "pageSize must be between 1 and 100")
+        if start < 0 or not 1 <= size <= 100:
+            return error(400, "invalid_request_error", "pageSize must be between 1 and 100, nextToken one that was given")
         rows, end = visible(name), start + size
         following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(rows) else ""
         return answer({name: rows[start:end], "nextToken": following})

@@ -17,6 +17,8 @@ USERNAME, PASSWORD = "ada", "sandbox-dnanexus-password"
 USER = "user-ada"
 ALPHABET = "0123456789BFGJKPQVXYZbfgjkpqvxyz"
 FOREVER = 10 * 365 * 86400.0
+WRONG_CODES, LOCK_SECONDS = 3, 900.0
+"""After so many wrong one-time codes no code is taken for so long (how long DNAnexus makes one wait is not published)."""
 
 
 def _identify(kind: str, count: int) -> list[str]:
@@ -62,7 +64,8 @@ def site(lab: Lab) -> Site:
         "dnanexus", lab, error, lambda: error(404, "ResourceNotFound", f"{request.path} is not a route"), limit=(200, 1.0)
     )
     flags = here.flags
-    flags |= {"suspended": False, "life": None, "otp": "", "wrong_codes": 0, "password": PASSWORD}
+    flags |= {"suspended": False, "life": None, "otp": "", "password": PASSWORD}
+    wrong_codes: list[float] = []
 
     def credentials(method: str) -> dict[str, str]:
         if method == "password":
@@ -97,19 +100,20 @@ def site(lab: Lab) -> Site:
     def new_auth_token() -> Response:
         content = body()
         expires = content.get("expires")
-        if not isinstance(expires, int) or expires / 1000 <= here.now:
+        if not isinstance(expires, int) or not here.now * 1000 < expires < 2**53:
             return error(422, "InvalidInput", "expires must be a time in the future, in milliseconds")
         if (content.get("username"), content.get("password")) != (USERNAME, flags["password"]) or flags["suspended"]:
             return error(401, "UsernameOrPasswordError", "Incorrect username or password")
         if flags["otp"]:
-            if flags["wrong_codes"] >= 3:
+            wrong_codes[:] = [when for when in wrong_codes if here.now - when < LOCK_SECONDS]
+            if len(wrong_codes) >= WRONG_CODES:
                 return error(401, "OTPMismatchError", "Too many wrong codes: wait before the next try")
             if not content.get("otp"):
                 return error(401, "OTPRequiredError", "A one-time code is required")
             if content["otp"] != flags["otp"]:
-                flags["wrong_codes"] += 1
+                wrong_codes.append(here.now)
                 return error(401, "OTPMismatchError", "The one-time code does not match")
-            flags["wrong_codes"] = 0
+            wrong_codes.clear()
         life = expires / 1000 - here.now if flags["life"] is None else flags["life"]
         token = here.issue(USER, life, token=uuid.uuid4().hex)
         signature = hashlib.sha256(token.encode()).hexdigest()
@@ -159,6 +163,8 @@ def site(lab: Lab) -> Site:
         if g.content.get("class") not in (None, "file"):
             rows = []
         scope = g.content.get("scope") or {}
+        if not isinstance(scope, dict):
+            return error(422, "InvalidInput", "scope must be a hash")
         if scope.get("project") == LOCKED:
             return error(401, "PermissionDenied", "VIEW permission is required on the project")
         if scope.get("project"):

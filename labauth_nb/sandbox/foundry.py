@@ -77,7 +77,7 @@ NAMES = {400: "INVALID_ARGUMENT", 401: "UNAUTHORIZED", 403: "PERMISSION_DENIED",
 
 def error(status: int, code: str, message: str, **parameters: Any) -> Response:
     """Foundry's API error shape."""
-    kind = NAMES.get(status, "INTERNAL")
+    kind = NAMES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
     body = {
         "errorCode": kind,
         "errorName": code or f"Default:{kind.title().replace('_', '')}",
@@ -123,7 +123,8 @@ def site(lab: Lab) -> Site:
         scopes = frozenset(request.form.get("scope", "").split())
         if unknown := sorted(scopes - SCOPES):
             return refused(400, "invalid_scope", f"The application has no scope {unknown[0][:60]}")
-        access_token = here.issue_jwt(SERVICE_USER["id"], flags["life"], scopes)
+        # Without a scope parameter the token has all the application's scopes (foundry-platform-sdk, ConfidentialClientAuth).
+        access_token = here.issue_jwt(SERVICE_USER["id"], flags["life"], scopes or SCOPES)
         body = {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
         return answer(body | ({"scope": " ".join(sorted(scopes))} if scopes else {}))
 
@@ -166,6 +167,8 @@ def site(lab: Lab) -> Site:
             start = int(base64.urlsafe_b64decode(cursor)) if cursor else 0
         except ValueError:
             return error(400, "InvalidPageToken", "pageSize or pageToken is not valid")
+        if start < 0:
+            return error(400, "InvalidPageToken", "pageToken must be one that was given")
         if not 1 <= size <= 1000:
             return error(400, "InvalidPageSize", "pageSize must be between 1 and 1000", pageSize=str(size))
         end = start + size

@@ -48,7 +48,8 @@ class Fault:
 class Site:
     """One provider's server: its Flask app, the tokens it issued, and its state.
 
-    `error(status, code, message)` builds an error answer in the provider's shape.
+    `error(status, code, message)` builds an error answer in the provider's shape; `limit_headers` and `limit_answer` are
+    given the limit, the requests counted against it, and the seconds until it starts anew.
     """
 
     name: str
@@ -61,12 +62,13 @@ class Site:
     faults: list[Fault] = field(default_factory=list)
     flags: dict[str, Any] = field(default_factory=dict)
     windows: dict[str, list[float]] = field(default_factory=dict)
-    limit_answer: Callable[[float], Response] | None = None
+    limit_answer: Callable[[int, int, float], Response] | None = None
     limit_headers: Callable[[int, int, float], dict[str, str]] | None = None
 
     def __post_init__(self) -> None:
         self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None)
         self.app.json.sort_keys = False  # type: ignore[attr-defined]
+        self.app.url_map.merge_slashes = False  # a path with // is an unknown path, not a redirect
         self.app.before_request(self._before)
         self.app.after_request(self._after)
         self.app.register_error_handler(HTTPException, self._http_error)
@@ -115,18 +117,18 @@ class Site:
             if not 0 <= self.now - window[0] < seconds:
                 window[:] = [self.now, 0]
             window[1] += 1
-            left, reset = int(most - window[1]), max(window[0] + seconds - self.now, 0.0)
+            used, reset = int(window[1]), max(window[0] + seconds - self.now, 0.0)
+        if used > most:
+            return self.too_many(most, used, reset)
         if self.limit_headers is not None:
-            g.limit_headers = self.limit_headers(most, max(left, 0), reset)
-        if left < 0:
-            return self.too_many(reset)
+            g.limit_headers = self.limit_headers(most, used, reset)
         return None
 
-    def too_many(self, reset: float) -> Response:
+    def too_many(self, most: int, used: int, reset: float) -> Response:
         """The 429 answer: go on in `reset` seconds."""
         if self.limit_headers is not None:
-            g.limit_headers = self.limit_headers(self.limit[0], 0, reset)
-        return self.limit_answer(reset) if self.limit_answer else self.error(429, "", "Too many requests")
+            g.limit_headers = self.limit_headers(most, used, reset)
+        return self.limit_answer(most, used, reset) if self.limit_answer else self.error(429, "", "Too many requests")
 
     def _before(self) -> Response | None:
         with self.lab.lock:
@@ -142,7 +144,7 @@ class Site:
             return None
         request.get_data()  # a server that leaves the body unread waits for more of it before it hangs up
         if fault.answer == 429:
-            return self.too_many(fault.seconds)
+            return self.too_many(self.limit[0], self.limit[0] + 1, fault.seconds)
         if fault.answer == "slow":
             time.sleep(fault.seconds)
             return None

@@ -22,11 +22,11 @@ def _orders() -> list[dict[str, Any]]:
     return [
         {
             "id": n,
-            "display_id": f"ORD-{n:05}",
+            "custom_formatted_id": f"ORD-{n:05}",
             "customer_account_id": n % 7 + 1,
             "date_created": f"2026-{n % 9 + 1:02}-{n % 28 + 1:02}T08:00:00",
-            "status": ("Created", "Received", "In Progress", "Completed")[n % 4],
-            "sample_count": n % 5 + 1,
+            "state": ("Created", "Received", "In Progress", "Completed")[n % 4],
+            "total_samples_created": n % 5 + 1,
         }
         for n in range(1, 151)
     ]
@@ -36,18 +36,18 @@ def _samples() -> list[dict[str, Any]]:
     return [
         {
             "id": n,
-            "display_id": f"SMP-{n:05}",
+            "custom_formatted_id": f"SMP-{n:05}",
             "order_id": (n - 1) // 2 + 1,
-            "sample_name": f"{MATRICES[n % 4]} {n:03}",
-            "matrix_type": MATRICES[n % 4],
-            "status": ("Received", "Testing", "Reported")[n % 3],
+            "description": f"{MATRICES[n % 4]} {n:03}",
+            "sample_type": MATRICES[n % 4],
+            "complete": n % 3 == 2,
         }
         for n in range(1, 241)
     ]
 
 
 def _customers() -> list[dict[str, Any]]:
-    return [{"id": n, "name": f"Practice customer {n}"} for n in range(1, 8)]
+    return [{"id": n, "customer_name": f"Practice customer {n}"} for n in range(1, 8)]
 
 
 def refused(status: int, code: str, message: str) -> Response:
@@ -57,8 +57,8 @@ def refused(status: int, code: str, message: str) -> Response:
 
 def error(status: int, code: str, message: str) -> Response:
     """The shape of the v2 resources."""
-    names = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 429: "TooManyRequests"}
-    kind = code or names.get(status, "InternalServerError")
+    names = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
+    kind = code or names.get(status, "InternalServerError" if status >= 500 else "BadRequest")
     body: dict[str, Any] = {"error_description": message, "error_type": kind, "error_token": str(uuid.uuid4())}
     if status == 400:
         body["errors"] = []
@@ -73,12 +73,12 @@ def site(lab: Lab) -> Site:
         error,
         lambda: error(404, "NotFound", f"There is nothing at {request.path}."),
         limit=LIMIT,
-        limit_headers=lambda most, left, reset: {
-            "X-QBAPI-Throttle-Request-Count": str(most - left),
+        limit_headers=lambda most, used, reset: {
+            "X-QBAPI-Throttle-Request-Count": str(used),
             "X-QBAPI-Throttle-TTL": str(math.ceil(reset)),
         },
-        limit_answer=lambda reset: answer(
-            {"error": f"ratelimit exceeded 300 per 60 seconds [current count: 301. Retry in {math.ceil(reset)} seconds]"},
+        limit_answer=lambda most, used, reset: answer(
+            {"error": f"ratelimit exceeded {most} per 60 seconds [current count: {used}. Retry in {math.ceil(reset)} seconds]"},
             429,
         ),
     )
@@ -119,7 +119,7 @@ def site(lab: Lab) -> Site:
             options: Any = {"verify_exp": False, "verify_iat": False, "require": ["sub", "iat", "exp"]}
             claims = jwt.decode(assertion, flags["client_secret"], ["HS256"], options)
             iat, exp = float(claims["iat"]), float(claims["exp"])
-        except (jwt.PyJWTError, TypeError, ValueError):
+        except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
             return refused(400, "invalid_grant", "The assertion's signature or its claims are not valid")
         if claims["sub"] != CLIENT_ID or flags["suspended"]:
             return refused(400, "invalid_grant", "Unknown client")
@@ -175,11 +175,13 @@ def site(lab: Lab) -> Site:
         if number < 1 or size < 1:
             return error(400, "BadRequest", "page_num and page_size must be 1 or more")
         rows, size = list(lists[name]), min(size, 50)
-        sort_by = request.args.get("sort_by")
+        sort_by, sort_order = request.args.get("sort_by"), request.args.get("sort_order", "ASC").upper()
+        if sort_order not in ("ASC", "DESC"):
+            return error(400, "BadRequest", "sort_order must be ASC or DESC")
         if sort_by:
             if rows and sort_by not in rows[0]:
                 return error(400, "BadRequest", f"sort_by: there is no column {sort_by[:40]}")
-            rows.sort(key=lambda row: row[sort_by], reverse=request.args.get("sort_order", "ASC").upper() == "DESC")
+            rows.sort(key=lambda row: row[sort_by], reverse=sort_order == "DESC")
         start = (number - 1) * size
         body = {"page_number": number, "total_count": len(rows), "total_pages": math.ceil(len(rows) / size)}
         return answer({"data": rows[start : start + size], **body})
