@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class Clock:
@@ -19,11 +20,15 @@ class Clock:
 
 
 class SandboxClock(Clock):
-    """The wall clock plus what it was advanced by. Waiting on it moves it instead of taking time."""
+    """The wall clock plus what it was advanced by. Waiting on it moves it instead of taking time.
+
+    `moved`: called (with nothing) whenever it was moved.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ahead = 0.0
+        self.moved: list[Callable[[], None]] = []
 
     def time(self) -> float:
         return time.time() + self._ahead
@@ -33,6 +38,7 @@ class SandboxClock(Clock):
         until = self.time() + seconds
         with self._lock:
             self._ahead = max(self._ahead, until - time.time())
+        self._tell()
 
     def advance(self, seconds: float) -> None:
         """Move this clock forward by `seconds` (0 or more)."""
@@ -40,11 +46,17 @@ class SandboxClock(Clock):
             raise ValueError("A clock moves forward only: give a number of seconds, 0 or more.")
         with self._lock:
             self._ahead += seconds
+        self._tell()
 
     def reset(self) -> None:
         """Back to the wall clock."""
         with self._lock:
             self._ahead = 0.0
+        self._tell()
+
+    def _tell(self) -> None:
+        for callback in list(self.moved):
+            callback()
 
 
 WALL = Clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
@@ -60,9 +60,9 @@ class Login:
         grant = GRANTS[exchange.method.grant]
         advice = f"To sign in again, type {self.command}"
         if exchange.method.minted:
-            self._tokens = TokenSource(lambda previous: grant(exchange, previous), exchange.clock, advice=advice)
+            self._tokens = TokenSource(lambda previous: grant(exchange, previous), exchange.clock, None, advice, changed)
         else:
-            self._tokens = TokenSource(None, exchange.clock, grant(exchange, None), advice=advice)
+            self._tokens = TokenSource(None, exchange.clock, grant(exchange, None), advice, changed)
 
     @property
     def provider(self) -> Provider:
@@ -209,6 +209,7 @@ class Login:
                 )
         self._exchange.fields.clear()
         self._tokens = TokenSource(None, self.clock)
+        changed()
         return f"{said} {kept}"
 
     def __repr__(self) -> str:
@@ -292,6 +293,14 @@ class Status:
 
 _LOGINS: dict[str, Login] = {}
 _LOCK = threading.RLock()
+watchers: list[Callable[[], None]] = []
+"""Called, by whichever thread, after any login came, went, was renewed, or failed to be; and when the sandbox's clock moved."""
+
+
+def changed() -> None:
+    """Tell the watchers."""
+    for watcher in list(watchers):
+        watcher()
 
 
 def login(
@@ -304,6 +313,13 @@ def login(
 
     Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
     """
+    return sign_in(provider, method, tenant, name, fields, prompt=True)
+
+
+def sign_in(
+    provider: str, method: str | None, tenant: str | None, name: str | None, fields: Mapping[str, str | None], prompt: bool
+) -> Login:
+    """What `login` does; without `prompt` nobody is asked, and what is missing raises `MissingCredentials`."""
     chosen = find(provider)
     given = {field: value for field, value in fields.items() if value is not None}
     way = _choose_method(chosen, method, tenant, given)
@@ -317,11 +333,11 @@ def login(
     found = credentials.collect(chosen, way, tenant, given)
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab())
-        return _sign_in(name, exchange, found, sandboxed=True)
-    _complete(chosen, way, found, name)
+        return _acquire(name, exchange, found, True, prompt)
+    _complete(chosen, way, found, name, prompt)
     origin = chosen.origin(found.fields["tenant"])
     exchange = Exchange(chosen, way, origin, chosen.auth_origin(origin), found.fields, WALL)
-    return _sign_in(name, exchange, found, sandboxed=False)
+    return _acquire(name, exchange, found, False, prompt)
 
 
 def _is_sandbox(tenant: str | None) -> bool:
@@ -353,7 +369,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _complete(provider: Provider, method: Method, found: Found, name: str) -> None:
+def _complete(provider: Provider, method: Method, found: Found, name: str, prompt: bool) -> None:
     """Ask for what is missing, or raise where nobody can be asked."""
     missing = found.missing(method)
     if "tenant" not in found.fields:
@@ -367,7 +383,7 @@ def _complete(provider: Provider, method: Method, found: Found, name: str) -> No
             f"This does not look like a {provider.title} job: {names} is not set{why}. "
             f"Outside a job, type %labauth login {provider.name}"
         )
-    if not credentials.can_ask():
+    if not prompt or not credentials.can_ask():
         raise credentials.missing_error(provider, method, found, missing, name)
     for field in missing:
         found.take(field, credentials.ask(provider, field), credentials.ASKED)
@@ -385,7 +401,8 @@ def _on_sandbox(provider: Provider, method: Method, given: dict[str, str], lab: 
     return Exchange(provider, method, origin, origin, found.fields, lab.clock), found
 
 
-def _sign_in(name: str, exchange: Exchange, found: Found, sandboxed: bool) -> Login:
+def _acquire(name: str, exchange: Exchange, found: Found, sandboxed: bool, prompt: bool) -> Login:
+    """The first token, and the login kept under its name."""
     while True:
         try:
             result = Login(name, exchange, found, sandboxed)
@@ -394,7 +411,7 @@ def _sign_in(name: str, exchange: Exchange, found: Found, sandboxed: bool) -> Lo
         except SignInRefused as error:
             # Two-factor sign-in: the provider says only now that it wants the code.
             asking = error.code == "OTPRequiredError" and "otp" not in found.sources
-            if not asking or not credentials.can_ask():
+            if not asking or not prompt or not credentials.can_ask():
                 raise
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
             found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
@@ -408,6 +425,7 @@ def _sign_in(name: str, exchange: Exchange, found: Found, sandboxed: bool) -> Lo
         elif old is not None:
             old.signed_in = False
         _LOGINS[name] = result
+    changed()
     return result
 
 
@@ -504,7 +522,10 @@ def practice_lab() -> Lab:
         from .sandbox import running
     except ImportError:
         raise InvalidInput("The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'") from None
-    return running()
+    lab = running()
+    if changed not in lab.clock.moved:
+        lab.clock.moved.append(changed)
+    return lab
 
 
 def forget_sandbox() -> None:
@@ -513,3 +534,4 @@ def forget_sandbox() -> None:
         for each in [each for each in _LOGINS.values() if each.sandbox]:
             each.signed_in = False
             del _LOGINS[each.name]
+    changed()

@@ -52,6 +52,10 @@ def _parsers() -> dict[str, _Parser]:
             ("--tenant", {}),
             ("--method", {}),
             ("--as", {"dest": "name"}),
+            ("--ask", {"action": "store_true"}),
+            ("--wait", {}),
+            ("--no-wait", {"action": "store_true"}),
+            ("--awaited", {"action": "store_true"}),
             *((f"--{field.replace('_', '-')}", {}) for field in PLAIN_FIELDS),
         ),
         "session": verb("session", "NAME", ("name", one)),
@@ -116,20 +120,36 @@ def _refuse_secrets(words: list[str]) -> None:
             )
 
 
-def _login(provider: str, tenant: str | None, method: str | None, name: str | None, **fields: str | None) -> None:
+def _login(
+    provider: str,
+    tenant: str | None,
+    method: str | None,
+    name: str | None,
+    ask: bool,
+    wait: str | None,
+    no_wait: bool,
+    awaited: bool,
+    **fields: str | None,
+) -> Any:
     """Sign in to PROVIDER.
 
     --tenant T   your lab's tenant, in any spelling, or `sandbox` for the practice lab
     --method M   a way to sign in, as listed by %labauth providers PROVIDER
     --as NAME    a name of your own, for several tenants or accounts side by side
     --client-id, --scopes, --username: fields of the method that are no secret
+    --ask        show the form even where nothing is missing, prefilled
+    --wait 5m    how long the cell waits for the form; --no-wait: not at all
     """
-    from IPython.display import display
+    plain = {field: value for field, value in fields.items() if value is not None}
+    seconds = None if wait is None else seconds_in(wait)
+    if _in_kernel():
+        from .panel import run_login
 
+        return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited)
     from .logins import login
 
-    plain = {field: value for field, value in fields.items() if value is not None}
-    display(login(provider, method, tenant=tenant, name=name, **plain))  # type: ignore[no-untyped-call]
+    print(login(provider, method, tenant=tenant, name=name, **plain))
+    return None
 
 
 def _session(name: str | None) -> Any:
@@ -141,9 +161,20 @@ def _session(name: str | None) -> Any:
 
 def _status(name: str | None) -> Any:
     """Show all logins: who you are, how long it lasts, where the credentials came from."""
+    if _in_kernel():
+        from .panel import show_status
+
+        return show_status(name)
     from .logins import status
 
     return status(name)
+
+
+def _in_kernel() -> bool:
+    """Whether this is a kernel, which may have a page that shows panels; not a terminal."""
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
 
 
 def _refresh(name: str | None) -> None:
@@ -296,6 +327,40 @@ def _clean_history(ip: Any) -> Callable[[], None]:
     return undo
 
 
+_LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])login ")
+
+
+def _awaiting(ip: Any) -> Callable[[], None]:
+    """Have cells await a ``%labauth login`` at their left margin, so that the kernel can hear the panel meanwhile.
+
+    IPython's documented custom input transformation; gives a function that undoes it. Inside another cell magic
+    (%%time, %%capture) an await would be an error, so there the line stays as it is, and the magic says what to do.
+    """
+    running = [0]
+
+    def transform(lines: list[str]) -> list[str]:
+        if running[0] or not ip.autoawait:
+            return lines
+        return [f"await {line.replace('login ', 'login --awaited ', 1)}" if _LOGIN_LINE.match(line) else line for line in lines]
+
+    def begin(*_: Any) -> None:
+        running[0] += 1
+
+    def end(*_: Any) -> None:
+        running[0] = 0
+
+    ip.input_transformers_post.append(transform)
+    ip.events.register("pre_run_cell", begin)
+    ip.events.register("post_run_cell", end)
+
+    def undo() -> None:
+        ip.input_transformers_post.remove(transform)
+        ip.events.unregister("pre_run_cell", begin)
+        ip.events.unregister("post_run_cell", end)
+
+    return undo
+
+
 _undo: list[Callable[[], None]] = []
 
 
@@ -310,6 +375,8 @@ def load(ip: Any) -> None:
     _undo.append(lambda: ip.Completer.custom_matchers.remove(matcher))
     if getattr(ip, "history_manager", None) is not None:
         _undo.append(_clean_history(ip))
+    if getattr(ip, "kernel", None) is not None:
+        _undo.append(_awaiting(ip))
 
 
 def unload(ip: Any) -> None:

@@ -81,7 +81,8 @@ class TokenSource:
     """The token of one login, for any number of threads.
 
     `acquire(previous)` asks the provider for a token (None: this login cannot, its token was pasted);
-    it raises a `LabauthError` when it fails. `clock` tells the time; `advice` ends the sentence of an expired token.
+    it raises a `LabauthError` when it fails. `clock` tells the time; `advice` ends the sentence of an expired token;
+    `changed` is called after each renewal, good or bad, by whichever thread did it.
     """
 
     def __init__(
@@ -90,8 +91,10 @@ class TokenSource:
         clock: Clock,
         token: Token | None = None,
         advice: str = "Sign in again.",
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._advice = advice
+        self._changed = changed
         self._acquire = acquire
         self._clock = clock
         self._token = token
@@ -151,6 +154,7 @@ class TokenSource:
         if self._acquire is None:
             if self._token is rejected:
                 self.refused = rejected
+                self._changed()
             return False
         return rejected is not self._second or self._proven is rejected
 
@@ -207,3 +211,4 @@ class TokenSource:
             with self._lock:
                 self._flight = None
             flight.done.set()
+            self._changed()

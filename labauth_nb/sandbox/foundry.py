@@ -160,7 +160,7 @@ def site(lab: Lab) -> Site:
             return no
         return answer({**g.user, "attributes": {}, "realm": "palantir-internal-realm", "status": "ACTIVE"})
 
-    def page(rows: list[dict[str, Any]], most: int) -> Response:
+    def page(rows: list[dict[str, Any]], most: int, **more: Any) -> Response:
         try:
             size = int(request.args.get("pageSize", most))
             cursor = request.args.get("pageToken") or ""
@@ -172,7 +172,7 @@ def site(lab: Lab) -> Site:
         if not 1 <= size <= 1000:
             return error(400, "InvalidPageSize", "pageSize must be between 1 and 1000", pageSize=str(size))
         end = start + size
-        body: dict[str, Any] = {"data": rows[start:end]}
+        body: dict[str, Any] = {"data": rows[start:end], **more}
         if end < len(rows):
             body["nextPageToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
         return answer(body)
@@ -205,7 +205,8 @@ def site(lab: Lab) -> Site:
             return error(404, "OntologyNotFound", "No such ontology", ontology=name)
         if kind != "Sample":
             return error(404, "ObjectTypeNotFound", "No such object type", objectType=kind)
-        return page(samples if name != "manufacturing" else [], 50)
+        found = samples if name in (ontologies[0]["apiName"], ontologies[0]["rid"]) else []
+        return page(found, 50, totalCount=str(len(found)))  # Foundry's "long" is a JSON string
 
     @app.get("/api/v2/datasets/<rid>")
     def dataset(rid: str) -> Response:

@@ -1,0 +1,318 @@
+// @ts-check
+// The page's side of the panels: plain ESM, no build step. It shows the state that the kernel sends and counts down by
+// itself. A secret leaves a field once, in the message that submits it, and is kept nowhere.
+
+/** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
+/** @typedef {{name: string, label: string, hint: string, fields: Field[]}} Method */
+/** @typedef {{methods: Method[], method: string, suffix: string, sandbox: boolean}} Form */
+/** @typedef {{name: string, title: string, tenant: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string}} Row */
+/** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
+/** @typedef {{get(name: string): any, send(message: object): void, on(name: string, callback: (...args: any[]) => void): void, off(name: string, callback: (...args: any[]) => void): void, widget_manager?: any}} Model */
+
+const HELLO_MS = 400;
+const HELLOS = 50;
+const SILENT = 15;
+
+/** "14 min 05 s" from seconds; "expired" at 0. @param {number} seconds */
+export function inWords(seconds) {
+  if (seconds <= 0) return "expired";
+  const whole = Math.ceil(seconds);
+  const days = Math.floor(whole / 86400), hours = Math.floor((whole % 86400) / 3600);
+  const minutes = Math.floor((whole % 3600) / 60), rest = whole % 60;
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  if (days) return `${days} d ${hours} h`;
+  if (hours) return `${hours} h ${two(minutes)} min`;
+  return minutes ? `${minutes} min ${two(rest)} s` : `${rest} s`;
+}
+
+/** "valid", "expiring" (under 10 % of the life or 60 s, whichever is less) or "expired". @param {number} left @param {number | null} life */
+export function phase(left, life) {
+  if (left <= 0) return "expired";
+  return left <= Math.min(60, (life ?? 600) * 0.1) ? "expiring" : "valid";
+}
+
+/** The address that a typed tenant stands for, as the kernel resolves it; "" while it is none. @param {string} typed @param {string} suffix */
+export function address(typed, suffix) {
+  const text = typed.trim().toLowerCase();
+  if (!text) return "";
+  if (text === "sandbox") return "the practice lab";
+  let url;
+  try {
+    url = new URL(text.includes("://") ? text : `https://${text}`);
+  } catch {
+    return "";
+  }
+  if (!["http:", "https:"].includes(url.protocol) || url.username || !/^[a-z0-9._-]+$/.test(url.hostname)) return "";
+  if (/^(localhost|127(\.\d+){3})$/.test(url.hostname)) return `${url.protocol}//${url.host}`;
+  const host = url.host.includes(".") ? url.host : suffix ? url.host + suffix : "";
+  return host && `https://${host}`;
+}
+
+/** An element with attributes (on...: a listener) and children; text is always text. @param {string} tag @param {Record<string, any>} attributes @param {(Node | string)[]} children */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+
+let count = 0;
+
+/** @param {{model: Model, el: HTMLElement}} view */
+function render({ model, el }) {
+  const id = `labauth-${++count}-${Math.random().toString(36).slice(2, 8)}`;
+  const root = make("section", { class: "labauth", "data-lm-suppress-shortcuts": "true", "aria-label": "labauth" });
+  const live = make("div", { role: "status", "aria-live": "polite", class: "soft" });
+  const body = make("div");
+  root.append(body, live);
+  el.append(root);
+  for (const name of ["keydown", "keyup", "keypress"]) root.addEventListener(name, (event) => event.stopPropagation());
+
+  /** @type {State | null} */ let state = null;
+  let received = 0, hellos = 0, lost = false, method = "", shown = "";
+  /** @type {Record<string, string>} what was typed and is no secret */
+  const typed = {};
+
+  const send = (/** @type {object} */ message) => {
+    try {
+      model.send(message);
+    } catch {
+      // The kernel is gone: the tick below says so.
+    }
+  };
+  const say = (/** @type {string} */ text) => {
+    if (live.textContent !== text) live.textContent = text;
+  };
+  const gone = () => {
+    const kernel = model.widget_manager?.kernel;
+    if (!kernel) return false;
+    return kernel.isDisposed || ["dead", "terminating", "restarting", "autorestarting"].includes(kernel.status) || kernel.connectionStatus === "disconnected";
+  };
+  const left = (/** @type {Row} */ row) => (row.left === null ? null : Math.max(row.left - (Date.now() - received) / 1000, 0));
+
+  const button = (/** @type {string} */ text, /** @type {() => void} */ click, main = false) =>
+    make("button", { type: "button", class: main ? "main" : "", onclick: click }, text);
+  const heading = (/** @type {string} */ text, /** @type {boolean} */ sandbox) => {
+    const it = make("h3", {}, text);
+    if (sandbox) it.append(make("span", { class: "mark" }, "SANDBOX"));
+    return it;
+  };
+
+  function hello() {
+    if (state || hellos >= HELLOS) return;
+    hellos += 1;
+    send({ type: "hello" });
+    if (hellos === SILENT) {
+      body.replaceChildren(heading(model.get("provider") || "Logins", false), make("p", {}, "Not connected: run this cell to see the panel."));
+    }
+    setTimeout(hello, HELLO_MS);
+  }
+
+  /** @param {Field} field @param {string} error */
+  function input(field, error) {
+    const key = `${id}-${field.name}`;
+    if (field.locked) {
+      return make("div", { class: "row" }, make("span", { class: "label" }, field.label), make("span", { class: "soft" }, `supplied by ${field.supplied}`));
+    }
+    const about = [make("span", { class: "hint", id: `${key}-hint` }, field.hint)];
+    const box = /** @type {HTMLInputElement} */ (make("input", {
+      id: key,
+      name: field.name,
+      type: field.secret ? "password" : "text",
+      autocomplete: field.name === "otp" ? "one-time-code" : field.secret ? "current-password" : field.name === "tenant" ? "organization" : "username",
+      autocapitalize: "none",
+      spellcheck: "false",
+      placeholder: field.supplied ? `supplied by ${field.supplied}; leave empty to use it` : "",
+      "aria-invalid": error ? "true" : null,
+      "aria-describedby": `${key}-hint${error ? ` ${id}-error` : ""}`,
+    }));
+    if (!field.secret) {
+      box.value = typed[field.name] ?? field.value;
+      box.addEventListener("input", () => (typed[field.name] = box.value));
+    }
+    const row = make("div", { class: "row" }, make("label", { for: key }, field.label + (field.optional ? " (optional)" : "")), box);
+    if (field.name === "tenant") {
+      const resolved = make("span", { class: "soft address" });
+      const show = () => {
+        const found = address(box.value, state?.form?.suffix ?? "");
+        resolved.textContent = found ? ` → ${found}` : "";
+      };
+      box.addEventListener("input", show);
+      show();
+      about.push(resolved);
+    }
+    row.append(...about);
+    if (error) row.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
+    return row;
+  }
+
+  /** @param {Form} form */
+  function formOf(form) {
+    const chosen = form.methods.find((each) => each.name === (method || form.method)) ?? form.methods[0];
+    const error = state?.error ?? "", near = chosen.fields.some((field) => field.name === state?.field && !field.locked) ? state?.field : "";
+    const it = /** @type {HTMLFormElement} */ (make("form", { autocomplete: "on", novalidate: true, "aria-label": `Sign in to ${state?.title}` }));
+    it.append(heading(`Sign in to ${state?.title}`, form.sandbox));
+    if (error && !near) it.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
+    if (form.methods.length > 1) {
+      const select = /** @type {HTMLSelectElement} */ (make("select", { id: `${id}-method`, name: "method", "aria-describedby": `${id}-how` }));
+      for (const each of form.methods) select.append(make("option", { value: each.name, selected: each === chosen }, each.label));
+      select.addEventListener("change", () => {
+        method = select.value;
+        if (state) state.error = "";
+        draw();
+        document.getElementById(`${id}-method`)?.focus();
+      });
+      it.append(make("div", { class: "row" }, make("label", { for: `${id}-method` }, "How"), select, make("span", { class: "hint", id: `${id}-how` }, chosen.hint)));
+    }
+    for (const field of chosen.fields) it.append(input(field, field.name === near ? error : ""));
+    it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : "Sign in"));
+    it.addEventListener("submit", (event) => {
+      event.preventDefault();
+      /** @type {Record<string, string>} */ const fields = {};
+      for (const field of chosen.fields) {
+        const box = /** @type {HTMLInputElement | null} */ (it.querySelector(`input[name="${field.name}"]`));
+        if (!box) continue;
+        fields[field.name] = box.value;
+        if (field.secret) box.value = "";
+      }
+      method = chosen.name;
+      send({ type: "submit", method: chosen.name, fields });
+      if (state) {
+        state.busy = true;
+        state.error = "";
+        draw();
+      }
+      say("Signing in…");
+    });
+    return it;
+  }
+
+  /** @param {Row} row */
+  function cardOf(row) {
+    const it = make("div", { class: "card", "data-name": row.name });
+    it.append(heading(`Signed in to ${row.title}`, row.sandbox));
+    const list = make("dl");
+    const facts = [["Tenant", row.sandbox ? "sandbox" : row.tenant], ["Who am I", row.who], ["Method", row.method], ["Login", row.name], ["Credentials from", row.source]];
+    for (const [name, value] of facts) if (value) list.append(make("dt", {}, name), make("dd", {}, value));
+    it.append(list, make("p", {}, "Time left: ", make("span", { class: "time" })));
+    if (row.life !== null) it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
+    for (const text of [row.note, row.error]) if (text) it.append(make("p", { class: "error" }, text));
+    if (row.renewable) it.append(button("Renew", () => send({ type: "renew", name: row.name })));
+    it.append(button("Log out", () => send({ type: "logout", name: row.name })));
+    const copy = button("Copy code", () => {
+      navigator.clipboard?.writeText(row.code).then(() => say("Copied."), () => say(`Copy this: ${row.code}`)) ?? say(`Copy this: ${row.code}`);
+    });
+    copy.title = row.code;
+    it.append(copy);
+    return it;
+  }
+
+  function tableOf(/** @type {Row[]} */ rows) {
+    if (!rows.length) return make("p", {}, state?.empty ?? "");
+    const names = ["Login", "Provider", "Tenant", "Who am I", "Method", "Time left", "Credentials from", "Last error", ""];
+    const table = make("table", {}, make("caption", { class: "soft" }, "All logins of this kernel"), make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)))));
+    const lines = rows.map((row) => {
+      const acts = make("td", {});
+      if (row.renewable) acts.append(button("Renew", () => send({ type: "renew", name: row.name })));
+      acts.append(button("Log out", () => send({ type: "logout", name: row.name })));
+      for (const one of acts.querySelectorAll("button")) one.setAttribute("aria-label", `${one.textContent} ${row.name}`);
+      const tenant = make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant);
+      const cells = [row.title, tenant, row.who || "not told", row.method, make("td", {}, make("span", { class: "time" })), make("td", { title: row.story }, row.source), make("td", { class: "free" }, [row.note, row.error].filter(Boolean).join("; ")), acts];
+      return make("tr", { class: "line", "data-name": row.name }, make("th", { scope: "row" }, row.name), ...cells.map((cell) => (typeof cell === "string" ? make("td", {}, cell) : cell)));
+    });
+    table.append(make("tbody", {}, ...lines));
+    return make("div", { class: "scroll" }, table);
+  }
+
+  function draw() {
+    if (!state) return;
+    const focused = /** @type {HTMLElement | null} */ (root.contains(document.activeElement) ? document.activeElement : null);
+    const name = focused?.getAttribute("name");
+    // What is half typed in a secret field stays in the page while a message of another login redraws the panel.
+    /** @type {Record<string, string>} */ const half = {};
+    for (const box of body.querySelectorAll("input")) if (box.type === "password" && !state.busy) half[box.name] = box.value;
+    root.classList.toggle("wide", state.view === "status");
+    const parts = [];
+    if (state.view === "status") parts.push(tableOf(state.rows ?? []));
+    else {
+      if (state.form) parts.push(formOf(state.form));
+      else if (state.login) parts.push(cardOf(state.login));
+    }
+    if (state.note) parts.push(make("p", { class: "soft note" }, state.note));
+    body.replaceChildren(...parts);
+    for (const box of body.querySelectorAll("input")) if (half[box.name]) box.value = half[box.name];
+    const again = name ? /** @type {HTMLElement | null} */ (body.querySelector(`[name="${name}"]`)) : null;
+    const wrong = /** @type {HTMLElement | null} */ (body.querySelector("[aria-invalid='true']"));
+    if (focused) (again ?? wrong ?? body.querySelector("button"))?.focus();
+    tick();
+  }
+
+  /** Counts on in the page: no message, also while the kernel computes or the laptop slept. */
+  function tick() {
+    if (!state) return;
+    const away = gone();
+    if (away !== lost) {
+      lost = away;
+      say(lost ? "The kernel is gone: reconnect or restart it, and run this cell again." : "");
+      for (const one of body.querySelectorAll("button, input, select")) /** @type {HTMLButtonElement} */ (one).disabled = lost;
+    }
+    for (const row of state.view === "status" ? state.rows ?? [] : state.login ? [state.login] : []) {
+      const box = /** @type {HTMLElement | null} */ (body.querySelector(`[data-name="${CSS.escape(row.name)}"]`));
+      const time = box?.querySelector(".time");
+      if (!box || !time) continue;
+      const seconds = left(row);
+      const now = row.status === "expired" || (seconds !== null && seconds <= 0) ? "expired" : seconds === null ? "valid" : phase(seconds, row.life);
+      const text = lost ? "unknown: reconnect the kernel" : now === "expired" ? (row.renewable ? "expired; renews at the next request" : "expired") : seconds === null ? row.words : inWords(seconds);
+      if (time.textContent !== text) time.textContent = text;
+      box.classList.toggle("expiring", now === "expiring");
+      box.classList.toggle("expired", now === "expired");
+      const bar = /** @type {HTMLElement | null} */ (box.querySelector(".bar > div"));
+      if (bar && seconds !== null && row.life) bar.style.width = `${Math.min(100, (100 * seconds) / row.life)}%`;
+      const told = `${row.name} ${now}`;
+      if (state.view === "login" && told !== shown && !lost) {
+        if (now === "expiring") say(`${row.title}: the login expires soon.`);
+        if (now === "expired") say(`${row.title}: the login has expired.`);
+        shown = told;
+      }
+      // A pasted token has run out in front of the user's eyes: offer to sign in again, in place. The kernel sends the form.
+      if (now === "expired" && !row.renewable && !state.form && state.view === "login" && !lost) {
+        state.form = { methods: [], method: "", suffix: "", sandbox: row.sandbox };
+        send({ type: "again", name: row.name });
+        return;
+      }
+    }
+  }
+
+  const heard = (/** @type {any} */ message) => {
+    if (message?.type !== "state") return;
+    const before = state;
+    state = message;
+    received = Date.now();
+    lost = false;
+    if (message.login && !message.form) {
+      method = "";
+      if (!before?.login || before.form) say(`Signed in to ${message.title}.`);
+      else say("");
+    } else if (message.error) say("");
+    else if (!message.busy) say("");
+    draw();
+  };
+  model.on("msg:custom", heard);
+  const timer = setInterval(tick, 1000);
+  const wake = () => tick();
+  document.addEventListener("visibilitychange", wake);
+  body.append(make("p", { class: "soft" }, "Connecting to the kernel…"));
+  hello();
+  return () => {
+    clearInterval(timer);
+    hellos = HELLOS;
+    model.off("msg:custom", heard);
+    document.removeEventListener("visibilitychange", wake);
+  };
+}
+
+export default { render };

@@ -1,0 +1,392 @@
+"""The panels: a form to sign in by, what a login's state is, and the table of all logins.
+
+Only the provider's name is a synced trait ("" for the status panel). All else travels as custom messages, after a `hello`
+from the page; a secret travels once, from the page to here, and is never sent back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import weakref
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+from IPython.display import display
+
+from . import credentials, logins
+from .credentials import SANDBOX, Found
+from .errors import InvalidInput, LabauthError, LoginExpired, MissingCredentials, NotSignedIn, SignInRefused
+from .logins import EXPIRED, Login, Status
+from .providers import Field, Method, Provider, find
+
+HERE = Path(__file__).parent
+HELLO_SECONDS = 3.0
+"""A page that can show the panel says hello within this time; else the question is asked at a prompt."""
+WAIT_SECONDS = 300.0
+"""How long a cell waits for its panel, unless --wait says otherwise."""
+
+
+class Panel(anywidget.AnyWidget):
+    """What both panels share: the page's messages go to `_heard`, each in a thread; `tell` sends the state to every view."""
+
+    _esm = HERE / "panel.js"
+    _css = HERE / "panel.css"
+    provider = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(provider=provider)
+        self.on_msg(_listener(weakref.ref(self)))
+        _watch(self)
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows. No secret."""
+        raise NotImplementedError
+
+    def tell(self) -> None:
+        """Send the state to the page; from any thread, also when nobody listens."""
+        if self.comm is not None:
+            self.send({"type": "state", **self.state()})
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """Do what the page asks for: renew or log out of a login, by its name."""
+        name = message.get("name")
+        try:
+            if message.get("type") == "renew":
+                logins.refresh(name)
+            elif message.get("type") == "logout":
+                self.note = " ".join(logins.logout(name))
+        except LabauthError as error:
+            self.note = str(error)
+        self.tell()
+
+    note = ""
+
+
+def _listener(panel: weakref.ref[Panel]) -> Any:
+    """The widget's message callback. It starts a thread, as a sign-in may take long and the kernel has other work."""
+
+    def listen(_: object, message: Any, buffers: object) -> None:
+        mine = panel()
+        if mine is None or not isinstance(message, dict):
+            return
+        if message.get("type") == "hello":
+            mine.greeted()
+            mine.tell()
+        else:
+            threading.Thread(target=mine.heard, args=(message,), name="labauth panel", daemon=True).start()
+
+    return listen
+
+
+def _watch(panel: Panel) -> None:
+    """Tell the panel of every change, for as long as it lives."""
+    reference = weakref.ref(panel)
+
+    def changed() -> None:
+        mine = reference()
+        if mine is None or mine.comm is None:
+            if changed in logins.watchers:
+                logins.watchers.remove(changed)
+        else:
+            mine.tell()
+
+    logins.watchers.append(changed)
+
+
+def _row(login: Login) -> dict[str, Any]:
+    """What a page shows of a login: `left` and `life` in seconds (None: unknown, or it never expires)."""
+    token = login._tokens.current
+    return {
+        "name": login.name,
+        "title": login.provider.title,
+        "tenant": login.tenant,
+        "sandbox": login.sandbox,
+        "who": login.who or "",
+        "method": login.method.label,
+        "status": login.status,
+        "left": login.seconds_left,
+        "life": token.life if token else None,
+        "words": login.time_left,
+        "renewable": login._tokens.renewable,
+        "source": login.found.source(),
+        "story": "" if login.sandbox else login.found.story(),
+        "note": login.clock_note,
+        "error": login.last_error,
+        "code": f"lab = %labauth session {login.name}",
+    }
+
+
+class LoginPanel(Panel):
+    """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts."""
+
+    def __init__(
+        self, provider: Provider, method: str | None, tenant: str | None, name: str, fields: Mapping[str, str], ask: bool
+    ) -> None:
+        self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
+        self._fields, self._ask = dict(fields), ask
+        self._error: LabauthError | None = None
+        self._busy = False
+        self._asking = ask
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hello: asyncio.Event | None = None
+        self._done: asyncio.Event | None = None
+        super().__init__(provider.name)
+
+    @property
+    def login(self) -> Login | None:
+        """The login of this panel's name, where it is this provider's and signed in."""
+        login = logins._LOGINS.get(self._name)
+        return login if login is not None and login.signed_in and login.provider is self._provider else None
+
+    def state(self) -> dict[str, Any]:
+        login = self.login
+        over = login is not None and login.status == EXPIRED and not login._tokens.renewable
+        form = login is None or over or self._asking
+        return {
+            "view": "login",
+            "title": self._provider.title,
+            "login": None if login is None else _row(login),
+            "form": self._form() if form else None,
+            "busy": self._busy,
+            "error": str(self._error or ("The login has expired: sign in again." if over else "")),
+            "field": getattr(self._error, "field", None) or "",
+            "note": self.note,
+        }
+
+    def _form(self) -> dict[str, Any]:
+        methods = []
+        for method in self._provider.methods:
+            found = self._found(method)
+            fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
+            methods.append({"name": method.name, "label": method.label, "hint": method.hint, "fields": fields})
+        chosen = logins._choose_method(self._provider, self._method, self._tenant, {}).name
+        return {
+            "methods": methods,
+            "method": chosen,
+            "suffix": self._provider.suffix,
+            "sandbox": logins._is_sandbox(self._tenant),
+        }
+
+    def _found(self, method: Method) -> Found:
+        """What is there already for `method`: typed before, in the environment, or the sandbox's."""
+        known = {name: value for name, value in self._fields.items() if name in {f.name for f in method.fields}}
+        try:
+            found = credentials.collect(self._provider, method, self._tenant, known)
+        except InvalidInput:
+            found = credentials.collect(self._provider, method, None, known)
+        if logins._is_sandbox(found.fields.get("tenant")):
+            lab, mine = logins.practice_lab(), Found()
+            mine.take(self._provider.tenant, "sandbox", found.sources["tenant"])
+            for field in method.fields:
+                if field.name in known:
+                    mine.take(field, known[field.name], credentials.GIVEN)
+                elif value := lab.credentials(self._provider.name, method.name).get(field.name):
+                    mine.take(field, value, SANDBOX)
+            return mine
+        return found
+
+    def _field(self, field: Field, found: Found) -> dict[str, Any]:
+        source = found.sources.get(field.name, "")
+        typed = source in ("", credentials.GIVEN, credentials.DEFAULT, credentials.ASKED)
+        supplied = "" if typed else f"{source} {found.variables.get(field.name, '')}".strip()
+        return {
+            "name": field.name,
+            "label": field.label,
+            "hint": field.hint,
+            "secret": field.secret,
+            "optional": field.optional,
+            "value": "" if field.secret else found.fields.get(field.name, ""),
+            "supplied": supplied,
+            "locked": bool(supplied) and not self._ask,
+        }
+
+    def greeted(self) -> None:
+        """A page said hello."""
+        self._set(self._hello)
+
+    def _set(self, event: asyncio.Event | None) -> None:
+        # On ipykernel 7.0 to 7.3 messages come on a subshell's thread.
+        if event is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(event.set)
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        if message.get("type") == "submit":
+            self._submit(message)
+        elif message.get("type") == "again":
+            self._asking = True
+            self.tell()
+        else:
+            self._error = None
+            super().heard(message)
+
+    def _submit(self, message: Mapping[str, Any]) -> None:
+        given, method = message.get("fields"), str(message.get("method") or "")
+        typed = {str(k): str(v) for k, v in given.items() if str(v).strip()} if isinstance(given, dict) else {}
+        self._busy, self._error, self.note = True, None, ""
+        self.tell()
+        try:
+            chosen = self._provider.method(method)
+            secret = {f.name for m in self._provider.methods for f in m.fields if f.secret}
+            self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant)
+            self._fields |= {name: value for name, value in typed.items() if name not in secret}
+            fields = {**{n: v for n, v in self._fields.items() if n in {f.name for f in chosen.fields}}, **typed}
+            logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
+            self._asking = False
+        except LabauthError as error:
+            self._error = _named(error, chosen)
+        finally:
+            self._busy = False
+            typed.clear()
+        if self._error is None:
+            self._set(self._done)
+        self.tell()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the panel is answered. Where no page says hello in 3 s, ask at a prompt instead.
+
+        Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
+        """
+        self._loop, self._hello, self._done = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        name, command = self._provider.title, f"%labauth login {self._provider.name}"
+        try:
+            try:
+                await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
+            except TimeoutError:
+                with _interruptible():
+                    print(
+                        logins.sign_in(self._provider.name, self._method, self._tenant, self._name, self._fields, prompt=True)
+                    )
+                return
+            await asyncio.wait_for(self._done.wait(), seconds)
+        except TimeoutError:
+            raise NotSignedIn(
+                f"Nobody answered the {name} panel in {logins.in_words(seconds)}. Sign in there, then run the next cell; "
+                f"or run {command} again."
+            ) from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            raise NotSignedIn(
+                f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or run {command} again."
+            ) from None
+        finally:
+            self._loop = self._hello = self._done = None
+
+    def __repr__(self) -> str:
+        login = self.login
+        return repr(login) if login is not None else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return _with_text(super()._repr_mimebundle_(**options), repr(self))
+
+
+class StatusPanel(Panel):
+    """The table of all logins, counting down."""
+
+    def __init__(self, status: Status, name: str | None) -> None:
+        self._status, self._name = status, name
+        super().__init__("")
+
+    def state(self) -> dict[str, Any]:
+        with logins._LOCK:
+            rows = [_row(each) for each in logins._LOGINS.values() if self._name in (None, each.name)]
+        return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
+
+    def greeted(self) -> None:
+        """A page said hello."""
+
+    def __repr__(self) -> str:
+        return repr(self._status)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return _with_text(super()._repr_mimebundle_(**options), repr(self), self._status._repr_html_())
+
+
+def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
+    """The widget's mime bundle with a text that stays the same from run to run (nbval compares it), and a static table."""
+    content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+    return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
+
+
+def _named(error: LabauthError, method: Method) -> LabauthError:
+    """`error` with the field that it concerns, where its kind tells."""
+    refused = isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401))
+    if error.field is None and refused:
+        error.field = method.secret.name
+    return error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """In an async cell ipykernel turns SIGINT into a cancellation, which a prompt never sees: put Python's own way back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run_login(
+    provider: str,
+    method: str | None,
+    tenant: str | None,
+    name: str | None,
+    fields: Mapping[str, str],
+    ask: bool,
+    wait: float | None,
+    no_wait: bool,
+    awaited: bool,
+) -> Awaitable[None] | None:
+    """What ``%labauth login`` does in a kernel: signs in with what is there, else shows the panel and waits for it.
+
+    `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
+    """
+    chosen = find(provider)
+    error: LabauthError | None = None
+    answered = credentials.can_ask()
+    if not ask or not answered:
+        try:
+            mine = logins.sign_in(provider, method, tenant, name, fields, prompt=False)
+        except LabauthError as caught:
+            one_time = isinstance(caught, SignInRefused) and caught.field == "otp"
+            if not answered or not (isinstance(caught, MissingCredentials) or one_time) or _is_job(chosen, method):
+                raise
+            error = caught if one_time else None
+        else:
+            display(LoginPanel(chosen, mine.method.name, tenant, mine.name, fields, False))  # type: ignore[no-untyped-call]
+            return _nothing() if awaited else None
+    if tenant is not None and not logins._is_sandbox(tenant):
+        chosen.origin(tenant)
+    panel = LoginPanel(
+        chosen, method and chosen.method(method).name, tenant, logins._checked_name(name or chosen.name), fields, ask
+    )
+    panel._error = error
+    display(panel)  # type: ignore[no-untyped-call]
+    if no_wait:
+        return _nothing() if awaited else None
+    if not awaited:
+        raise NotSignedIn(
+            "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a thread). Sign in there and run "
+            f"the next cell; or put %labauth login {chosen.name} at the left margin of a cell of its own."
+        )
+    return panel.wait(wait or WAIT_SECONDS)
+
+
+def _is_job(provider: Provider, method: str | None) -> bool:
+    return method is not None and bool(provider.method(method).marker)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def show_status(name: str | None) -> None:
+    """Show the status panel; its text form is the same table."""
+    display(StatusPanel(logins.status(name), name))  # type: ignore[no-untyped-call]
