@@ -36,7 +36,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     shutil.copy(REPO / "notebooks" / "quickstart.ipynb", folder)
     env = {**os.environ, "HOME": str(folder / ".home"), "JUPYTER_PLATFORM_DIRS": "0", "IPYTHONDIR": str(folder / ".ipython")}
     log = open(folder / ".log", "w")  # noqa: SIM115
-    command = "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0 --ServerApp.log_level=INFO --LabApp.expose_app_in_browser=True"
+    command = "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0 --LabApp.expose_app_in_browser=True"
     process = subprocess.Popen(
         [sys.executable, *command.split(), "--IdentityProvider.token=practice", f"--ServerApp.root_dir={folder}"],
         stdout=log,

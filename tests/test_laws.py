@@ -27,7 +27,8 @@ IMPORTS = {
     "credentials": {"errors", "masking", "providers"},
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
     "logins": {"clocks", "credentials", "errors", "grants", "providers", "sandbox", "sessions", "tokens"},
-    "magic": {"credentials", "errors", "logins", "masking", "providers"},
+    "panel": {"credentials", "errors", "logins", "providers"},
+    "magic": {"credentials", "errors", "logins", "masking", "panel", "providers"},
     "pytest_plugin": {"logins", "sandbox"},
     "sandbox": {"clocks"},
 }

@@ -134,7 +134,7 @@ class Provider:
         if parts.scheme not in ("http", "https") or "@" in parts.netloc or not _HOST.fullmatch(host):
             raise self._bad_tenant(typed)
         if host in self.web_pages:
-            raise InvalidInput(f"{host} is a web page, not {self.title}'s API: use {self.web_pages[host]}.")
+            raise _about_tenant(f"{host} is a web page, not {self.title}'s API: use {self.web_pages[host]}.")
         if is_loopback(host):
             return f"{parts.scheme}://{_bracketed(host)}{f':{port}' if port else ''}"
         if "." not in host:
@@ -142,7 +142,7 @@ class Provider:
                 raise self._bad_tenant(typed)
             host += self.suffix
         if self.closed and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
-            raise InvalidInput(f"{host} is not a {self.title} address: they end in {self.suffix}. Give {self.tenant.hint}.")
+            raise _about_tenant(f"{host} is not a {self.title} address: they end in {self.suffix}. Give {self.tenant.hint}.")
         if port == {"http": 80, "https": 443}[parts.scheme]:
             port = None
         return f"https://{host}{f':{port}' if port else ''}"
@@ -152,7 +152,13 @@ class Provider:
         return self.auth_hosts.get(urlsplit(origin).netloc, origin)
 
     def _bad_tenant(self, typed: str) -> InvalidInput:
-        return InvalidInput(f"{typed[:80]!r} is not a {self.title} address. Give {self.tenant.hint}.")
+        return _about_tenant(f"{typed[:80]!r} is not a {self.title} address. Give {self.tenant.hint}.")
+
+
+def _about_tenant(sentence: str) -> InvalidInput:
+    error = InvalidInput(sentence)
+    error.field = "tenant"
+    return error
 
 
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1")
