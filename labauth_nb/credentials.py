@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
-from .providers import Field, Method, Provider
+from .providers import Field, Method, Provider, is_loopback
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "given", "environment", ".env", "sandbox", "asked", "default"
 
@@ -78,6 +79,11 @@ def collect(provider: Provider, method: Method, tenant: str | None, given: Mappi
     for source, lookup in _sources(provider, method, found):
         values = {name: lookup(f) for name, f in wanted.items()}
         own, variable = values.pop("tenant")
+        if "HOST" in variable and "." not in own and own:
+            found.reasons.append(f"{source}: {variable} was passed over, as it does not look like a host")
+            own = ""
+        if not own and any(value for value, _ in values.values()) and not _local(found.fields.get("tenant")):
+            own, variable = provider.tenant.default, ""  # as the vendor's own tools take it
         if own:
             try:
                 own_origin = _origin(provider, own)
@@ -102,6 +108,10 @@ def collect(provider: Provider, method: Method, tenant: str | None, given: Mappi
 Lookup = Callable[[Field], tuple[str, str]]
 
 
+def _local(tenant: str | None) -> bool:
+    return is_loopback(urlsplit(tenant or "").hostname) or tenant == "sandbox"
+
+
 def _origin(provider: Provider, tenant: str) -> str:
     return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
 
@@ -113,6 +123,9 @@ def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple
         def lookup(wanted: Field) -> tuple[str, str]:
             for name in variables(provider, wanted):
                 value = mapping.get(name)
+                if name == "DX_APISERVER_HOST" and value and "://" not in value:
+                    port = mapping.get("DX_APISERVER_PORT")
+                    value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
                 if value is not None and not value.strip():
                     found.reasons.append(f"{source}: {name} is empty")
                 elif value is not None:
@@ -139,7 +152,7 @@ def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
         reasons.append(".env: there is none in this folder or above it")
         return None
     try:
-        return dotenv_values(path)
+        return dotenv_values(path, interpolate=False)
     except (OSError, UnicodeDecodeError):
         reasons.append(".env: it could not be read (it must be a text file in UTF-8)")
         return None
@@ -176,7 +189,10 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
         if isinstance(content, dict):
             token = _unwrapped("DX_SECURITY_CONTEXT", str(content.get("DX_SECURITY_CONTEXT")), reasons)
             if token:
-                yield "dx login", {"token": token, "tenant": str(content.get("DX_APISERVER_HOST") or "")}
+                host, port = content.get("DX_APISERVER_HOST"), content.get("DX_APISERVER_PORT")
+                scheme = content.get("DX_APISERVER_PROTOCOL") or "https"
+                tenant = f"{scheme}://{host}{f':{port}' if port else ''}" if host else ""
+                yield "dx login", {"token": token, "tenant": tenant}
 
 
 def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -255,7 +271,8 @@ def confirm(question: str) -> bool:
 
 def missing_error(provider: Provider, method: Method, found: Found, missing: list[Field], name: str) -> MissingCredentials:
     """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
-    labels = " and ".join(f.label for f in missing)
+    *first, last = [f.label for f in missing]
+    labels = f"{', '.join(first)} and {last}" if first else last
     names = ", ".join(_main_variable(provider, f) for f in missing)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .masking import scrub
+from .masking import looks_secret, scrub, spellings
 
 
 class LabauthError(Exception):
@@ -87,14 +87,15 @@ def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     """The error for an unknown `word`: it lists the choices and names the nearest."""
     known = list(choices)
     close = difflib.get_close_matches(str(word).lower(), known, n=1)
+    shown = "by that name (it is not repeated here, as it looks like a secret)" if looks_secret(str(word)) else repr(str(word))
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
-    return InvalidInput(f"There is no {what} {str(word)!r}.{guess} Choose one of: {listed}.")
+    return InvalidInput(f"There is no {what} {shown}.{guess} Choose one of: {listed}.")
 
 
 def one_line(text: str, most: int = 240) -> str:
-    """`text` on one line, `most` characters at the most."""
-    text = re.sub(r"\s+", " ", text).strip()
+    """`text` on one line, `most` characters at the most, without control characters (terminals obey them)."""
+    text = "".join(c for c in re.sub(r"\s+", " ", text) if c.isprintable()).strip()
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -144,7 +145,7 @@ def wait_seconds(response: requests.Response, names: Iterable[str] = ("retry-aft
                 seconds = (until - since).total_seconds()
             except (ValueError, TypeError, KeyError):
                 continue
-        if 0 <= seconds < float("inf"):
+        if 0 <= seconds < 1_000_000:  # more is no wait but a date
             return seconds
     return None
 
@@ -171,6 +172,8 @@ def provider_error(
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and have the application allowed it. {hint}"
+    if any(spelling.encode() in response.content for spelling in spellings(secrets)):
+        response._content = scrub(response.text, secrets).encode()  # the error holds the response, and may be pickled
     error = kind(f"{said}. {hint}".strip(), response=response)
     error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
     return error

@@ -29,6 +29,8 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
 ASSERTION_SECONDS = 1800
 """Life of a QBench assertion: the guide allows 5 to 60 minutes."""
+LONGEST_SECONDS = 20 * 365 * 86400.0
+"""A token that claims to live longer than this has its life in another unit."""
 REFRESH_SECONDS = 7 * 86400
 """Life of a QBench refresh token, by the guide."""
 SKEW_SECONDS = 60.0
@@ -77,13 +79,14 @@ def post(exchange: Exchange, url: str, secrets: list[str] | None = None, **parts
     error: Exception
     try:
         with requests.Session() as session:
+            session.trust_env = not is_loopback(address.hostname)  # no proxy between this computer and itself
             parts.setdefault("auth", _bare)
             return session.post(url, timeout=TIMEOUT, allow_redirects=False, **parts)
     except requests.RequestException as caught:
         error = unreachable(exchange.provider.title, url, caught, known)
-    except KeyboardInterrupt:
-        # A new one: the frames of the old one hold the request's body, and %xmode Verbose would print it.
-        raise KeyboardInterrupt from None
+    except BaseException as caught:
+        # Without its frames: they hold the request's body, and %xmode Verbose would print it.
+        raise caught.with_traceback(None) from None
     raise error
 
 
@@ -107,6 +110,29 @@ def refused(exchange: Exchange, response: requests.Response, secrets: list[str] 
 _TENANT = "Check the tenant: is that the provider's own address?"
 
 
+def basic(user: str, password: str) -> Secret:
+    """The header of Basic authentication (RFC 7617)."""
+    return Secret("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+
+
+def _life(seconds: object) -> float | None:
+    """A duration or None: unknown, where it is no number, nonsense, or longer than a token lives."""
+    try:
+        life = float(seconds)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return life if 0 < life < LONGEST_SECONDS else None
+
+
+def _moment(seconds: object, now: float) -> float | None:
+    """A time in seconds since the epoch, or None where it is none, or is in another unit."""
+    try:
+        moment = float(seconds)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return moment if moment - now < LONGEST_SECONDS else None
+
+
 def _read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
     """The token in a token response (RFC 6749 5.1); `began`: when the request was sent."""
     try:
@@ -118,16 +144,15 @@ def _read(exchange: Exchange, response: requests.Response, began: float, secrets
         raise refused(exchange, response, secrets)
     if str(body.get("token_type", "Bearer")).lower() != "bearer":
         raise refused(exchange, response, [access_token])
-    try:
-        life = None if body.get("expires_in") is None else float(body["expires_in"])
-    except (TypeError, ValueError):
-        life = None
-    refresh_token, jid = body.get("refresh_token"), response.cookies.get("jid")
+    if not _sendable(access_token):
+        raise refused(exchange, response, [access_token])
+    life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
+    jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(
         access_token=Secret(access_token),
         header=Secret(f"Bearer {access_token}"),
         issued_at=began,
-        expires_at=None if life is None else began + max(life, 0.0),
+        expires_at=None if life is None else began + life,
         refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
         jid=Secret(jid) if jid else None,
         scope=body.get("scope") if isinstance(body.get("scope"), str) else None,
@@ -139,7 +164,7 @@ def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
     fields, form = exchange.fields, {"grant_type": "client_credentials"}
     parts: dict[str, Any] = {"data": form}
     if exchange.provider.client_authentication == "basic":
-        parts["auth"] = (fields["client_id"].encode(), fields["client_secret"].encode())
+        parts["headers"] = {"Authorization": basic(fields["client_id"], fields["client_secret"])}
     else:
         form |= {"client_id": fields["client_id"], "client_secret": fields["client_secret"]}
     if fields.get("scopes"):
@@ -211,8 +236,7 @@ def _refresh(exchange: Exchange, previous: Token) -> Token:
 def basic_api_key(exchange: Exchange, previous: Token | None) -> Token:
     """RFC 7617 with the API key as the user name and an empty password. It does not expire."""
     key = _pasted(exchange)
-    header = Secret("Basic " + base64.b64encode(f"{key}:".encode()).decode())
-    return Token(access_token=key, header=header, issued_at=exchange.clock.time())
+    return Token(access_token=key, header=basic(key, ""), issued_at=exchange.clock.time())
 
 
 def bearer(exchange: Exchange, previous: Token | None) -> Token:
@@ -234,16 +258,12 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
             f"The ID token has no claim {wanted!r}, by which {title} finds the user. Ask the admin of your identity "
             f"provider to include {wanted} in the ID tokens of this application (scope openid {wanted})."
         )
-    exp = claims.get("exp")
     result = Token(access_token=token, header=Secret(f"Bearer {token}"), issued_at=now)
-    if isinstance(exp, (int, float)) and not isinstance(exp, bool):
-        expires_at: float | None = float(exp)
-    else:
-        expires_at = _time_to_live(exchange, result)
+    exp, iat = _moment(claims.get("exp"), now), _moment(claims.get("iat"), now)
+    expires_at = _time_to_live(exchange, result) if exp is None else exp
     if expires_at is not None and expires_at <= now:
         raise LoginExpired(f"That {exchange.method.secret.label} has expired already. Get a new one: {_where(exchange)}.")
-    iat = claims.get("iat")
-    issued_at = float(iat) if isinstance(iat, (int, float)) and expires_at and iat < now else now
+    issued_at = iat if iat is not None and expires_at and iat < now else now
     return Token(access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at)
 
 
@@ -252,19 +272,15 @@ def _time_to_live(exchange: Exchange, token: Token) -> float | None:
     if path is None:
         return None
     try:
-        answer = requests.get(
-            exchange.origin + path,
-            auth=_bare,
-            headers={"Authorization": token.header},
-            timeout=TIMEOUT,
-            allow_redirects=False,
-        )
+        with requests.Session() as session:
+            session.trust_env = not exchange.origin.startswith("http:")
+            headers = {"Authorization": token.header}
+            answer = session.get(exchange.origin + path, auth=_bare, headers=headers, timeout=TIMEOUT, allow_redirects=False)
         seconds = answer.json() if answer.status_code == 200 else None
     except (requests.RequestException, ValueError):
         return None  # only an extra: the sign-in itself tells whether the provider can be reached
-    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
-        return exchange.clock.time() + seconds
-    return None
+    life = _life(seconds)
+    return None if life is None else exchange.clock.time() + life
 
 
 def claims_of(token: str) -> Mapping[str, Any]:
@@ -284,17 +300,22 @@ def _where(exchange: Exchange) -> str:
 
 def _pasted(exchange: Exchange) -> Secret:
     field = exchange.method.secret
-    value = exchange.fields[field.name].strip()
+    value = Secret(exchange.fields[field.name].strip().strip("'\"").removesuffix(":"))
     if value.lower().startswith("bearer "):
-        value = value[7:].strip()
-    if not value.isascii() or not value.isprintable() or " " in value:
+        value = Secret(value[7:].strip())
+    if not _sendable(value) or value.lower() == "bearer":
         error = InvalidInput(
-            f"The {field.label} holds a space, a line break or a letter that none can hold: copy it once more, whole. "
-            f"Where to find it: {field.hint}."
+            f"The {field.label} holds a space, a line break or a quote mark that does not belong to it: copy it once more, "
+            f"whole. Where to find it: {field.hint}."
         )
         error.field = field.name
         raise error
-    return Secret(value)
+    return value
+
+
+def _sendable(token: str) -> bool:
+    """Whether `token` can stand in a header (RFC 6750 2.1): visible ASCII characters."""
+    return bool(token) and all("!" <= c <= "~" for c in token)
 
 
 def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:

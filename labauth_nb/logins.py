@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,10 +22,12 @@ from .errors import (
     ProviderUnreachable,
     SignInRefused,
     nearest,
-    provider_error,
+    one_line,
+    read_error,
 )
-from .grants import GRANTS, REVOCATIONS, Exchange, claims_of
-from .providers import PROVIDERS, Method, Probe, Provider, find
+from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, refused
+from .masking import Fields, Secret, scrub
+from .providers import PLAIN_FIELDS, PROVIDERS, Method, Probe, Provider, find
 from .sessions import LabSession, is_dead, origin_of
 from .tokens import Token, TokenSource
 
@@ -51,6 +54,8 @@ class Login:
     def __init__(self, name: str, exchange: Exchange, found: Found, sandbox: bool) -> None:
         self.name, self.found, self.sandbox = name, found, sandbox
         self.who: str | None = None
+        self.denied: set[tuple[str, str]] = set()
+        """Verbs and paths to which the provider says "dead" and means "no access"."""
         self._adopt(exchange)
 
     def _adopt(self, exchange: Exchange) -> None:
@@ -84,8 +89,8 @@ class Login:
     @property
     def tenant(self) -> str:
         """The tenant, as a name or a host; "sandbox" on the sandbox."""
-        if self.sandbox:
-            return "sandbox"
+        if self.sandbox or self.origin.startswith("http:"):
+            return "sandbox" if self.sandbox else self.origin
         host = self.origin.split("://", 1)[1]
         return host.removesuffix(self.provider.suffix) if self.provider.suffix else host
 
@@ -139,7 +144,8 @@ class Login:
         token = self._tokens.current
         if not self.signed_in:
             return SIGNED_OUT
-        if token is None or token is self._tokens.refused or self.seconds_left == 0:
+        refused = token is self._tokens.refused and not self.method.lasting
+        if token is None or refused or self.seconds_left == 0:
             return EXPIRED
         if token.expires_at is None:
             return VALID if self.method.lasting else UNKNOWN
@@ -163,7 +169,7 @@ class Login:
         offset = self._exchange.offset
         if abs(offset) < 1:
             return ""
-        return f"this computer's clock is {math.floor(abs(offset) / 60 + 0.5)} min {'behind' if offset > 0 else 'ahead'}"
+        return f"this computer's clock is {in_words(round(abs(offset) / 60) * 60)} {'behind' if offset > 0 else 'ahead'}"
 
     @property
     def last_error(self) -> str:
@@ -180,12 +186,13 @@ class Login:
         `revoke`: True revokes a token that was not made here too, False nothing; None asks about a pasted one. What
         came from the environment, a file or the sandbox is left alone unless you say so.
         """
-        title, method, token = self.provider.title, self.method, self._tokens.current
+        title, method = self.provider.title, self.method
         self.signed_in = False
+        live = self._tokens.close()
         said = f"Signed out of {title} ({self.tenant})."
         if method.keep_word:
             kept = method.keep_word
-        elif token is None or (token.expires_at is not None and self.clock.time() >= token.expires_at):
+        elif not live:
             kept = "There was no live token to revoke."
         elif not method.revoke:
             kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.minted else 'it'} from here."
@@ -196,7 +203,8 @@ class Login:
                 revoke = credentials.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
             if revoke or (revoke is None and minted):
                 try:
-                    REVOCATIONS[method.revoke](self._exchange, token)
+                    for token in live:
+                        REVOCATIONS[method.revoke](self._exchange, token)
                     kept = f"The token was revoked at {title}."
                 except LabauthError as error:
                     kept = f"The token was not revoked: {error}"
@@ -207,8 +215,9 @@ class Login:
                     f"The {method.secret.label} was not revoked, as it was not made here: to destroy it at {title} too, "
                     "sign in and log out with --revoke."
                 )
-        self._exchange.fields.clear()
-        self._tokens = TokenSource(None, self.clock)
+        # A renewal that is still under way keeps the old ones until it ends; then nobody does.
+        self._exchange, self._tokens = replace(self._exchange, fields=Fields()), TokenSource(None, self.clock)
+        self.found.fields = Fields()
         changed()
         return f"{said} {kept}"
 
@@ -313,7 +322,13 @@ def login(
 
     Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
     """
+    # Masked from the first line on, as a traceback with locals shows what stands here.
+    fields = {field: value if field in PLAIN_FIELDS else _masked(value) for field, value in fields.items()}
     return sign_in(provider, method, tenant, name, fields, prompt=True)
+
+
+def _masked(value: str) -> str:
+    return Secret(value) if isinstance(value, str) else value
 
 
 def sign_in(
@@ -408,14 +423,17 @@ def _acquire(name: str, exchange: Exchange, found: Found, sandboxed: bool, promp
             result = Login(name, exchange, found, sandboxed)
             result.token()
             break
-        except SignInRefused as error:
+        except (SignInRefused, LoginExpired, InvalidInput) as error:
             # Two-factor sign-in: the provider says only now that it wants the code.
-            asking = error.code == "OTPRequiredError" and "otp" not in found.sources
+            asking = getattr(error, "code", "") == "OTPRequiredError" and "otp" not in found.sources
             if not asking or not prompt or not credentials.can_ask():
-                raise
+                raise _from_where(error, exchange.method, found) from None
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
             found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
-    result.who = _who(result)
+    try:
+        result.who = _who(result)
+    except SignInRefused as error:
+        raise _from_where(error, exchange.method, found) from None
     with _LOCK:
         old = _LOGINS.get(name)
         if old is not None and old.origin == result.origin:
@@ -429,11 +447,23 @@ def _acquire(name: str, exchange: Exchange, found: Found, sandboxed: bool, promp
     return result
 
 
+def _from_where(error: LabauthError, method: Method, found: Found) -> LabauthError:
+    """`error`, with where the secret came from, if not from the user just now: else a stale variable wins again and again."""
+    name = method.secret.name
+    source, variable = found.sources.get(name, ""), found.variables.get(name, "")
+    if source not in ("", credentials.GIVEN, credentials.ASKED, credentials.SANDBOX):
+        error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
+    return error
+
+
 def _who(login: Login) -> str | None:
     """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
     who: str | None = None
     with login.session() as session:
+        session.tries = 1
         for probe in login.provider.probes:
+            if login.method.minted and not probe.keys:
+                continue  # it would prove a token that the provider has just made
             follows = "{answer}" in probe.path
             if follows != bool(who):
                 break  # it needs a name and there is none, or there is a name and it would add nothing
@@ -448,18 +478,21 @@ def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None
     url = login.origin + probe.path.replace("{answer}", previous or "")
     try:
         response = session.request(probe.verb, url, json={} if probe.verb == "POST" else None)
-        body = response.json() if response.ok else {}
+        body = response.json() if response.ok else None
     except ProviderUnreachable:
         if pasted:
             raise
         return None  # the token came, so the sign-in is good; the name is only an extra
     except ValueError:
-        body = {}
-    if pasted and is_dead(provider, response):
-        raise provider_error(provider.title, response, provider.hints, login.secrets(), SignInRefused, provider.pacing)
+        body = None
+    # "No permission", said by the provider itself, proves a pasted credential as well as data does; a web page does not.
+    proven = isinstance(body, dict) or (response.status_code in (401, 403, 404, 429) and read_error(response)[0] != "")
+    if pasted and previous is None and (is_dead(provider, response) or not proven):
+        raise refused(login._exchange, response, login.secrets())
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
-    return next((value for value in named if isinstance(value, str) and value), None)
+    found = next((value for value in named if isinstance(value, str) and value), None)
+    return None if found is None else scrub(one_line(found, 80), login.secrets())
 
 
 def get(name: str | None = None) -> Login:
@@ -509,6 +542,8 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
 
     `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. Gives a sentence for each login.
     """
+    if all and name is not None:
+        raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
     with _LOCK:
         chosen = list(_LOGINS.values()) if all else [get(name)]
         for each in chosen:

@@ -31,6 +31,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         from .errors import InvalidInput
 
+        if message.startswith("unrecognized"):
+            message = "A word on that line is not known (it is not repeated here, in case it is a secret)"
         raise InvalidInput(f"{message[0].upper()}{message[1:]}. Type {self.usage or '%labauth'}")
 
 
@@ -83,7 +85,7 @@ class LabauthMagics(Magics):
         from .errors import InvalidInput, nearest
 
         try:
-            words = shlex.split(line.strip().rstrip(";"))
+            words = shlex.split(line.strip().rstrip(";"), comments=True)
         except ValueError:
             raise InvalidInput("A quote is open at the end of the line: close it.") from None
         if not words or words[0] in ("help", "--help", "-h"):
@@ -107,12 +109,13 @@ class LabauthMagics(Magics):
 
 def _refuse_secrets(words: list[str]) -> None:
     from .errors import InvalidInput
+    from .masking import WORDS
     from .providers import SECRET_FIELDS
 
+    secret = {name.replace("_", "") for name in (*SECRET_FIELDS, *WORDS)} | {"p", "s", "k", "code"}
     for word in words:
-        name = word.lstrip("-").partition("=")[0].replace("-", "_").lower()
-        if word.startswith("-") and name in (*SECRET_FIELDS, "secret", "key", "access_token", "code"):
-            flag = word.partition("=")[0]
+        flag = word.partition("=")[0]
+        if word.startswith("-") and re.sub(r"[-_]", "", flag).lower() in secret:
             raise InvalidInput(
                 f"{flag} is refused: a secret on this line would be saved in the notebook and in the history. Leave it "
                 "out: you are asked for it, or it comes from the environment. Delete it from this cell now, and "
@@ -305,6 +308,26 @@ def complete(context: Any) -> dict[str, Any]:
     return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": True}
 
 
+_KNOWN = ["--tenant", "--method", "--as", "--wait", "--client-id", "--client_id", "--scopes", "--username"]
+
+
+def _clean_lines(code: str) -> str:
+    """`code` with every word of a ``%labauth login`` line masked that is not one of its own."""
+
+    def clean(match: re.Match[str]) -> str:
+        words, kept, before = re.findall(r"\s+|\S+", match[2]), [], ""
+        for word in words:
+            bare = word.strip("'\")")
+            own = (
+                word.isspace() or bare.partition("=")[0] in (*_KNOWN, "--ask", "--no-wait", "--awaited") or bare in _providers()
+            )
+            kept.append(word if own or before in _KNOWN or not bare else "***")
+            before = before if word.isspace() else bare
+        return match[1] + "".join(kept)
+
+    return re.sub(r"(labauth(?:', ['\"])?\s*login)([^\n#]*)", clean, code)
+
+
 def _clean_history(ip: Any) -> Callable[[], None]:
     """Have IPython store cells that mention labauth without the secrets in them; gives a function that undoes it."""
     manager = ip.history_manager
@@ -314,9 +337,9 @@ def _clean_history(ip: Any) -> Callable[[], None]:
         from .masking import scrub_code
         from .providers import SECRET_FIELDS
 
-        if "labauth" in (source_raw or source):
-            source = scrub_code(source, SECRET_FIELDS)
-            source_raw = None if source_raw is None else scrub_code(source_raw, SECRET_FIELDS)
+        names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
+        source = _clean_lines(scrub_code(source, names))
+        source_raw = None if source_raw is None else _clean_lines(scrub_code(source_raw, names))
         return original(line_num, source, source_raw)
 
     manager.store_inputs = store_inputs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -37,29 +37,45 @@ class Fields(dict[str, str]):
         return [value for value in self.values() if isinstance(value, Secret)]
 
 
-def _spellings(secret: str) -> set[str]:
-    raw = secret.encode()
-    plain = {secret, quote(secret, safe=""), quote_plus(secret)}
-    return plain | {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
+def spellings(secrets: Iterable[str]) -> set[str]:
+    """Each of `secrets` as it is, URL-encoded, and in base64 (alone and as the user name of Basic authentication)."""
+    found: set[str] = set()
+    for secret in secrets:
+        raw = secret.encode()
+        if len(secret) >= 4:
+            found |= {secret, quote(secret, safe=""), quote_plus(secret)}
+            found |= {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
+    return found
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """`text` without any of `secrets`: as they are, URL-encoded or in base64 (servers echo what they were sent)."""
-    spellings = {s for secret in secrets if len(secret) >= 4 for s in _spellings(secret)}
-    for spelling in sorted(spellings, key=len, reverse=True):
+    for spelling in sorted(spellings(secrets), key=len, reverse=True):
         text = text.replace(spelling, MASK)
     return text
 
 
-def scrub_code(code: str, names: Iterable[str]) -> str:
-    """Source code without the values given to `names` (``--client-secret x``, ``client_secret="x"``), API keys or JWTs."""
-    dashed = "|".join(re.escape(name).replace("_", "[-_]") for name in sorted(names, key=len, reverse=True))
-    patterns: tuple[tuple[str, Any], ...] = (
-        (rf"""(--(?:{dashed})(?:\s*=\s*|\s+))("[^"\n]*"|'[^'\n]*'|[^\s"']\S*)""", rf"\1{MASK}"),
-        (rf"""(\b(?:{dashed})["']?\s*[=:]\s*[rbuRBU]?)("[^"\n]*"|'[^'\n]*')""", rf"\1'{MASK}'"),
-        (r"\bsk_[A-Za-z0-9_-]{8,}", MASK),
-        (r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,2}", MASK),
-    )
-    for pattern, replacement in patterns:
-        code = re.sub(pattern, replacement, code)
-    return code
+WORDS = ("access_token", "api_key", "key", "pass", "passwd", "pwd", "secret", "token")
+"""What people call a secret, beside the fields' own names."""
+_LOOKS = (r"\bsk_[A-Za-z0-9_-]{8,}", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,2}")
+
+
+def looks_secret(word: str) -> bool:
+    """Whether `word` could be a secret: an API key, a JWT, or a long mix of letters and digits."""
+    mixed = len(word) >= 20 and any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
+    return mixed or any(re.search(pattern, word) for pattern in _LOOKS)
+
+
+def scrub_code(code: str, names: Iterable[str] = ()) -> str:
+    """Source code without API keys and JWTs, and without what is given to `names` (``--client-secret x``, ``secret="x"``)."""
+    for pattern in _LOOKS:
+        code = re.sub(pattern, MASK, code)
+    known = sorted({*names, *WORDS} if names else (), key=len, reverse=True)
+    if not known:
+        return code
+    named = "|".join(re.escape(name).replace("_", "[-_]?") for name in known)
+    quoted = r"""(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
+    option = rf"""(--?(?:{named})(?:\s*=\s*|\s+))("[^"\n]*"|'[^'\n]*'|[^\s"']\S*)"""
+    code = re.sub(option, rf"\1{MASK}", code, flags=re.I)
+    given = rf"""((?:{named})["']?\s*(?::\s*\w+\s*)?[=:]\s*\(?\s*[rbu]?){quoted}"""
+    return re.sub(given, rf"\1'{MASK}'", code, flags=re.I | re.S)

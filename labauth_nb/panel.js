@@ -73,7 +73,7 @@ function render({ model, el }) {
   for (const name of ["keydown", "keyup", "keypress"]) root.addEventListener(name, (event) => event.stopPropagation());
 
   /** @type {State | null} */ let state = null;
-  let received = 0, hellos = 0, lost = false, method = "", shown = "";
+  let received = 0, hellos = 0, lost = false, had = false, pending = false, method = "", shown = "";
   /** @type {Record<string, string>} what was typed and is no secret */
   const typed = {};
 
@@ -89,7 +89,8 @@ function render({ model, el }) {
   };
   const gone = () => {
     const kernel = model.widget_manager?.kernel;
-    if (!kernel) return false;
+    if (!kernel) return had;
+    had = true;
     return kernel.isDisposed || ["dead", "terminating", "restarting", "autorestarting"].includes(kernel.status) || kernel.connectionStatus === "disconnected";
   };
   const left = (/** @type {Row} */ row) => (row.left === null ? null : Math.max(row.left - (Date.now() - received) / 1000, 0));
@@ -104,16 +105,18 @@ function render({ model, el }) {
 
   function hello() {
     if (state || hellos >= HELLOS) return;
+    setTimeout(hello, HELLO_MS);
+    // A kernel that computes answers later; more hellos would only pile up.
+    if (hellos >= SILENT && model.widget_manager?.kernel?.status === "busy") return;
     hellos += 1;
     send({ type: "hello" });
     if (hellos === SILENT) {
       body.replaceChildren(heading(model.get("provider") || "Logins", false), make("p", {}, "Not connected: run this cell to see the panel."));
     }
-    setTimeout(hello, HELLO_MS);
   }
 
-  /** @param {Field} field @param {string} error */
-  function input(field, error) {
+  /** @param {Field} field @param {string} error @param {string} filled what a password manager may fill in */
+  function input(field, error, filled) {
     const key = `${id}-${field.name}`;
     if (field.locked) {
       return make("div", { class: "row" }, make("span", { class: "label" }, field.label), make("span", { class: "soft" }, `supplied by ${field.supplied}`));
@@ -123,7 +126,7 @@ function render({ model, el }) {
       id: key,
       name: field.name,
       type: field.secret ? "password" : "text",
-      autocomplete: field.name === "otp" ? "one-time-code" : field.secret ? "current-password" : field.name === "tenant" ? "organization" : "username",
+      autocomplete: filled,
       autocapitalize: "none",
       spellcheck: "false",
       placeholder: field.supplied ? `supplied by ${field.supplied}; leave empty to use it` : "",
@@ -168,7 +171,11 @@ function render({ model, el }) {
       });
       it.append(make("div", { class: "row" }, make("label", { for: `${id}-method` }, "How"), select, make("span", { class: "hint", id: `${id}-how` }, chosen.hint)));
     }
-    for (const field of chosen.fields) it.append(input(field, field.name === near ? error : ""));
+    const user = chosen.fields.find((field) => !field.secret && !field.optional && field.name !== "tenant");
+    for (const field of chosen.fields) {
+      const filled = field.name === "otp" ? "one-time-code" : field.secret ? "current-password" : field === user ? "username" : "off";
+      it.append(input(field, field.name === near ? error : "", filled));
+    }
     it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : "Sign in"));
     it.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -181,9 +188,10 @@ function render({ model, el }) {
       }
       method = chosen.name;
       send({ type: "submit", method: chosen.name, fields });
+      pending = true;
       if (state) {
         state.busy = true;
-        state.error = "";
+        state.error = state.note = "";
         draw();
       }
       say("Signing in…");
@@ -202,6 +210,7 @@ function render({ model, el }) {
     if (row.life !== null) it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
     for (const text of [row.note, row.error]) if (text) it.append(make("p", { class: "error" }, text));
     if (row.renewable) it.append(button("Renew", () => send({ type: "renew", name: row.name })));
+    if (row.error) it.append(button("Sign in again", () => send({ type: "again", name: row.name })));
     it.append(button("Log out", () => send({ type: "logout", name: row.name })));
     const copy = button("Copy code", () => {
       navigator.clipboard?.writeText(row.code).then(() => say("Copied."), () => say(`Copy this: ${row.code}`)) ?? say(`Copy this: ${row.code}`);
@@ -219,7 +228,7 @@ function render({ model, el }) {
       const acts = make("td", {});
       if (row.renewable) acts.append(button("Renew", () => send({ type: "renew", name: row.name })));
       acts.append(button("Log out", () => send({ type: "logout", name: row.name })));
-      for (const one of acts.querySelectorAll("button")) one.setAttribute("aria-label", `${one.textContent} ${row.name}`);
+      acts.querySelectorAll("button").forEach((one) => one.setAttribute("aria-label", `${one.textContent} ${row.name}`));
       const tenant = make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant);
       const cells = [row.title, tenant, row.who || "not told", row.method, make("td", {}, make("span", { class: "time" })), make("td", { title: row.story }, row.source), make("td", { class: "free" }, [row.note, row.error].filter(Boolean).join("; ")), acts];
       return make("tr", { class: "line", "data-name": row.name }, make("th", { scope: "row" }, row.name), ...cells.map((cell) => (typeof cell === "string" ? make("td", {}, cell) : cell)));
@@ -232,9 +241,11 @@ function render({ model, el }) {
     if (!state) return;
     const focused = /** @type {HTMLElement | null} */ (root.contains(document.activeElement) ? document.activeElement : null);
     const name = focused?.getAttribute("name");
+    const caret = focused instanceof HTMLInputElement ? focused.selectionStart : null;
     // What is half typed in a secret field stays in the page while a message of another login redraws the panel.
     /** @type {Record<string, string>} */ const half = {};
-    for (const box of body.querySelectorAll("input")) if (box.type === "password" && !state.busy) half[box.name] = box.value;
+    const busy = state.busy;
+    body.querySelectorAll("input").forEach((box) => box.type === "password" && !busy && (half[box.name] = box.value));
     root.classList.toggle("wide", state.view === "status");
     const parts = [];
     if (state.view === "status") parts.push(tableOf(state.rows ?? []));
@@ -242,23 +253,39 @@ function render({ model, el }) {
       if (state.form) parts.push(formOf(state.form));
       else if (state.login) parts.push(cardOf(state.login));
     }
-    if (state.note) parts.push(make("p", { class: "soft note" }, state.note));
     body.replaceChildren(...parts);
-    for (const box of body.querySelectorAll("input")) if (half[box.name]) box.value = half[box.name];
+    body.querySelectorAll("input").forEach((box) => half[box.name] && (box.value = half[box.name]));
     const again = name ? /** @type {HTMLElement | null} */ (body.querySelector(`[name="${name}"]`)) : null;
     const wrong = /** @type {HTMLElement | null} */ (body.querySelector("[aria-invalid='true']"));
-    if (focused) (again ?? wrong ?? body.querySelector("button"))?.focus();
+    const first = /** @type {HTMLElement | null} */ (body.querySelector("button:not(:disabled)"));
+    const answered = pending && !state.busy;
+    if (answered) pending = false;
+    // After the answer to a submit: the wrong field, or the card. Else whatever had the focus keeps it.
+    if (answered && (focused || document.activeElement === document.body)) (wrong ?? again ?? first)?.focus();
+    else if (focused) (again ?? first)?.focus();
+    if (again instanceof HTMLInputElement && document.activeElement === again && caret !== null) again.setSelectionRange(caret, caret);
+    if (lost) switched();
     tick();
   }
+
+  const switched = () => {
+    body.querySelectorAll("button, input, select").forEach((one) => one.setAttribute("disabled", ""));
+  };
 
   /** Counts on in the page: no message, also while the kernel computes or the laptop slept. */
   function tick() {
     if (!state) return;
-    const away = gone();
-    if (away !== lost) {
-      lost = away;
-      say(lost ? "The kernel is gone: reconnect or restart it, and run this cell again." : "");
-      for (const one of body.querySelectorAll("button, input, select")) /** @type {HTMLButtonElement} */ (one).disabled = lost;
+    if (gone()) {
+      if (!lost) {
+        lost = true;
+        say("The kernel is gone: reconnect the kernel or restart it, then run this cell again.");
+        switched();
+      }
+      hellos = 0;
+    } else if (lost && hellos < SILENT) {
+      // It is back, but only an answer tells whether it is the same one: a new kernel knows nothing of this panel.
+      hellos += 1;
+      send({ type: "hello" });
     }
     for (const row of state.view === "status" ? state.rows ?? [] : state.login ? [state.login] : []) {
       const box = /** @type {HTMLElement | null} */ (body.querySelector(`[data-name="${CSS.escape(row.name)}"]`));
@@ -290,20 +317,24 @@ function render({ model, el }) {
   const heard = (/** @type {any} */ message) => {
     if (message?.type !== "state") return;
     const before = state;
+    // A form that stays as it is (another login changed) is not drawn anew under somebody's hands.
+    if (!lost && message.form && JSON.stringify(message) === JSON.stringify(before)) return;
     state = message;
     received = Date.now();
     lost = false;
+    let text = message.note ?? "";
     if (message.login && !message.form) {
       method = "";
-      if (!before?.login || before.form) say(`Signed in to ${message.title}.`);
-      else say("");
-    } else if (message.error) say("");
-    else if (!message.busy) say("");
+      if (!before?.login || before.form) text ||= `Signed in to ${message.title}.`;
+      else if (before.login.status !== "valid" && message.login.status === "valid") text ||= "Renewed.";
+    } else if (message.busy) text = "Signing in…";
+    say(text);
     draw();
   };
-  model.on("msg:custom", heard);
-  const timer = setInterval(tick, 1000);
   const wake = () => tick();
+  model.on("msg:custom", heard);
+  model.on("comm_live_update", wake);
+  const timer = setInterval(tick, 1000);
   document.addEventListener("visibilitychange", wake);
   body.append(make("p", { class: "soft" }, "Connecting to the kernel…"));
   hello();
@@ -311,6 +342,7 @@ function render({ model, el }) {
     clearInterval(timer);
     hellos = HELLOS;
     model.off("msg:custom", heard);
+    model.off("comm_live_update", wake);
     document.removeEventListener("visibilitychange", wake);
   };
 }

@@ -21,7 +21,16 @@ from IPython.display import display
 
 from . import credentials, logins
 from .credentials import SANDBOX, Found
-from .errors import InvalidInput, LabauthError, LoginExpired, MissingCredentials, NotSignedIn, SignInRefused
+from .errors import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    MissingCredentials,
+    NotSignedIn,
+    ProviderError,
+    ProviderUnreachable,
+    SignInRefused,
+)
 from .logins import EXPIRED, Login, Status
 from .providers import Field, Method, Provider, find
 
@@ -55,14 +64,16 @@ class Panel(anywidget.AnyWidget):
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """Do what the page asks for: renew or log out of a login, by its name."""
-        name = message.get("name")
+        self.note = ""
         try:
+            login = logins.get(str(message.get("name")))
             if message.get("type") == "renew":
-                logins.refresh(name)
+                login.refresh()
             elif message.get("type") == "logout":
-                self.note = " ".join(logins.logout(name))
+                # Nobody can be asked at a prompt here: what was pasted is left alone at the provider.
+                self.note = " ".join(logins.logout(login.name, revoke=None if login.method.minted else False))
         except LabauthError as error:
-            self.note = str(error)
+            self.note = "" if isinstance(error, ProviderError | ProviderUnreachable) else str(error)
         self.tell()
 
     note = ""
@@ -133,6 +144,7 @@ class LoginPanel(Panel):
         self._error: LabauthError | None = None
         self._busy = False
         self._asking = ask
+        self._seen = self._answered = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hello: asyncio.Event | None = None
         self._done: asyncio.Event | None = None
@@ -175,7 +187,7 @@ class LoginPanel(Panel):
 
     def _found(self, method: Method) -> Found:
         """What is there already for `method`: typed before, in the environment, or the sandbox's."""
-        known = {name: value for name, value in self._fields.items() if name in {f.name for f in method.fields}}
+        known = {f.name: self._fields[f.name] for f in method.fields if self._fields.get(f.name)}
         try:
             found = credentials.collect(self._provider, method, self._tenant, known)
         except InvalidInput:
@@ -208,6 +220,7 @@ class LoginPanel(Panel):
 
     def greeted(self) -> None:
         """A page said hello."""
+        self._seen = True
         self._set(self._hello)
 
     def _set(self, event: asyncio.Event | None) -> None:
@@ -226,26 +239,39 @@ class LoginPanel(Panel):
             super().heard(message)
 
     def _submit(self, message: Mapping[str, Any]) -> None:
-        given, method = message.get("fields"), str(message.get("method") or "")
-        typed = {str(k): str(v) for k, v in given.items() if str(v).strip()} if isinstance(given, dict) else {}
+        given = message.get("fields")
+        typed = {str(k): str(v).strip() for k, v in given.items()} if isinstance(given, dict) else {}
         self._busy, self._error, self.note = True, None, ""
         self.tell()
+        chosen = self._provider.methods[0]
         try:
-            chosen = self._provider.method(method)
-            secret = {f.name for m in self._provider.methods for f in m.fields if f.secret}
-            self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant)
-            self._fields |= {name: value for name, value in typed.items() if name not in secret}
-            fields = {**{n: v for n, v in self._fields.items() if n in {f.name for f in chosen.fields}}, **typed}
+            chosen = self._provider.method(str(message.get("method") or chosen.name))
+            self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant) or None
+            self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
+            fields = {f.name: typed.get(f.name) or self._fields.get(f.name) or None for f in chosen.fields}
             logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
-            self._asking = False
+            self._asking, self._answered = False, True
+            self._set(self._done)
         except LabauthError as error:
-            self._error = _named(error, chosen)
+            self._error = self._explained(error, chosen)
         finally:
             self._busy = False
             typed.clear()
-        if self._error is None:
-            self._set(self._done)
-        self.tell()
+            self.tell()
+
+    def _explained(self, error: LabauthError, method: Method) -> LabauthError:
+        """`error` with the field that it concerns, where its kind tells; the person who can fill a field in is here."""
+        fields = {f.name: f for f in (self._provider.tenant, *method.fields)}
+        if isinstance(error, MissingCredentials) and error.field in fields and not method.marker:
+            wanted = fields[error.field]
+            error = MissingCredentials(f"{wanted.label} is missing: fill it in ({wanted.hint}).")
+            error.field = wanted.name
+        if error.field is None:
+            if isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401)):
+                error.field = method.secret.name
+            elif isinstance(error, InvalidInput | ProviderUnreachable):
+                error.field = self._provider.tenant.name
+        return error
 
     async def wait(self, seconds: float) -> None:
         """Wait until the panel is answered. Where no page says hello in 3 s, ask at a prompt instead.
@@ -254,6 +280,11 @@ class LoginPanel(Panel):
         """
         self._loop, self._hello, self._done = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         name, command = self._provider.title, f"%labauth login {self._provider.name}"
+        # On ipykernel 7.0 to 7.3 a subshell may have heard the page before this began.
+        if self._seen:
+            self._hello.set()
+        if self._answered:
+            self._done.set()
         try:
             try:
                 await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
@@ -312,14 +343,6 @@ def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
     return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
 
 
-def _named(error: LabauthError, method: Method) -> LabauthError:
-    """`error` with the field that it concerns, where its kind tells."""
-    refused = isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401))
-    if error.field is None and refused:
-        error.field = method.secret.name
-    return error
-
-
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """In an async cell ipykernel turns SIGINT into a cancellation, which a prompt never sees: put Python's own way back."""
@@ -353,7 +376,10 @@ def run_login(
     answered = credentials.can_ask()
     if not ask or not answered:
         try:
-            mine = logins.sign_in(provider, method, tenant, name, fields, prompt=False)
+            with _interruptible():
+                mine = logins.sign_in(provider, method, tenant, name, fields, prompt=False)
+        except KeyboardInterrupt:
+            raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
         except LabauthError as caught:
             one_time = isinstance(caught, SignInRefused) and caught.field == "otp"
             if not answered or not (isinstance(caught, MissingCredentials) or one_time) or _is_job(chosen, method):

@@ -33,7 +33,7 @@ RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
 """Tries in all for GET and HEAD (benchling-sdk: 5)."""
 PATIENCE_SECONDS = 60.0
-"""Seconds of waiting in all; a provider that asks for more gets its answer handed through."""
+"""Seconds in all, from the first try to the last wait; a provider that asks for more gets its answer handed through."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
 PROGRESS_AFTER_SECONDS = 2.0
@@ -91,38 +91,44 @@ class _Attempts:
         session, clock = self._session, self._session.login.clock
         provider = session.login.provider
         error: BaseException
+        tries_most, began, denied = session.tries, clock.time(), session.login.denied
+        place = (str(request.method), urlsplit(request.url or "").path)
+        if is_loopback(urlsplit(request.url or "").hostname):
+            options["proxies"] = {}  # no proxy between this computer and itself
         try:
-            token, renewed, waited, tries = session.auth.sign(request), False, 0.0, 1
+            token, renewed, tries = None if getattr(request, "_own_auth", False) else session.auth.sign(request), False, 1
             while True:
                 response = self._adapter.send(request, **options)
                 if token is not None and is_dead(provider, response):
-                    if renewed or not session.login.may_renew(token):
+                    if renewed:
+                        denied.add(place)  # it was not the token: "no access", said like "dead"
+                    if place in denied or not session.login.may_renew(token):
                         return response
                     renewed, token = True, self._renewed(request, response, token)
                     continue
                 if token is not None:
                     session.login.accepted(token)
+                    denied.discard(place)
                 if response.status_code not in RETRY_STATUSES or request.method not in ("GET", "HEAD"):
                     return response
-                wait = wait_seconds(response, provider.pacing)
-                if wait is None:
-                    wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1]
-                if tries >= TRIES or waited + wait > PATIENCE_SECONDS or not _rewound(request):
+                # A window's reset paces 429 only; for the others it says nothing.
+                wait = wait_seconds(response, provider.pacing if response.status_code == 429 else ("retry-after",))
+                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1] if wait is None else max(wait, 0.1 * 2**tries)
+                over = clock.time() - began + wait > PATIENCE_SECONDS
+                if tries >= tries_most or over or not _rewound(request):
                     return response
                 response.close()
                 clock.sleep(wait)
-                waited, tries = waited + wait, tries + 1
-                token = session.auth.sign(request)
+                tries += 1
+                token = token and session.auth.sign(request)
         except LabauthError:
             raise
         except (requests.ConnectionError, requests.Timeout) as caught:
             error = unreachable(_title(session, request), request.url or "", caught)
             error.request = request
-        except requests.RequestException as caught:
+        except BaseException as caught:
+            # Without its frames: they hold the header, and %xmode Verbose would print it.
             error = caught.with_traceback(None)
-        except KeyboardInterrupt:
-            # A new one: the frames of the old one hold the header, and %xmode Verbose would print it.
-            error = KeyboardInterrupt()
         finally:
             if isinstance(request.headers.get("Authorization"), Secret):
                 del request.headers["Authorization"]
@@ -133,11 +139,13 @@ class _Attempts:
         session = self._session
         if not _rewound(request):
             session.login.token(dead)
-            raise ProviderError(
+            error = ProviderError(
                 f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
                 "(a stream or a generator). The token is renewed: run the request again.",
                 response=response,
             )
+            error.status, error.code = response.status_code, read_error(response)[0]
+            raise error
         response.close()
         return session.auth.sign(request, dead)
 
@@ -187,6 +195,7 @@ class LabSession(requests.Session):
         super().__init__()
         self.login = login
         self.auth = TokenAuth(login)
+        self.tries = TRIES
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
 
@@ -210,7 +219,9 @@ class LabSession(requests.Session):
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
-        return super().prepare_request(request)
+        prepared = super().prepare_request(request)
+        prepared._own_auth = request.auth is not None  # type: ignore[attr-defined]
+        return prepared
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
         return _Attempts(super().get_adapter(url), self)  # type: ignore[arg-type, return-value]
@@ -267,8 +278,8 @@ class LabSession(requests.Session):
             page, records = self._records(response)
             yield records, page.get(paging.total_count) if paging.total_count else None
             if paging.number:
-                number = int(query.get(paging.number) or 1)
-                if not records or number >= int(page.get(paging.total_pages) or 0):
+                number, last = int(query.get(paging.number) or 1), page.get(paging.total_pages)
+                if not records or (last is not None and number >= int(last)):
                     return
                 query[paging.number] = number + 1
                 continue

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from .clocks import Clock
-from .errors import LabauthError, LoginExpired
+from .errors import LabauthError, LoginExpired, NotSignedIn
 from .masking import Secret
 
 MARGIN_SECONDS = 60.0
@@ -22,6 +24,8 @@ FAILURE_LINGER = 0.1
 """A failed flight stays open this many seconds, so that callers who crossed expiry together share its failure."""
 FAILURE_LINGER_MOST = 2.0
 """... doubled with each failure in a row, up to this: a storm of callers cannot become a storm of token requests."""
+CLOSE_SECONDS = 10.0
+"""How long a log out waits for a renewal under way, so that its token can be revoked too."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,14 +102,32 @@ class TokenSource:
         self._acquire = acquire
         self._clock = clock
         self._token = token
-        self._lock = threading.Lock()
-        self._flight: _Flight | None = None
+        self._retired: list[Token] = []  # minted, replaced, and still good at the provider
+        self._closed = False
         self._failures = 0
         self._soft_not_before = float("-inf")
         self._proven: Token | None = None  # the last token that the provider accepted
         self._second: Token | None = None  # a token minted because another was refused
         self.refused: Token | None = None  # a token that the provider says is dead, and that cannot be renewed
         self.last_error: LabauthError | None = None
+        self._land()
+        _sources.add(self)
+
+    def _land(self) -> None:
+        """No flight is under way (in the child of a fork: whatever there was, its thread is not here)."""
+        self._lock = threading.Lock()
+        self._flight: _Flight | None = None
+
+    def close(self) -> list[Token]:
+        """Renew no more. Waits for a renewal under way, and gives every token that may still be good at the provider."""
+        with self._lock:
+            self._closed, flight = True, self._flight
+        if flight is not None:
+            flight.done.wait(CLOSE_SECONDS)
+        now = self._clock.time()
+        with self._lock:
+            tokens = [*self._retired, *([self._token] if self._token else [])]
+        return [token for token in tokens if token.expires_at is None or now < token.expires_at]
 
     @property
     def current(self) -> Token | None:
@@ -178,6 +200,8 @@ class TokenSource:
                 token = self._token
                 if token is not None and token is not rejected and self._clock.time() < token.renew_at:
                     return token
+                if self._closed:
+                    raise NotSignedIn("The login was logged out meanwhile.")
                 if self._acquire is None:
                     raise LoginExpired(f"The token has expired, and what was pasted cannot be renewed. {self._advice}")
                 flight, leading = self._flight, self._flight is None
@@ -198,8 +222,13 @@ class TokenSource:
             # A refused token's family may be dead as well: start afresh rather than by its refresh token.
             flight.token = token = self._acquire(None if rejected is not None else previous)
             with self._lock:
+                now = self._clock.time()
+                old = [*self._retired, *([self._token] if self._token else [])]
+                self._retired = [t for t in old if t.expires_at is not None and now < t.expires_at]
                 self._token, self._failures, self.last_error = token, 0, None
                 self._second = token if rejected is not None else None
+            if self._closed:
+                raise NotSignedIn("The login was logged out meanwhile.")
             return token
         except LabauthError as error:
             self.last_error = flight.error = error
@@ -212,3 +241,15 @@ class TokenSource:
                 self._flight = None
             flight.done.set()
             self._changed()
+
+
+_sources: weakref.WeakSet[TokenSource] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for source in _sources:
+        source._land()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -98,7 +98,7 @@ def test_dx_login_files(monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(json.dumps({"DX_SECURITY_CONTEXT": context, "DX_APISERVER_HOST": "api.cn.dnanexus.com"}))
     before = file.read_bytes()
     found = collect(DNANEXUS, DNANEXUS.method("api-token"), None, {})
-    assert found.fields == {"token": "from-dx-login", "tenant": "api.cn.dnanexus.com"}
+    assert found.fields == {"token": "from-dx-login", "tenant": "https://api.cn.dnanexus.com"}
     assert found.source() == "dx login"
     assert file.read_bytes() == before
     file.write_text("{broken")

@@ -129,7 +129,7 @@ CASES = {
         "401 authentication_error .*Check the API key",
     ),
     "benchling no JWT": ("benchling", "id-token", {"id_token": "nonsense"}, "not a JWT with three parts"),
-    "benchling spaces": ("benchling", "api-key", {"api_key": "sk_a b"}, "holds a space, a line break or a letter"),
+    "benchling spaces": ("benchling", "api-key", {"api_key": "sk_a b"}, "holds a space, a line break or a quote mark"),
     "qbench wrong secret": ("qbench", "client", {"client_secret": "w" * 32}, "400 invalid_grant .*clock must be right"),
     "foundry wrong secret": ("foundry", "service-user", {"client_secret": "wrong-0001"}, "401 invalid_client .*OAuth & scopes"),
     "foundry bad scope": ("foundry", "service-user", {"scopes": "api:nonsense"}, "400 invalid_scope .*Ask only for scopes"),

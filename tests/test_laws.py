@@ -26,7 +26,7 @@ IMPORTS = {
     "grants": {"clocks", "errors", "masking", "providers", "tokens"},
     "credentials": {"errors", "masking", "providers"},
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
-    "logins": {"clocks", "credentials", "errors", "grants", "providers", "sandbox", "sessions", "tokens"},
+    "logins": {"clocks", "credentials", "errors", "grants", "masking", "providers", "sandbox", "sessions", "tokens"},
     "panel": {"credentials", "errors", "logins", "providers"},
     "magic": {"credentials", "errors", "logins", "masking", "panel", "providers"},
     "pytest_plugin": {"logins", "sandbox"},

@@ -58,7 +58,10 @@ def test_side_by_side(kernel: Kernel) -> None:
         ("%labauth login benchling --method ap-key", "Did you mean api-key? Choose one of: app, api-key, id-token."),
         ("%labauth login", "Which provider? Type %labauth login benchling | qbench"),
         ("%labauth login benchling-warehouse", "The Benchling Warehouse is a separate PostgreSQL database"),
-        ("%labauth login benchling --metod app", "Unrecognized arguments: --metod app. Type %labauth login PROVIDER"),
+        (
+            "%labauth login benchling --metod app",
+            "A word on that line is not known (it is not repeated here, in case it is a secret). Type %labauth login PROVIDER",
+        ),
         ("%labauth login benchling --tenant", "Argument --tenant: expected one argument"),
         ("%labauth login dnanexus --tenant platform.dnanexus.com", "is a web page, not DNAnexus's API: use api.dnanexus.com"),
         ("%labauth login 'benchling", "A quote is open at the end of the line"),
@@ -140,7 +143,48 @@ def test_destroying_a_pasted_token_asks(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["--client-secret", "--api-key", "--token", "--password", "--id-token", "--otp", "--client_secret"]
+    "rest",
+    [
+        "kanariCANARY99",
+        "--clientSekret kanariCANARY99",
+        "-x kanariCANARY99",
+        "--method sk_kanariCANARY99",
+        "--x=kanariCANARY99",
+    ],
+)
+def test_unknown_words_are_not_repeated(kernel: Kernel, rest: str) -> None:
+    """A word that labauth does not know may be a secret: it is not repeated, and is in no history."""
+    text = kernel.text(f"%labauth login benchling --tenant acme {rest}  # a comment")
+    assert text.startswith("InvalidInput: ")
+    assert "kanari" not in text
+    assert kernel.text("'kanari' 'CANARY99' in repr((In, _ih, _i, _ii))") == "False"
+
+
+def test_comment(kernel: Kernel) -> None:
+    """A comment behind the magic is one, as in the README's first example."""
+    line = "%labauth login benchling --tenant sandbox      # the practice lab; put your own tenant here, such as acme"
+    assert "Signed in to Benchling" in kernel.text(line)
+    assert "such as acme" in kernel.text("_ih[-2]")
+    kernel.run("%labauth logout --all")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--client-secret",
+        "--clientSecret",
+        "--Client-Secret",
+        "--apikey",
+        "--pass",
+        "-s",
+        "--secret",
+        "--api-key",
+        "--token",
+        "--password",
+        "--id-token",
+        "--otp",
+        "--client_secret",
+    ],
 )
 @pytest.mark.parametrize("joint", [" ", "="])
 def test_secret_on_the_line(kernel: Kernel, flag: str, joint: str) -> None:

@@ -126,12 +126,17 @@ class Provider:
         Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is dropped.
         """
         typed = tenant.strip()
-        parts = urlsplit(typed if "://" in typed else "https://" + typed)
         try:
+            parts = urlsplit(typed if "://" in typed else "https://" + typed)
             host, port = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
-            host, port = "", None
-        if parts.scheme not in ("http", "https") or "@" in parts.netloc or not _HOST.fullmatch(host):
+            raise self._bad_tenant(typed) from None
+        if (
+            parts.path.startswith("//")
+            or parts.scheme not in ("http", "https")
+            or "@" in parts.netloc
+            or not _HOST.fullmatch(host)
+        ):
             raise self._bad_tenant(typed)
         if host in self.web_pages:
             raise _about_tenant(f"{host} is a web page, not {self.title}'s API: use {self.web_pages[host]}.")

@@ -4,7 +4,7 @@ from .model import DeadToken, Field, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
-    "QBench address",
+    "Address",
     "the address of your QBench, such as acme.qbench.net, or only acme",
     env=("QBENCH_BASE_URL", "QBENCH_URL"),
 )

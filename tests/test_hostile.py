@@ -1,0 +1,395 @@
+"""A hostile, broken or careless server, a proxy, a fork, an interruption: one sentence each, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from kernels import Kernel
+
+from labauth_nb import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    NotSignedIn,
+    ProviderError,
+    login,
+    logout,
+    refresh,
+    session,
+    status,
+)
+from labauth_nb.masking import Secret
+from labauth_nb.sandbox import Lab
+
+Answer = tuple[int, dict[str, str], bytes]
+CLIENT = {"client_id": "some-client", "client_secret": "kanari-client-secret-0001"}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers by `answer(verb, path, headers, body)`; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answer: Callable[[str, str, dict[str, str], bytes], Answer] = lambda *_: (404, {}, b"{}")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def _any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server: Server = self.server  # type: ignore[assignment]
+        server.seen.append((self.command, self.path, dict(self.headers), body))
+        status, headers, content = server.answer(self.command, self.path, dict(self.headers), body)
+        self.send_response(status)
+        for name, value in headers.items():
+            for each in value.split("\n"):
+                self.send_header(name, each)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST = _any
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    it = Server()
+    threading.Thread(target=it.serve_forever, daemon=True).start()
+    yield it
+    it.shutdown()
+    it.server_close()
+
+
+JSON = {"Content-Type": "application/json"}
+HTML = {"Content-Type": "text/html"}
+
+
+def token_answer(**more: Any) -> Answer:
+    return 200, JSON, json.dumps({"access_token": "kanari-token", "token_type": "Bearer", "expires_in": 900} | more).encode()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, HTML, b"<html>Sign in</html>"),
+        (404, HTML, b"<html>Not found</html>"),
+        (403, JSON, b"{}"),
+        (405, JSON, b"{}"),
+        (500, JSON, b"{}"),
+        (200, JSON, b"[]"),
+        (200, JSON, b"not json"),
+        (200, {}, b""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("provider", "fields"), [("benchling", {"api_key": "sk_x"}), ("foundry", {"token": "t"}), ("dnanexus", {"token": "t"})]
+)
+def test_not_proven(server: Server, provider: str, fields: dict[str, str], answer: Answer) -> None:
+    """A pasted credential that the server did not accept is no sign-in: a web page or an empty answer is no proof."""
+    server.answer = lambda *_: answer
+    with pytest.raises(LabauthError, match="answered"):
+        login(provider, tenant=server.url, **fields)
+    assert len(status()) == 0
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"access_token": None},
+        {"access_token": ""},
+        {"access_token": "a\nb"},
+        {"access_token": "a b"},
+        {"access_token": "t\u2019"},
+        {"access_token": 5},
+        {"token_type": "mac"},
+    ],
+)
+def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
+    """A token response without a token that can be sent is a sentence at sign-in, not a crash at the first request."""
+    server.answer = lambda *_: token_answer(**more)
+    with pytest.raises(LabauthError, match="Benchling answered 200 without a token"):
+        login("benchling", tenant=server.url, **CLIENT)
+
+
+@pytest.mark.parametrize("expires_in", ["3600", 0, -5, None, "soon", float("nan"), float("inf"), 1e308, [], True])
+def test_odd_lives(server: Server, expires_in: Any) -> None:
+    """Whatever expires_in is: the status can be shown, and ten requests cost no ten tokens."""
+    server.answer = lambda verb, path, *_: (
+        token_answer(expires_in=expires_in) if path.endswith("/token") else (200, JSON, b"{}")
+    )
+    mine = login("benchling", tenant=server.url, **CLIENT)
+    assert len(repr(status())) < 1000
+    assert len(repr(mine)) < 300
+    for _ in range(10):
+        session("benchling").get("plates")
+    assert sum(path.endswith("/token") for _, path, *_ in server.seen) <= 10 if expires_in is True else 1
+
+
+def test_echoed_secrets(server: Server) -> None:
+    """A server that echoes what it was sent gets no secret into a sentence, nor into a pickled error."""
+
+    def echo(verb: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        said = f"you sent {headers.get('Authorization')} {parse_qs(body.decode())}\x1b[31m"
+        return 400, JSON, json.dumps({"error": {"type": "invalid_request", "message": said}}).encode()
+
+    server.answer = echo
+    for provider, fields in (("benchling", CLIENT), ("foundry", CLIENT), ("benchling", {"api_key": "sk_kanari000001"})):
+        with pytest.raises(LabauthError) as caught:
+            login(provider, tenant=server.url, **fields)
+        for place in (str(caught.value).encode(), pickle.dumps(caught.value), pickle.dumps(caught.value.response)):
+            assert b"kanari" not in place
+            assert b"\x1b" not in str(caught.value).encode()
+
+
+def test_echoed_who(server: Server) -> None:
+    """A name that echoes the token, or holds terminal codes, is masked and put on one line."""
+    me = {"username": "Bearer kanari-token\n\x1b[31mred" + "x" * 500}
+    server.answer = lambda verb, path, *_: token_answer() if "token" in path else (200, JSON, json.dumps(me).encode())
+    mine = login("foundry", tenant=server.url, **CLIENT)
+    assert "kanari" not in repr(mine)
+    assert "\x1b" not in repr(mine)
+    assert len(repr(mine)) < 300
+
+
+def test_two_cookies(server: Server) -> None:
+    """Two cookies jid with different paths do not break a QBench sign-in."""
+    both = {"Set-Cookie": "jid=a; Path=/qbench\njid=b; Path=/"} | JSON
+    server.answer = lambda *_: (200, both, token_answer(refresh_token="r")[2])
+    assert login("qbench", tenant=server.url, client_id="i", client_secret="s" * 32).status == "valid"
+
+
+def test_redirected_credentials(server: Server, lab: Lab) -> None:
+    """A token endpoint that redirects gets nothing sent on: it is refused, and the tenant questioned."""
+    there = lab.origin("benchling") + "/api/v2/token"
+    server.answer = lambda *_: (307, {"Location": there}, b"")
+    with pytest.raises(LabauthError, match="a redirect to another address"):
+        login("benchling", tenant=server.url, **CLIENT)
+    assert lab.token_requests("benchling") == 0
+
+
+def test_proxy(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company proxy in the environment is not used for this computer itself: no credential goes to it."""
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, server.url)
+    login("benchling", tenant="sandbox")
+    login("foundry", "token", tenant="sandbox")
+    assert session("benchling").get("plates").status_code == 200
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "typed", ["[acme].qbench.net", "https://[acme", "acme\u2100x", "https://https://acme", "\x00", "http://"]
+)
+def test_malformed_tenants(typed: str) -> None:
+    """A tenant that cannot even be parsed is a sentence about the tenant."""
+    with pytest.raises(InvalidInput, match="is not a QBench address"):
+        login("qbench", tenant=typed)
+
+
+def test_stale_variable_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused secret that came from the environment is named with its variable, or it would win again and again."""
+    monkeypatch.setenv("DX_SECURITY_CONTEXT", '{"auth_token": "stale-token", "auth_token_type": "Bearer"}')
+    monkeypatch.setenv("DX_APISERVER_HOST", lab.origin("dnanexus"))
+    with pytest.raises(LabauthError, match="came from: environment DX_SECURITY_CONTEXT"):
+        login("dnanexus")
+
+
+def test_token_of_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DX_SECURITY_CONTEXT without a host is api.dnanexus.com's, as dxpy takes it: it goes to no other host."""
+    monkeypatch.setenv("DX_SECURITY_CONTEXT", '{"auth_token": "kanari-token", "auth_token_type": "Bearer"}')
+    with pytest.raises(LabauthError, match=r"it is for api.dnanexus.com, not for https://evil.invalid"):
+        login("dnanexus", tenant="https://evil.invalid")
+
+
+def test_logout_during_a_renewal(lab: Lab) -> None:
+    """A log out while a renewal is under way revokes that token as well; who asked for it is told, and nothing lives on."""
+    login("foundry", tenant="sandbox")
+    lab.next("foundry", "slow", path="oauth2/token", seconds=0.7)
+    errors: list[Exception] = []
+
+    def renew() -> None:
+        try:
+            refresh("foundry")
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    while lab.count("foundry", "oauth2/token") < 2:
+        time.sleep(0.01)
+    assert "The token was revoked at Foundry." in logout("foundry")[0]
+    thread.join(10)
+    assert [type(error) for error in errors] == [NotSignedIn]
+    assert len(lab.sites["foundry"].tokens) == 2
+    assert all(issued.dead for issued in lab.sites["foundry"].tokens.values())
+
+
+def test_every_minted_token_is_revoked(lab: Lab) -> None:
+    """A token that was replaced early, and is still good at the provider, is revoked at log out with its successor."""
+    login("foundry", tenant="sandbox")
+    refresh("foundry")
+    logout("foundry")
+    assert [issued.dead for issued in lab.sites["foundry"].tokens.values()] == [True, True]
+
+
+def _in_child(held: Any, results: Any) -> None:
+    results.put(held.get("plates").status_code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_during_a_renewal(lab: Lab) -> None:
+    """A child forked while another thread renews does not wait for a thread that it does not have."""
+    mine = login("benchling", tenant="sandbox")
+    held = session("benchling")
+    lab.advance("16m")
+    mine._tokens._lock.acquire()
+    mine._tokens._flight = type(mine._tokens._flight) and None
+    from labauth_nb.tokens import _Flight
+
+    mine._tokens._flight = _Flight()
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=_in_child, args=(held, results))
+    child.start()
+    mine._tokens._lock.release()
+    mine._tokens._flight = None
+    try:
+        assert results.get(timeout=20) == 200
+    finally:
+        child.kill()
+        child.join(10)
+
+
+def test_no_access_said_like_dead(lab: Lab) -> None:
+    """Where one path answers 401 for "no access" and others work, that path costs one renewal in all, not one each time."""
+    here = lab.sites["benchling"]
+
+    @here.app.get("/api/v2/forbidden")
+    def forbidden() -> Any:
+        return here.error(401, "authentication_error", "no access")
+
+    login("benchling", tenant="sandbox")
+    held, before = session("benchling"), lab.token_requests("benchling")
+    for _ in range(10):
+        assert held.get("plates").status_code == 200
+        assert held.get("forbidden").status_code == 401
+    assert lab.token_requests("benchling") - before == 1
+    login("benchling", "api-key", tenant="sandbox", name="key")
+    assert session("key").get("forbidden").status_code == 401
+    assert status("key").rows[0][5] == "valid"
+
+
+def test_probe_does_not_hold_up(lab: Lab) -> None:
+    """An API that is down does not hold up a sign-in whose token has come."""
+    lab.next("foundry", 503, times=20, path="/me")
+    before = lab.clock.time()
+    login("foundry", tenant="sandbox")
+    assert lab.clock.time() - before < 1
+    assert lab.count("foundry", "/me") == 1
+
+
+def test_own_auth(lab: Lab) -> None:
+    """An auth= of the user's own is not replaced, even one that adds nothing."""
+    login("benchling", tenant="sandbox")
+    assert session("benchling").get("plates", auth=lambda request: request).status_code == 401
+    assert session("benchling").get("plates", auth=("sk_sandboxBenchlingApiKey01", "")).status_code == 200
+
+
+def test_pages_without_a_total(server: Server) -> None:
+    """QBench pages without total_pages are walked until an empty one: nothing is left out in silence."""
+
+    def answer(verb: str, path: str, *_: Any) -> Answer:
+        if "token" in path:
+            return token_answer()
+        number = int(parse_qs(path.partition("?")[2]).get("page_num", ["1"])[0])
+        return 200, JSON, json.dumps({"data": [{"id": number}] if number < 4 else []}).encode()
+
+    server.answer = answer
+    login("qbench", tenant=server.url, client_id="i", client_secret="s" * 32)
+    assert list(session("qbench").frame("orders")["id"]) == [1, 2, 3]
+
+
+def test_bounded_patience(server: Server) -> None:
+    """Retry-After: 0 is no reason for a hammering, and one in the far future none to wait."""
+    times: list[float] = []
+
+    def answer(verb: str, path: str, *_: Any) -> Answer:
+        if path.endswith("/token"):
+            return token_answer()
+        times.append(time.monotonic())
+        return 429, JSON | {"Retry-After": "0" if len(times) < 3 else "2000000000", "x-rate-limit-reset": "1900000000"}, b"{}"
+
+    server.answer = answer
+    login("benchling", tenant=server.url, **CLIENT)
+    mine = session("benchling")
+    mine.tries = 3
+    assert mine.get("plates").status_code == 429
+    assert len(times) == 3
+    assert times[1] - times[0] >= 0.15
+
+
+def test_one_way_body_has_a_status(lab: Lab) -> None:
+    """The error for a body that cannot be sent twice carries the provider's status and code."""
+    login("dnanexus", "password", tenant="sandbox")
+    lab.revoke("dnanexus")
+    with pytest.raises(ProviderError) as caught:
+        session("dnanexus").post("system/whoami", data=iter([b"{}"]))
+    assert (caught.value.status, caught.value.code) == (401, "InvalidAuthentication")
+
+
+def test_expired_when_pasted(lab: Lab) -> None:
+    """A pasted token that has expired already is refused at once, with where to get a new one."""
+    old = lab.credentials("foundry", "token")["token"]
+    lab.advance("9h")
+    with pytest.raises(LoginExpired, match=r"has expired already. Get a new one: Account, Settings, Tokens"):
+        login("foundry", tenant="sandbox", token=old)
+
+
+def test_login_masks_its_arguments() -> None:
+    """From the first line of login() on, no frame shows a secret: also where your own code wraps the error."""
+    with pytest.raises(LabauthError) as caught:
+        login("benchling", tenant="http://127.0.0.1:1", **CLIENT)
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        if "labauth_nb" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename:
+            assert "kanari" not in repr(frame.f_locals)
+
+
+def test_interrupted_sign_in(server: Server, tmp_path: Path) -> None:
+    """Interrupting a sign-in that hangs, in a kernel with %xmode Verbose, shows no secret."""
+    server.answer = lambda *_: (time.sleep(8), token_answer())[1]
+    kernel = Kernel(tmp_path, {"BENCHLING_CLIENT_ID": "cid", "BENCHLING_CLIENT_SECRET": "kanari-client-secret-0001"})
+    try:
+        kernel.run("%xmode Verbose\n%load_ext labauth_nb")
+        timer = threading.Timer(1.5, kernel.manager.interrupt_kernel)
+        timer.start()
+        began = time.monotonic()
+        output = kernel.text(f"%labauth login benchling --tenant {server.url}")
+        assert time.monotonic() - began < 6
+        assert "KeyboardInterrupt" in output or "Stopped" in output
+        assert "kanari" not in "".join(kernel.messages)
+    finally:
+        kernel.stop()
+
+
+def test_secret_of_a_closed_login(lab: Lab) -> None:
+    """After a log out the login holds no secret any more."""
+    mine = login("qbench", tenant="sandbox")
+    logout("qbench")
+    assert mine.secrets() == []
+    assert not any(isinstance(value, Secret) for value in mine.found.fields.values())
