@@ -1,0 +1,149 @@
+"""The grants, on the sandbox: what is sent, what is kept, what happens when it is refused."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+import pytest
+
+from labauth_nb import InvalidInput, LabauthError, LoginExpired, login, refresh, session, status
+from labauth_nb.masking import Secret
+from labauth_nb.sandbox import Lab
+from labauth_nb.sandbox.lab import KEY
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(720, "12 min behind"), (-720, "12 min ahead"), (6 * 60, "6 min behind"), (86400, "24 h behind")]
+)
+def test_clock_skew(lab: Lab, seconds: float, said: str) -> None:
+    """A clock that is off is corrected once from the server's Date, remembered for renewals, and told in the status."""
+    lab.skew(seconds)
+    mine = login("qbench", tenant="sandbox")
+    assert lab.token_requests("qbench") == 2
+    assert mine.clock_note == f"this computer's clock is {said}"
+    assert said in repr(status())
+    lab.advance("8d")
+    assert session("qbench").get("orders").status_code == 200
+    assert lab.token_requests("qbench") == 3
+
+
+def test_small_skew(lab: Lab) -> None:
+    """A clock that is off by less than QBench minds costs nothing and is not mentioned."""
+    lab.skew(200)
+    assert login("qbench", tenant="sandbox").clock_note == ""
+    assert lab.token_requests("qbench") == 1
+
+
+def test_wrong_secret_is_not_skew(lab: Lab) -> None:
+    """A wrong secret on a computer whose clock is right is asked for once; nothing is remembered of a failed correction."""
+    with pytest.raises(LabauthError, match="invalid_grant"):
+        login("qbench", tenant="sandbox", client_secret="w" * 32)
+    assert lab.token_requests("qbench") == 1
+
+
+def test_refresh_keeps_the_newest(lab: Lab) -> None:
+    """QBench is renewed by the refresh token, and the newest one is kept: ten renewals, no assertion, no reuse."""
+    login("qbench", tenant="sandbox")
+    for _ in range(10):
+        lab.advance("61m")
+        assert session("qbench").get("orders").status_code == 200
+    assert (lab.count("qbench", "token/refresh"), lab.count("qbench", "POST /qbench/api/v2/auth/token")) == (10, 11)
+
+
+def test_refused_refresh_falls_back(lab: Lab) -> None:
+    """A refused refresh falls back to a fresh assertion, and the user notices nothing."""
+    mine = login("qbench", tenant="sandbox")
+    for issued in lab.sites["qbench"].refresh_tokens.values():
+        issued.dead = True
+    lab.advance("61m")
+    assert session("qbench").get("orders").status_code == 200
+    assert lab.count("qbench", "token/refresh") == 1
+    assert mine.last_error == ""
+
+
+def test_unreachable_refresh_falls_back(lab: Lab) -> None:
+    """A refresh whose answer got lost may have used up the refresh token: a fresh assertion is made instead."""
+    login("qbench", tenant="sandbox")
+    lab.next("qbench", "truncated", path="refresh")
+    refresh("qbench")
+    assert session("qbench").get("orders").status_code == 200
+
+
+def test_id_token(lab: Lab) -> None:
+    """The ID token's email says who you are, its exp how long it lasts; unverified, as Benchling verifies it."""
+    mine = login("benchling", "id-token", tenant="sandbox")
+    assert (mine.who, mine.time_left) == ("ada@sandbox.example", "60 min")
+    lab.advance("61m")
+    with pytest.raises(LoginExpired, match="%labauth login benchling --tenant sandbox --method id-token"):
+        session("benchling")
+
+
+def test_id_token_without_email(lab: Lab) -> None:
+    """An ID token without the claim email is refused before it is sent, with what to ask the identity provider's admin for."""
+    token = jwt.encode({"sub": "ada", "exp": time.time() + 900}, KEY, algorithm="HS256")
+    before = lab.count("benchling")
+    with pytest.raises(InvalidInput, match=r"no claim 'email'.*Ask the admin of your identity provider to include email"):
+        login("benchling", "id-token", tenant="sandbox", id_token=token)
+    assert lab.count("benchling") == before
+
+
+def test_foundry_expiry_from_exp(lab: Lab) -> None:
+    """A Foundry token's expiry is read from its claim exp."""
+    assert login("foundry", "token", tenant="sandbox").time_left == "8 h"
+    assert lab.count("foundry", "ttl") == 0
+
+
+def test_foundry_expiry_from_ttl(lab: Lab) -> None:
+    """Without exp it is asked for at the time-to-live endpoint; where that is refused, it is unknown."""
+    opaque = lab.sites["foundry"].issue("5a8b0000-0000-4000-8000-000000000001", 7200, token="opaque-token-0001")
+    assert login("foundry", "token", tenant="sandbox", token=opaque).time_left == "120 min"
+    lab.next("foundry", 500, path="ttl")
+    mine = login("foundry", "token", tenant="sandbox", token=opaque, name="again")
+    assert mine.status == "valid with unknown expiry"
+
+
+@pytest.mark.parametrize("wrapped", [" {} \n", "Bearer {}", "bearer   {}", '"{}"', "'{}'"])
+def test_pasted_values(lab: Lab, wrapped: str) -> None:
+    """What is pasted with spaces, a line's end, quote marks or the word Bearer around it is taken without them."""
+    token = lab.credentials("dnanexus", "api-token")["token"]
+    assert login("dnanexus", tenant="sandbox", token=wrapped.format(token)).who == "ada"
+
+
+@pytest.mark.parametrize("pasted", ["two words", "line\nbreak", "smart’quote", "••••••••", "Bearer", "tab\there"])
+def test_pasted_nonsense(lab: Lab, pasted: str) -> None:
+    """What cannot stand in a header is refused before it is sent, naming the field and where to find it."""
+    before = lab.count("dnanexus")
+    with pytest.raises(
+        InvalidInput, match=r"The API token holds a space.*Where to find it: on platform\.dnanexus\.com"
+    ) as caught:
+        login("dnanexus", tenant="sandbox", token=pasted)
+    assert caught.value.field == "token"
+    assert lab.count("dnanexus") == before
+
+
+def test_password_expires_when_asked(lab: Lab) -> None:
+    """A DNAnexus token by password expires when it was asked to, in 18 hours, and is renewed with the password."""
+    mine = login("dnanexus", "password", tenant="sandbox")
+    assert mine.time_left == "18 h"
+    lab.advance("19h")
+    assert session("dnanexus").post("system/whoami", json={}).status_code == 200
+    assert lab.count("dnanexus", "newAuthToken") == 2
+
+
+def test_one_time_code(lab: Lab) -> None:
+    """A one-time code that is given is sent once and forgotten; without one, the error names the field."""
+    lab.set("dnanexus", otp="246810")
+    with pytest.raises(LabauthError, match="OTPRequiredError") as caught:
+        login("dnanexus", "password", tenant="sandbox")
+    assert caught.value.field == "otp"
+    mine = login("dnanexus", "password", tenant="sandbox", otp="246810")
+    assert "otp" not in mine._exchange.fields
+    assert all(isinstance(value, Secret) for name, value in mine._exchange.fields.items() if name == "password")
+
+
+def test_scopes(lab: Lab) -> None:
+    """The scopes asked for are the ones that the token has."""
+    login("foundry", tenant="sandbox", scopes="api:ontologies-read api:datasets-read")
+    assert session("foundry").get("datasets/ri.1").status_code == 404
+    assert session("foundry").get("admin/users/getCurrent").status_code == 403

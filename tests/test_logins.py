@@ -1,0 +1,148 @@
+"""The verbs in Python: login, session, status, refresh, logout."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from labauth_nb import InvalidInput, LoginExpired, NotSignedIn, login, logout, refresh, session, status
+from labauth_nb.logins import in_words
+from labauth_nb.sandbox import Lab
+
+
+def test_several_accounts(lab: Lab) -> None:
+    """Logins of one provider live side by side by name, each with its own session."""
+    login("benchling", tenant="sandbox")
+    login("benchling", "api-key", tenant="sandbox", name="mine")
+    assert [row["login"] for row in status()] == ["benchling", "mine"]
+    assert session("mine").get("plates").status_code == 200
+    logout("mine")
+    assert session("benchling").get("plates").status_code == 200
+    with pytest.raises(NotSignedIn):
+        session("mine")
+
+
+def test_the_only_one(lab: Lab) -> None:
+    """Without a name, session, refresh and logout take the only login; with several they ask which."""
+    login("qbench", tenant="sandbox")
+    assert session().login.name == "qbench"
+    assert refresh().name == "qbench"
+    login("foundry", tenant="sandbox")
+    with pytest.raises(NotSignedIn, match=r"There are 2 logins. Give one of: qbench, foundry"):
+        session()
+
+
+def test_signing_in_again_revives_sessions(lab: Lab) -> None:
+    """A session that a cell holds goes on with the new login of its name; on another tenant it does not."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    logout("benchling")
+    with pytest.raises(NotSignedIn):
+        held.get("plates")
+    login("foundry", tenant="sandbox", name="x")
+    old = session("x")
+    login("benchling", tenant="sandbox", name="x")
+    with pytest.raises(NotSignedIn, match="x is signed out"):
+        old.get("ontologies")
+
+
+def test_a_failed_login_leaves_the_old_one(lab: Lab) -> None:
+    """A sign-in that fails does not end the login that was there."""
+    login("benchling", tenant="sandbox")
+    with pytest.raises(Exception, match="invalid_client"):
+        login("benchling", tenant="sandbox", client_secret="wrong-0001")
+    assert session("benchling").get("plates").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["two words", "", " ", "-x"])
+def test_bad_names(lab: Lab, name: str) -> None:
+    """A login's name is one word."""
+    if name:
+        with pytest.raises(InvalidInput, match="use one word"):
+            login("benchling", tenant="sandbox", name=name)
+    with pytest.raises(InvalidInput, match="not both"):
+        logout("benchling", all=True)
+
+
+@pytest.mark.parametrize(
+    ("provider", "method", "said"),
+    [
+        ("benchling", "app", "Not revoked: Benchling offers no way to revoke a token from here."),
+        ("benchling", "api-key", "Not revoked: Benchling offers no way to revoke it from here."),
+        ("qbench", "client", "Not revoked: QBench offers no way to revoke a token from here."),
+        ("foundry", "service-user", "The token was revoked at Foundry."),
+        ("dnanexus", "password", "The token was revoked at DNAnexus."),
+        ("dnanexus", "api-token", "The API token was not revoked, as it was not made here"),
+        ("dnanexus", "job", "A job's token is never destroyed"),
+    ],
+)
+def test_what_a_log_out_says(lab: Lab, provider: str, method: str, said: str) -> None:
+    """A log out prints what was revoked and what was not, and it is so at the server."""
+    login(provider, method, tenant="sandbox")
+    (sentence,) = logout(provider)
+    assert said in sentence
+    revoked = [issued.dead for issued in lab.sites[provider].tokens.values()]
+    assert any(revoked) == ("was revoked" in said)
+
+
+def test_revoke_on_request(lab: Lab) -> None:
+    """--revoke destroys a token not made here; a revocation that fails is told, and the login forgotten all the same."""
+    login("dnanexus", tenant="sandbox")
+    assert "The token was revoked" in logout("dnanexus", revoke=True)[0]
+    login("foundry", tenant="sandbox")
+    lab.next("foundry", 500, path="revoke")
+    assert "The token was not revoked: Foundry answered 500" in logout("foundry")[0]
+    login("foundry", tenant="sandbox")
+    assert "was not revoked, as you asked" in logout("foundry", revoke=False)[0]
+    assert len(status()) == 0
+
+
+def test_refresh_of_what_was_pasted(lab: Lab) -> None:
+    """A pasted token cannot be renewed: the error says what to type."""
+    login("foundry", "token", tenant="sandbox")
+    with pytest.raises(LoginExpired, match=r"A pasted Token cannot be renewed. Get a new one, then type %labauth login foundry"):
+        refresh("foundry")
+
+
+def test_five_states(lab: Lab) -> None:
+    """A login's status has five values, and each is reached."""
+    mine = login("benchling", tenant="sandbox")
+    assert mine.status == "valid"
+    lab.advance(850)
+    assert mine.status == "expiring"
+    lab.advance(100)
+    assert mine.status == "expired"
+    logout("benchling")
+    assert mine.status == "signed out"
+    assert login("dnanexus", tenant="sandbox").status == "valid with unknown expiry"
+
+
+def test_status_is_stable(lab: Lab) -> None:
+    """The status and its frame say the same twice, with times in whole minutes; the HTML is escaped."""
+    login("benchling", tenant="sandbox")
+    login("dnanexus", tenant="sandbox", name="<b>")
+    assert repr(status()) == repr(status())
+    assert list(status().frame()["login"]) == ["benchling", "<b>"]
+    assert "&lt;b&gt;" in status()._repr_html_()
+    assert "<b>" not in status()._repr_html_()
+    assert repr(status("benchling")).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(59, "under 1 min"), (60, "1 min"), (61, "2 min"), (900, "15 min"), (7200, "120 min"), (7201, "3 h"), (172801, "3 d")],
+)
+def test_in_words(seconds: float, words: str) -> None:
+    """Time left is rounded up."""
+    assert in_words(seconds) == words
+
+
+def test_a_login_is_not_copied(lab: Lab) -> None:
+    """A login holds secrets: it is neither pickled nor deep-copied."""
+    mine = login("benchling", tenant="sandbox")
+    with pytest.raises(TypeError, match="holds secrets"):
+        pickle.dumps(mine)
+    with pytest.raises(TypeError, match="holds secrets"):
+        copy.deepcopy(mine)
