@@ -171,7 +171,7 @@ def provider_error(
     wait = wait_seconds(response, pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
-        hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and have the application allowed it. {hint}"
+        hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
     if any(spelling.encode() in response.content for spelling in spellings(secrets)):
         response._content = scrub(response.text, secrets).encode()  # the error holds the response, and may be pickled
     error = kind(f"{said}. {hint}".strip(), response=response)

@@ -13,6 +13,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 TEACH = """\
 %labauth login PROVIDER [--tenant T] [--method M] [--as NAME]   sign in (benchling, qbench, foundry, dnanexus)
+         [--ask] [--wait 5m | --no-wait]   show the form even where nothing is missing; how long the cell waits for it
 %labauth session NAME         an authenticated requests session: lab = %labauth session benchling
 %labauth status [NAME]        who you are, and how long it lasts
 %labauth refresh NAME         renew the token now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
@@ -144,10 +145,7 @@ class LoginPanel(Panel):
         self._error: LabauthError | None = None
         self._busy = False
         self._asking = ask
-        self._seen = self._answered = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._hello: asyncio.Event | None = None
-        self._done: asyncio.Event | None = None
+        self._seen, self._answered = threading.Event(), threading.Event()
         super().__init__(provider.name)
 
     @property
@@ -220,13 +218,7 @@ class LoginPanel(Panel):
 
     def greeted(self) -> None:
         """A page said hello."""
-        self._seen = True
-        self._set(self._hello)
-
-    def _set(self, event: asyncio.Event | None) -> None:
-        # On ipykernel 7.0 to 7.3 messages come on a subshell's thread.
-        if event is not None and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(event.set)
+        self._seen.set()
 
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":
@@ -250,8 +242,8 @@ class LoginPanel(Panel):
             self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
             fields = {f.name: typed.get(f.name) or self._fields.get(f.name) or None for f in chosen.fields}
             logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
-            self._asking, self._answered = False, True
-            self._set(self._done)
+            self._asking = False
+            self._answered.set()
         except LabauthError as error:
             self._error = self._explained(error, chosen)
         finally:
@@ -278,23 +270,17 @@ class LoginPanel(Panel):
 
         Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
         """
-        self._loop, self._hello, self._done = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         name, command = self._provider.title, f"%labauth login {self._provider.name}"
-        # On ipykernel 7.0 to 7.3 a subshell may have heard the page before this began.
-        if self._seen:
-            self._hello.set()
-        if self._answered:
-            self._done.set()
         try:
             try:
-                await asyncio.wait_for(self._hello.wait(), HELLO_SECONDS)
+                await _within(HELLO_SECONDS, self._seen)
             except TimeoutError:
                 with _interruptible():
                     print(
                         logins.sign_in(self._provider.name, self._method, self._tenant, self._name, self._fields, prompt=True)
                     )
                 return
-            await asyncio.wait_for(self._done.wait(), seconds)
+            await _within(seconds, self._answered)
         except TimeoutError:
             raise NotSignedIn(
                 f"Nobody answered the {name} panel in {logins.in_words(seconds)}. Sign in there, then run the next cell; "
@@ -304,8 +290,6 @@ class LoginPanel(Panel):
             raise NotSignedIn(
                 f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or run {command} again."
             ) from None
-        finally:
-            self._loop = self._hello = self._done = None
 
     def __repr__(self) -> str:
         login = self.login
@@ -341,6 +325,18 @@ def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
     """The widget's mime bundle with a text that stays the same from run to run (nbval compares it), and a static table."""
     content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
+
+
+async def _within(seconds: float, event: threading.Event) -> None:
+    """Let the kernel work until `event`; raises `TimeoutError`. It wakes often: ipykernel sees an interrupt only then.
+
+    The event is a thread's, as on ipykernel 7.0 to 7.3 messages come on a subshell's thread.
+    """
+    end = time.monotonic() + seconds
+    while not event.is_set():
+        if time.monotonic() >= end:
+            raise TimeoutError
+        await asyncio.sleep(0.1)
 
 
 @contextmanager

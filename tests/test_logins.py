@@ -102,7 +102,7 @@ def test_revoke_on_request(lab: Lab) -> None:
 def test_refresh_of_what_was_pasted(lab: Lab) -> None:
     """A pasted token cannot be renewed: the error says what to type."""
     login("foundry", "token", tenant="sandbox")
-    with pytest.raises(LoginExpired, match=r"A pasted Token cannot be renewed. Get a new one, then type %labauth login foundry"):
+    with pytest.raises(LoginExpired, match=r"A pasted Token cannot be renewed\. Get a new one, then type %labauth"):
         refresh("foundry")
 
 

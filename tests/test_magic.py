@@ -17,7 +17,8 @@ from labauth_nb.magic import TEACH, VERBS, choices, seconds_in
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     folder = tmp_path_factory.mktemp("kernel")
     it = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
-    it.run("%load_ext labauth_nb")
+    # No page says hello to this kernel; that the prompt comes after 3 s is tested with the panel.
+    it.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
     yield it
     it.stop()
 
