@@ -319,14 +319,18 @@ function render({ model, el }) {
     const before = state;
     // A form that stays as it is (another login changed) is not drawn anew under somebody's hands.
     if (!lost && message.form && JSON.stringify(message) === JSON.stringify(before)) return;
+    const fine = !shown || shown.endsWith(" valid"), back = lost;
     state = message;
     received = Date.now();
     lost = false;
     let text = message.note ?? "";
     if (message.login && !message.form) {
       method = "";
+      const now = message.login.status.startsWith("valid");
       if (!before?.login || before.form) text ||= `Signed in to ${message.title}.`;
-      else if (before.login.status !== "valid" && message.login.status === "valid") text ||= "Renewed.";
+      else if (!fine && now) text ||= "Renewed.";
+      // Nothing new: what was said stays to be read.
+      else if (fine === now && !before.note && !back) text ||= live.textContent ?? "";
     } else if (message.busy) text = "Signing in…";
     say(text);
     draw();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,12 @@ from typing import Any
 
 import pytest
 import requests
+from conftest import OURS
+from test_secrets import leaks, spellings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPO = Path(__file__).parent.parent
+PICTURES = REPO / "test-output"
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 FLAGS = [
     "--headless",
@@ -27,14 +32,34 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # the page holds all cells, seen or not
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
+}
+LOAD = "%load_ext labauth_nb\nfrom labauth_nb.sandbox import running\nlab_ = running()"
+READ = {
+    "benchling": ("get('plates').json()['plates'][0]['name']", "Cell viability plate 001"),
+    "qbench": ("frame('orders')['state'][0]", "Received"),
+    "foundry": ("frame('ontologies/lab/objects/Sample')['instrument'].min()", "NovaSeq"),
+    "dnanexus": ("post('system/whoami', json={}).json()['id']", "user-ada"),
+}
+GOOD = "sandbox-benchling-client-secret"
+COUNTED = r"^(\d+ h )?(\d+ min )?\d+ (s|min|h)$"
 
 
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab of its own: (its address with the token in it, the folder it shows)."""
+    """A JupyterLab of its own: (its address, the folder it shows)."""
     folder = tmp_path_factory.mktemp("jupyter")
     shutil.copy(REPO / "notebooks" / "quickstart.ipynb", folder)
-    env = {**os.environ, "HOME": str(folder / ".home"), "JUPYTER_PLATFORM_DIRS": "0", "IPYTHONDIR": str(folder / ".ipython")}
+    for name, settings in SETTINGS.items():
+        file = folder / ".settings" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings))
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    env |= {"HOME": str(folder / ".home"), "JUPYTER_PLATFORM_DIRS": "0", "IPYTHONDIR": str(folder / ".ipython")}
+    env["JUPYTERLAB_SETTINGS_DIR"] = str(folder / ".settings")
     log = open(folder / ".log", "w")  # noqa: SIM115
     command = "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0 --LabApp.expose_app_in_browser=True"
     process = subprocess.Popen(
@@ -59,35 +84,167 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         log.close()
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Any]:
-    """A page in a fresh Chromium."""
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One fresh Chromium for all tests."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1000}
+            str(tmp_path_factory.mktemp("profile")),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 1000},
         )
-        yield context.new_page()
+        context.set_default_timeout(20_000)
+        yield context
         context.close()
 
 
-def test_quickstart_run_all(jupyter: tuple[str, Path], page: Any) -> None:
+class Notebook:
+    """A notebook open in JupyterLab: `run` cells, look at their outputs, and at every frame on its websockets."""
+
+    def __init__(self, chromium: Any, url: str, folder: Path) -> None:
+        self.url, self.folder, self.name = url, folder, "quickstart.ipynb"
+        self.received: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.page = chromium.new_page()
+        self.page.on("websocket", self._record)
+        self.page.on("request", lambda r: self.sent.append(r.post_data_buffer or b"") if r.method in ("PUT", "POST") else None)
+
+    def _record(self, socket: Any) -> None:
+        def keep(frames: list[bytes]) -> Any:
+            return lambda frame: frames.append(frame if isinstance(frame, bytes) else frame.encode())
+
+        socket.on("framereceived", keep(self.received))
+        socket.on("framesent", keep(self.sent))
+
+    def open(self, name: str, *cells: str) -> Notebook:
+        """Write a notebook of `cells`, open it and wait for its kernel."""
+        from nbformat import v4
+
+        nodes = [v4.new_code_cell(cell) for cell in cells]
+        spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        (self.folder / name).write_text(json.dumps(v4.new_notebook(cells=nodes, metadata=spec)))
+        return self.visit(name)
+
+    def visit(self, name: str) -> Notebook:
+        self.name = name
+        self.page.goto(f"{self.url}/lab/tree/{name}?token=practice&reset")
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        self.page.wait_for_function(
+            "(({isReady, session}) => isReady && session?.kernel?.connectionStatus === 'connected' && session.kernel.status"
+            " === 'idle')(window.jupyterapp.shell.currentWidget.sessionContext)",
+            timeout=60_000,
+        )
+        return self
+
+    def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
+        """Start a command of JupyterLab, without waiting for its end (that of Run All is the end of the last cell)."""
+        self.page.evaluate("([n, a]) => { void window.jupyterapp.commands.execute(n, a) }", [name, arguments or {}])
+
+    def start(self, code: str) -> int:
+        """Append a cell and run it; gives its index."""
+        return int(
+            self.page.evaluate(
+                """(source) => {
+                    const notebook = window.jupyterapp.shell.currentWidget.content, at = notebook.model.cells.length;
+                    notebook.model.sharedModel.insertCell(at, {cell_type: 'code', source});
+                    notebook.activeCellIndex = at;
+                    void window.jupyterapp.commands.execute('notebook:run-cell');
+                    return at;
+                }""",
+                code,
+            )
+        )
+
+    def run(self, code: str, seconds: float = 20) -> int:
+        """Append a cell, run it and wait for its end."""
+        cell = self.start(code)
+        self.ended(cell, seconds)
+        return cell
+
+    def ended(self, cell: int, seconds: float = 20) -> None:
+        """Wait until `cell` has run."""
+        self.page.wait_for_function(
+            "(at) => /\\d/.test(document.querySelectorAll('.jp-Notebook .jp-Cell')[at]"
+            "?.querySelector('.jp-InputPrompt')?.textContent)",
+            arg=cell,
+            timeout=seconds * 1000,
+        )
+
+    def waits(self, cell: int) -> bool:
+        """Whether `cell` is running."""
+        return "*" in self.cell(cell).locator(".jp-InputPrompt").inner_text()
+
+    def cell(self, at: int) -> Any:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(at)
+
+    def panel(self, at: int) -> Any:
+        """The panel under the cell `at`."""
+        return self.cell(at).locator(".labauth")
+
+    def output(self, at: int) -> str:
+        return str(self.cell(at).locator(".jp-Cell-outputArea").inner_text())
+
+    def save(self) -> str:
+        """Save; the file's text."""
+        file = self.folder / self.name
+        before = file.stat().st_mtime_ns
+        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+        end = time.monotonic() + 10
+        while file.stat().st_mtime_ns == before and time.monotonic() < end:
+            self.page.wait_for_timeout(50)
+        return file.read_text()
+
+    def picture(self, name: str, locator: Any) -> None:
+        PICTURES.mkdir(exist_ok=True)
+        locator.scroll_into_view_if_needed()
+        locator.screenshot(path=PICTURES / f"{name}.png")
+
+    def theme(self, name: str, light: bool) -> None:
+        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{str(light).lower()}']", state="attached")
+
+    def close(self) -> None:
+        self.page.screenshot(path="/tmp/last-%s.png" % self.name)
+        self.page.close()
+        key = {"token": "practice"}
+        for session in requests.get(f"{self.url}/api/sessions", params=key, timeout=10).json():
+            requests.delete(f"{self.url}/api/sessions/{session['id']}", params=key, timeout=10)
+
+
+@pytest.fixture
+def notebook(jupyter: tuple[str, Path], chromium: Any) -> Iterator[Notebook]:
+    """A page of its own; its kernel ends with it."""
+    it = Notebook(chromium, *jupyter)
+    yield it
+    it.close()
+
+
+def see(locator: Any, text: str | re.Pattern[str], seconds: float = 15) -> None:
+    """Wait until `locator` contains `text`."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_contain_text(text, timeout=seconds * 1000)
+
+
+def press(panel: Any, name: str) -> None:
+    """Click the panel's button called `name`."""
+    panel.locator(f"button:text-is('{name}')").click()
+
+
+def test_quickstart_run_all(notebook: Notebook) -> None:
     """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each of the four providers."""
-    url, _ = jupyter
-    page.goto(f"{url}/lab/tree/quickstart.ipynb?token=practice&reset")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page = notebook.visit("quickstart.ipynb").page
     # Saved outputs would pass without a run, so they go first.
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-    page.click("text=Edit")
-    page.click("text=Clear Outputs of All Cells")
+    notebook.command("editmenu:clear-all")
     page.wait_for_function("document.querySelectorAll('.jp-Notebook .jp-OutputArea-output').length === 0")
-    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
-    page.click("text=Run All Cells")
+    notebook.command("notebook:run-all-cells")
     page.wait_for_selector("text=The API token was not revoked", timeout=60_000)
+    page.wait_for_function("document.querySelectorAll('.jp-Notebook .labauth h3').length >= 4")
     text = page.inner_text(".jp-Notebook")
     for part in (
-        "SANDBOX: Signed in to Benchling (sandbox)",
         "Cell viability plate 001",
         "In Progress",
         "Orbitrap 1",
@@ -95,10 +252,346 @@ def test_quickstart_run_all(jupyter: tuple[str, Path], page: Any) -> None:
         "<Response [200]>",
         "ProviderError: Foundry answered 403 ApiUsageDenied",
         "The token was revoked at Foundry",
+        "SANDBOX",
     ):
         assert part in text
     assert "Traceback" not in text
-    pictures = REPO / "test-output"
-    pictures.mkdir(exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
     page.set_viewport_size({"width": 1280, "height": 3600})
-    page.screenshot(path=pictures / "quickstart.png")
+    page.screenshot(path=PICTURES / "quickstart.png")
+
+
+def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
+    """Run All stops at each provider's panel until it is answered, then goes on with a session: data from all four."""
+    cells = [LOAD]
+    for name, (read, _) in READ.items():
+        cells += [f"%labauth login {name} --tenant sandbox --ask", f"lab = %labauth session {name}\nlab.{read}"]
+    page = notebook.open("four.ipynb", *cells).page
+    notebook.command("notebook:run-all-cells")
+    for at, (name, (_, shown)) in enumerate(READ.items()):
+        cell = 1 + 2 * at
+        panel = notebook.panel(cell)
+        panel.locator("form").wait_for()
+        assert notebook.waits(cell), name
+        assert notebook.waits(cell + 1), name
+        assert panel.locator("input[name='tenant']").input_value() == "sandbox"
+        # Each by another way to press it: the keyboard alone must do.
+        panel.locator("input[name='tenant']").press("Enter") if at % 2 else panel.locator("button[type='submit']").click()
+        see(panel, "Signed in to")
+        see(panel.locator(".mark"), "SANDBOX")
+        see(notebook.cell(cell + 1).locator(".jp-Cell-outputArea"), shown)
+    assert "Error" not in page.inner_text(".jp-Notebook")
+
+
+def test_wrong_then_right(notebook: Notebook) -> None:
+    """A wrong secret: its sentence near its field, which is empty and has the focus, the rest kept; then the right one."""
+    page = notebook.open("wrong.ipynb", LOAD).page
+    notebook.run(LOAD)
+    cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
+    panel = notebook.panel(cell)
+    panel.locator("form").wait_for()
+    for box in panel.locator("input").all():
+        assert panel.locator(f"label[for='{box.get_attribute('id')}']").count() == 1
+        assert page.locator(f"[id='{box.get_attribute('aria-describedby')}']").inner_text()
+    assert panel.locator("label[for$='-method']").count() == 1
+    notebook.picture("form-light", panel)
+    identifier, secret = panel.locator("input[name='client_id']"), panel.locator("input[name='client_secret']")
+    assert secret.get_attribute("type") == "password"
+    identifier.fill("sandbox-benchling-app")
+    secret.click()
+    # "dd", "a", "0 0" and the like are JupyterLab's own keys: delete the cell, insert one, restart the kernel.
+    cells = page.locator(".jp-Notebook .jp-Cell").count()
+    page.keyboard.type("ddabmx00 wrong-0001")
+    assert secret.input_value() == "ddabmx00 wrong-0001"
+    assert page.locator(".jp-Notebook .jp-Cell").count() == cells
+    page.keyboard.press("Enter")
+    row = panel.locator(".row", has=page.locator("input[name='client_secret']"))
+    see(row.locator("[role='alert']"), "Benchling answered 401")
+    assert secret.input_value() == ""
+    assert secret.get_attribute("aria-invalid") == "true"
+    assert secret.evaluate("(box) => box === document.activeElement")
+    assert row.locator("[role='alert']").get_attribute("id") in str(secret.get_attribute("aria-describedby"))
+    assert identifier.input_value() == "sandbox-benchling-app"
+    assert notebook.waits(cell)
+    notebook.picture("failure", panel)
+    identifier.fill("")
+    secret.fill(GOOD)
+    identifier.fill("sandbox-benchling-app")
+    assert secret.input_value() == GOOD
+    panel.locator("input[name='tenant']").fill("no tenant")
+    secret.press("Enter")
+    alone = panel.locator(".row", has=page.locator("input[name='tenant']"))
+    see(alone.locator("[role='alert']"), "tenant")
+    panel.locator("input[name='tenant']").fill("acme")
+    see(alone.locator(".address"), "https://acme.benchling.com")
+    panel.locator("input[name='tenant']").fill("sandbox")
+    see(alone.locator(".address"), "the practice lab")
+    secret.fill(GOOD)
+    secret.press("Enter")
+    see(panel.locator("[aria-live]"), "Signed in to Benchling.")
+    notebook.ended(cell)
+    assert panel.locator("form").count() == 0
+    notebook.picture("signed-in-light", panel)
+
+
+def test_expiry_and_renewal(notebook: Notebook) -> None:
+    """By the sandbox's clock: expiring looks different, expired is said, Renew renews; a renewal by a thread shows at once."""
+    notebook.open("expiry.ipynb", LOAD)
+    notebook.run(LOAD)
+    panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
+    see(panel.locator(".time"), re.compile(r"^1[45] min"))
+    notebook.run("%labauth sandbox advance 850s")
+    panel.locator(".expiring, .card.expiring").wait_for()
+    see(panel.locator("[aria-live]"), "expires soon")
+    notebook.picture("expiring", panel)
+    notebook.run("%labauth sandbox advance 60s")
+    see(panel.locator(".time"), "expired")
+    see(panel.locator("[aria-live]"), "has expired")
+    notebook.picture("expired", panel)
+    press(panel, "Renew")
+    see(panel.locator(".time"), re.compile(r"^1[45] min"))
+    see(panel.locator("[aria-live]"), "Renewed.")
+    notebook.run("%labauth sandbox advance 16m")
+    see(panel.locator(".time"), "expired")
+    notebook.run(
+        "import threading, labauth_nb\nthread = threading.Thread(target=labauth_nb.session('benchling').get, args=('plates',))\n"
+        "thread.start(); thread.join()"
+    )
+    see(panel.locator(".time"), re.compile(r"^1[45] min"), 2)
+    # What was pasted cannot be renewed: the form comes back in place, and what is no secret is still there.
+    pasted = notebook.panel(notebook.run("%labauth login foundry --tenant sandbox --method token"))
+    see(pasted, "Signed in to Foundry")
+    notebook.run("%labauth sandbox advance 90d")
+    see(pasted.locator("form [role='alert']"), "expired: sign in again")
+    assert pasted.locator("input[name='tenant']").input_value() == "sandbox"
+    pasted.locator("button[type='submit']").click()
+    see(pasted, "Signed in to Foundry")
+
+
+def test_busy_and_idle(notebook: Notebook) -> None:
+    """The countdown ticks while the kernel computes for 20 s; idle, a panel sends and gets no message at all."""
+    page = notebook.open("busy.ipynb", LOAD).page
+    notebook.run(LOAD)
+    panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
+    see(panel.locator(".time"), re.compile(COUNTED))
+    busy = notebook.start("import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass")
+    texts, end = [panel.locator(".time").inner_text()], time.monotonic() + 15
+    while len(texts) < 6 and time.monotonic() < end:
+        page.wait_for_function(
+            "([box, text]) => box.textContent !== text",
+            arg=[panel.locator(".time").element_handle(), texts[-1]],
+            timeout=15_000,
+        )
+        texts.append(panel.locator(".time").inner_text())
+    assert len(texts) == 6
+    assert notebook.waits(busy)
+    notebook.ended(busy, 40)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    page.wait_for_timeout(1000)
+    before = len(notebook.received), len(notebook.sent)
+    page.wait_for_timeout(20_000)  # a rate is measured over a time
+    idle = [*notebook.received[before[0] :], *notebook.sent[before[1] :]]
+    print("frames in 20 s idle:", len(idle))
+    assert not [frame for frame in idle if b"comm_msg" in frame]
+
+
+def test_reload_restart_and_a_fresh_kernel(notebook: Notebook) -> None:
+    """A reload restores the panel; a restarted kernel is said to be gone; reopened on a fresh one there is no form."""
+    page = notebook.open("reload.ipynb", LOAD).page
+    notebook.run(LOAD)
+    cell = notebook.run("%labauth login benchling --tenant sandbox")
+    form = notebook.run("%labauth login qbench --tenant sandbox --ask --no-wait")
+    see(notebook.panel(cell).locator(".time"), re.compile(COUNTED))
+    saved = json.loads(notebook.save())
+    assert saved["metadata"]["widgets"], "the test saves widget state"
+    notebook.visit(notebook.name)
+    see(notebook.panel(cell).locator(".time"), re.compile(COUNTED))
+    notebook.panel(form).locator("form").wait_for()
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    for each in (cell, form):
+        see(notebook.panel(each).locator("[aria-live]"), "The kernel is gone")
+    see(notebook.panel(cell).locator(".time"), "reconnect the kernel")
+    assert notebook.panel(cell).locator("button:enabled").count() == 0
+    assert notebook.panel(form).locator("button:enabled, input:enabled").count() == 0
+    notebook.picture("kernel-gone", notebook.panel(cell))
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
+    see(notebook.panel(cell).locator(".time"), "reconnect the kernel")
+    notebook.run(LOAD)
+    cell = notebook.run("%labauth login benchling --tenant sandbox")
+    form = notebook.run("%labauth login qbench --tenant sandbox --ask --no-wait")
+    see(notebook.panel(cell).locator(".time"), re.compile(COUNTED))
+    notebook.panel(form).locator("form").wait_for()
+    notebook.save()
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    see(notebook.panel(cell).locator("[aria-live]"), "The kernel is gone")
+    notebook.visit(notebook.name)
+    for each in (cell, form):
+        see(notebook.panel(each), "Not connected: run this cell")
+        assert notebook.panel(each).locator("form, button, input").count() == 0
+
+
+def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
+    """Two panels and the table live side by side, readable in the dark and at 320 px; Renew and Log out do what they say."""
+    page = notebook.open("two.ipynb", LOAD).page
+    notebook.run(LOAD)
+    first = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
+    form = notebook.panel(notebook.run("%labauth login qbench --tenant sandbox --ask --no-wait"))
+    table = notebook.panel(notebook.run("%labauth status"))
+    form.locator("form").wait_for()
+    see(table.locator("tr[data-name='benchling']"), "SANDBOX")
+    form.locator("input[name='client_secret']").fill("half typed")
+    notebook.run("%labauth refresh benchling")
+    assert form.locator("input[name='client_secret']").input_value() == "half typed"
+    form.locator("input[name='client_secret']").fill("")
+    form.locator("button[type='submit']").click()
+    see(form, "Signed in to QBench")
+    see(table.locator("tr[data-name='qbench'] .time"), re.compile(COUNTED))
+    notebook.run("%labauth sandbox advance 16m")
+    see(table.locator("tr[data-name='benchling'] .time"), "expired")
+    see(first.locator(".time"), "expired")
+    notebook.picture("status-light", table)
+    table.locator("button[aria-label='Renew benchling']").click()
+    see(table.locator("tr[data-name='benchling'] .time"), re.compile(r"^1[45] min"))
+    see(first.locator(".time"), re.compile(r"^1[45] min"))
+    notebook.theme("JupyterLab Dark", light=False)
+    try:
+        for name, panel in (("signed-in-dark", first), ("status-dark", table)):
+            notebook.picture(name, panel)
+        table.locator("button[aria-label='Log out qbench']").click()
+        see(table, "Signed out of QBench")
+        assert table.locator("tr[data-name='qbench']").count() == 0
+        form.locator("form").wait_for()
+        form.locator("input[name='client_secret']").fill("wrong")
+        form.locator("button[type='submit']").click()
+        see(form.locator("[role='alert']"), "QBench answered 400 invalid_grant")
+        notebook.picture("failure-dark", form)
+        for panel in (form, first, table):
+            contrasts = panel.evaluate(CONTRASTS)
+            assert not [each for each in contrasts if each[0] < 4.5], contrasts
+    finally:
+        notebook.theme("JupyterLab Light", light=True)
+    for panel in (form, first, table):
+        contrasts = panel.evaluate(CONTRASTS)
+        assert not [each for each in contrasts if each[0] < 4.5], contrasts
+    for panel in (form, first, table):
+        panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
+        assert panel.evaluate("(panel) => panel.getBoundingClientRect().width") <= 320
+        assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
+    for name, panel in (("narrow-form", form), ("narrow-signed-in", first), ("narrow-status", table)):
+        notebook.picture(name, panel)
+    page.evaluate("document.activeElement.blur()")
+
+
+CONTRASTS = """(panel) => {
+    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const read = (colour) => {
+        canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+        return canvas.getImageData(0, 0, 1, 1).data;
+    };
+    const light = (rgb) => [0.2126, 0.7152, 0.0722].reduce((sum, part, i) => {
+        const c = rgb[i] / 255;
+        return sum + part * (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    }, 0);
+    const out = [];
+    for (const it of panel.querySelectorAll('h3, p, label, span, dt, dd, th, td, button:enabled, input, select')) {
+        if (!it.textContent.trim() && !('value' in it)) continue;
+        let back = it;
+        while (back && read(getComputedStyle(back).backgroundColor)[3] < 255) back = back.parentElement;
+        const [a, b] = [light(read(getComputedStyle(it).color)), light(read(getComputedStyle(back ?? document.body).backgroundColor))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) out.push([ratio, it.tagName, it.className, it.textContent.slice(0, 40)]);
+    }
+    return out;
+}"""
+
+
+def test_ways_to_wait(notebook: Notebook) -> None:
+    """Stopped, timed out, told not to wait, or unable to: each is one sentence, and the panel still signs in."""
+    page = notebook.open("wait.ipynb", LOAD).page
+    notebook.run(LOAD)
+    cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
+    panel = notebook.panel(cell)
+    panel.locator("form").wait_for()
+    assert notebook.waits(cell)
+    notebook.command("notebook:interrupt-kernel")
+    notebook.ended(cell)
+    errors = notebook.cell(cell).locator(
+        "[data-mime-type='application/vnd.jupyter.error'], .jp-OutputArea-output.jp-RenderedText"
+    )
+    see(errors, "NotSignedIn: Stopped waiting for the Benchling panel.")
+    assert errors.inner_text().strip().count("\n") == 0
+    panel.locator("button[type='submit']").click()
+    see(panel, "Signed in to Benchling")
+    cell = notebook.run("%labauth login qbench --tenant sandbox --ask --wait 2s")
+    assert "NotSignedIn: Nobody answered the QBench panel in" in notebook.output(cell)
+    panel = notebook.panel(cell)
+    panel.locator("button[type='submit']").click()
+    see(panel, "Signed in to QBench")
+    cell = notebook.run("%labauth login foundry --tenant sandbox --ask --no-wait", 5)
+    notebook.panel(cell).locator("form").wait_for()
+    assert "Error" not in notebook.output(cell)
+    line = "%labauth login dnanexus --tenant sandbox --ask"
+    for code in (f"if True:\n    {line}", f"%%time\n{line}", f"%%capture\n{line}", f"def sign_in():\n    {line}\nsign_in()"):
+        said = notebook.output(notebook.run(code))
+        assert "NotSignedIn: This cell cannot wait for the panel" in said, code
+        assert "put %labauth login dnanexus at the left margin of a cell of its own" in said, code
+        assert "Traceback" not in said, code
+    page.evaluate("document.activeElement.blur()")
+
+
+def test_no_secret_gets_out(notebook: Notebook) -> None:
+    """A typed secret leaves the page once, in the message that submits it; nothing that comes back or is saved holds one."""
+    page = notebook.open("leaks.ipynb", LOAD).page
+    notebook.run(LOAD)
+    held = "with open('held.txt', 'a') as f:\n    [f.write(s + '\\n') for x in logins._LOGINS.values() for s in x.secrets()]"
+    cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
+    panel = notebook.panel(cell)
+    secret = panel.locator("input[name='client_secret']")
+    wrong, half = "kanari/wrong+secret=0001", "kanari-half+typed/0002"
+    secret.fill(wrong)
+    secret.press("Enter")
+    see(panel.locator("[role='alert']"), "Benchling answered 401")
+    before = len(notebook.received), len(notebook.sent)
+    secret.fill(GOOD)
+    secret.press("Enter")
+    see(panel, "Signed in to Benchling")
+    notebook.ended(cell)
+    print(
+        "a sign-in:",
+        *(sum(b"comm_msg" in f for f in fs[at:]) for fs, at in zip((notebook.received, notebook.sent), before, strict=True)),
+    )
+    abandoned = notebook.run("%labauth login qbench --tenant sandbox --ask --no-wait")
+    notebook.panel(abandoned).locator("input[name='client_secret']").fill(half)
+    for name in ("foundry", "dnanexus"):
+        notebook.run(f"%labauth login {name} --tenant sandbox")
+    notebook.run("from labauth_nb import logins\n" + held)
+    notebook.run("%labauth status\n%labauth sandbox advance 16m")
+    press(panel, "Renew")
+    see(panel.locator(".time"), re.compile(r"^1[45] min"))
+    notebook.run(held)
+    notebook.run(
+        "import json, ipywidgets\nfrom ipywidgets.embed import embed_snippet\n"
+        "open('embed.html', 'w').write(embed_snippet(views=list(ipywidgets.Widget.widgets.values())[-3:]))\n"
+        "open('state.json', 'w').write(json.dumps(ipywidgets.Widget.get_manager_state()))"
+    )
+    saved = [notebook.save()]
+    press(panel, "Log out")
+    see(panel, "Signed out of Benchling")
+    saved.append(notebook.save())
+    assert "widget-state" in saved[0]
+    notebook.visit(notebook.name)
+    notebook.panel(abandoned).locator("form").wait_for()
+    assert notebook.panel(abandoned).locator("input[name='client_secret']").input_value() == ""
+    files = [(notebook.folder / name).read_text() for name in ("embed.html", "state.json")]
+    secrets = sorted({wrong, half, GOOD, *(notebook.folder / "held.txt").read_text().split("\n")} - {""})
+    assert len(secrets) > 8
+    frames = b"\n".join(notebook.received)
+    assert frames.count(b"comm_msg") > 10
+    assert leaks(secrets, frames, *saved, *files) == []
+    for canary, times in ((wrong, 1), (GOOD, 1), (half, 0)):
+        assert sum(any(each in frame for each in spellings(canary)) for frame in notebook.sent) == times, canary
+    assert leaks([s for s in secrets if s not in (wrong, GOOD)], *notebook.sent) == []
+    print(
+        f"{len(secrets)} secrets sought in {len(notebook.received)} frames of {len(frames)} bytes and {len(saved + files)} files: 0"
+    )
+    print("a reload, messages:", len(page.url) and "")
