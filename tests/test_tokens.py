@@ -84,6 +84,40 @@ def test_failure_is_not_kept() -> None:
     assert server.source.last_error is None
 
 
+def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller who comes just after the refusal, with those who crossed expiry together, shares it: one token request."""
+    server = Server()
+    server.error = LabauthError("no")
+    lingering, go = threading.Event(), threading.Event()
+
+    def linger(seconds: float) -> None:
+        assert 0.1 <= seconds <= 2
+        lingering.set()
+        assert go.wait(10)
+
+    monkeypatch.setattr("labauth_nb.tokens.time.sleep", linger)
+    errors: list[LabauthError] = []
+
+    def call() -> None:
+        try:
+            server.source.token()
+        except LabauthError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=call)]
+    threads[0].start()
+    assert lingering.wait(10)
+    threads += [threading.Thread(target=call) for _ in range(5)]
+    for late in threads[1:]:
+        late.start()
+    while sum(late.is_alive() for late in threads) < 6:
+        pass
+    go.set()
+    for each in threads:
+        each.join(10)
+    assert (server.asked, len(errors), len({id(error) for error in errors})) == (1, 6, 6)
+
+
 def test_soft_failure_is_hidden() -> None:
     """A renewal that fails while the old token is good costs the caller nothing, and is not tried at every call."""
     server = Server()
