@@ -110,8 +110,10 @@ def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None
     threads += [threading.Thread(target=call) for _ in range(5)]
     for late in threads[1:]:
         late.start()
-    while sum(late.is_alive() for late in threads) < 6:
-        pass
+    flight = server.source._flight
+    assert flight is not None
+    while len(flight.done._cond._waiters) < 5:  # type: ignore[attr-defined]
+        threading.Event().wait(0.001)
     go.set()
     for each in threads:
         each.join(10)
