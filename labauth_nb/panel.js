@@ -129,7 +129,7 @@ function render({ model, el }) {
       autocomplete: filled,
       autocapitalize: "none",
       spellcheck: "false",
-      placeholder: field.supplied ? `supplied by ${field.supplied}; leave empty to use it` : "",
+      placeholder: field.supplied ? `leave empty: from ${field.supplied}` : "",
       "aria-invalid": error ? "true" : null,
       "aria-describedby": `${key}-hint${error ? ` ${id}-error` : ""}`,
     }));
@@ -142,7 +142,7 @@ function render({ model, el }) {
       const resolved = make("span", { class: "soft address" });
       const show = () => {
         const found = address(box.value, state?.form?.suffix ?? "");
-        resolved.textContent = found ? ` → ${found}` : "";
+        resolved.textContent = found ? `→ ${found}` : "";
       };
       box.addEventListener("input", show);
       show();
@@ -222,7 +222,7 @@ function render({ model, el }) {
 
   function tableOf(/** @type {Row[]} */ rows) {
     if (!rows.length) return make("p", {}, state?.empty ?? "");
-    const names = ["Login", "Provider", "Tenant", "Who am I", "Method", "Time left", "Credentials from", "Last error", ""];
+    const names = ["Login", "Provider", "Tenant", "Who am I", "Method", "Time left", "Credentials from", "Last error", "Do"];
     const table = make("table", {}, make("caption", { class: "soft" }, "All logins of this kernel"), make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)))));
     const lines = rows.map((row) => {
       const acts = make("td", {});
@@ -230,11 +230,13 @@ function render({ model, el }) {
       acts.append(button("Log out", () => send({ type: "logout", name: row.name })));
       acts.querySelectorAll("button").forEach((one) => one.setAttribute("aria-label", `${one.textContent} ${row.name}`));
       const tenant = make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant);
-      const cells = [row.title, tenant, row.who || "not told", row.method, make("td", {}, make("span", { class: "time" })), make("td", { title: row.story }, row.source), make("td", { class: "free" }, [row.note, row.error].filter(Boolean).join("; ")), acts];
-      return make("tr", { class: "line", "data-name": row.name }, make("th", { scope: "row" }, row.name), ...cells.map((cell) => (typeof cell === "string" ? make("td", {}, cell) : cell)));
+      const cells = [row.title, tenant, row.who || "not told", row.method, make("td", {}, make("span", { class: "time" })), make("td", { title: row.story }, row.source), make("td", {}, [row.note, row.error].filter(Boolean).join("; ")), acts];
+      const line = make("tr", { "data-name": row.name }, make("th", { scope: "row" }, row.name), ...cells.map((cell) => (typeof cell === "string" ? make("td", {}, cell) : cell)));
+      line.querySelectorAll("th, td").forEach((cell, at) => cell.setAttribute("data-label", names[at]));
+      return line;
     });
     table.append(make("tbody", {}, ...lines));
-    return make("div", { class: "scroll" }, table);
+    return table;
   }
 
   function draw() {
@@ -278,6 +280,7 @@ function render({ model, el }) {
     if (gone()) {
       if (!lost) {
         lost = true;
+        root.classList.add("lost");
         say("The kernel is gone: reconnect the kernel or restart it, then run this cell again.");
         switched();
       }
@@ -323,6 +326,7 @@ function render({ model, el }) {
     state = message;
     received = Date.now();
     lost = false;
+    root.classList.remove("lost");
     let text = message.note ?? "";
     if (message.login && !message.form) {
       method = "";

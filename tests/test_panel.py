@@ -1,0 +1,212 @@
+"""The panels' contract without a browser: a real ipykernel, and a page that is played by the test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import pytest
+from kernels import Kernel
+from test_secrets import leaks
+
+REPO = Path(__file__).parent.parent
+VIEW = "application/vnd.jupyter.widget-view+json"
+Send = Callable[[str, dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    folder = tmp_path_factory.mktemp("panel")
+    it = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
+    it.run("%load_ext labauth_nb\nfrom labauth_nb.sandbox import running\nlab_ = running()")
+    yield it
+    it.stop()
+
+
+def send(kernel: Kernel, comm: str, content: dict[str, Any]) -> None:
+    """What the page's `model.send(content)` does."""
+    message = kernel.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": content}})
+    kernel.client.shell_channel.send(message)
+
+
+def drive(
+    kernel: Kernel, code: str, page: Callable[[str, dict[str, Any] | None], bool | None], answers: tuple[str, ...] = ()
+) -> tuple[list[dict[str, Any]], float | None]:
+    """Run `code` with a page that plays: `page(comm, None)` when a panel opens, `page(comm, state)` at each state sent.
+
+    Gives the outputs and when the first prompt came, in seconds. It ends when the cell has ended, and `page` (where it
+    says False) is content.
+    """
+    began, prompted, left, outputs = time.monotonic(), None, list(answers), []
+    ended, content, mine = False, True, ""
+    sent = kernel.client.execute(code, allow_stdin=True)
+    while not (ended and content):
+        assert time.monotonic() - began < 30, outputs
+        if kernel.client.stdin_channel.msg_ready():
+            kernel.client.get_stdin_msg(timeout=1)
+            prompted = prompted or time.monotonic() - began
+            kernel.client.input(left.pop(0))
+        if not kernel.client.iopub_channel.msg_ready():
+            time.sleep(0.005)
+            continue
+        message = kernel.client.get_iopub_msg(timeout=1)
+        kernel.messages.append(json.dumps(message, default=str))
+        kind, body = message["msg_type"], message["content"]
+        if kind == "comm_open" and "provider" in body["data"].get("state", {}):
+            mine = body["comm_id"]
+            content = page(mine, None) is not False
+        elif kind == "comm_msg" and body["comm_id"] == mine and body["data"].get("content", {}).get("type") == "state":
+            content = page(mine, body["data"]["content"]) is not False
+        elif message["parent_header"].get("msg_id") == sent:
+            if kind == "status" and body["execution_state"] == "idle":
+                ended = True
+            elif kind in ("stream", "display_data", "error"):
+                outputs.append({"output_type": kind, **body})
+    return outputs, prompted
+
+
+def opened(kernel: Kernel, since: int = 0) -> list[dict[str, Any]]:
+    """The states with which panels were opened."""
+    messages = [json.loads(text) for text in kernel.messages[since:]]
+    states = [m["content"]["data"]["state"] for m in messages if m["msg_type"] == "comm_open"]
+    return [state for state in states if "provider" in state]
+
+
+def test_credentials_found(kernel: Kernel) -> None:
+    """What is found is not asked for: the panel appears signed in, and its text is the sentence, at each run."""
+    for _ in range(2):
+        (output,) = kernel.run("%labauth login benchling --tenant sandbox", [])
+        assert VIEW in output["data"]
+        assert output["data"]["text/plain"] == (
+            "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min; credentials from: sandbox."
+        )
+
+
+def test_only_the_provider_is_a_trait(kernel: Kernel) -> None:
+    """A panel's synced state is the provider's name and the widget library's own: no tenant, no secret, no time."""
+    since = len(kernel.messages)
+    kernel.run("%labauth login qbench --tenant sandbox\n%labauth status", [])
+    states = opened(kernel, since)
+    assert [state["provider"] for state in states] == ["qbench", ""]
+    own = {"_anywidget_id", "_css", "_esm"}
+    for state in states:
+        assert set(state) - set(anywidget.AnyWidget().get_state()) - own == {"provider"}
+        text = json.dumps({name: value for name, value in state.items() if name not in own})
+        assert "sandbox" not in text
+        assert "secret" not in text
+
+
+def test_nobody_can_answer(kernel: Kernel) -> None:
+    """Where nobody can answer a login raises in under a second and shows no panel."""
+    since, began = len(kernel.messages), time.monotonic()
+    (output,) = kernel.run("%labauth login dnanexus --tenant http://127.0.0.1:9 --ask")
+    assert time.monotonic() - began < 1
+    assert output["ename"] == "MissingCredentials"
+    assert not opened(kernel, since)
+
+
+def test_no_page_says_hello(kernel: Kernel) -> None:
+    """Where no page can show the panel, the cell asks at a prompt after 3 s, by itself."""
+    origin = kernel.text("print(lab_.origin('qbench'), end='')")
+    fields = ("sandbox-qbench-client", "sandbox-qbench-client-secret-0001")
+    outputs, prompted = drive(kernel, f"%labauth login qbench --as old --tenant {origin}", lambda *_: None, fields)
+    assert prompted is not None
+    assert 2.5 < prompted < 4.5
+    assert "Signed in to QBench" in outputs[-1]["text"]
+    kernel.run("%labauth logout old")
+
+
+def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
+    """Wrong, then right: the error names its field, the cell ends signed in, and no message holds a secret."""
+    since, wrong, right = len(kernel.messages), "kanari/panel+wrong=01", "sandbox-qbench-client-secret-0001"
+    origin = kernel.text("print(lab_.origin('qbench'), end='')")
+    typed = {"tenant": origin, "client_id": "sandbox-qbench-client"}
+    tries = [{**typed, "client_secret": ""}, {**typed, "client_secret": wrong}, {**typed, "client_secret": right}]
+    seen: list[dict[str, Any]] = []
+
+    def page(comm: str, state: dict[str, Any] | None) -> None:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif not state["busy"] and state["form"] and (not seen or state["error"]):
+            seen.append(state)
+            send(kernel, comm, {"type": "submit", "method": "client", "fields": tries.pop(0)})
+
+    outputs, prompted = drive(kernel, "%labauth login qbench --as panel", page)
+    assert prompted is None
+    assert [o["output_type"] for o in outputs] == ["display_data"]
+    assert [state["field"] for state in seen] == ["", "client_secret", "client_secret"]
+    assert seen[1]["error"].startswith("Client secret is missing: fill it in (")
+    assert seen[2]["error"].startswith("QBench answered 400 invalid_grant")
+    values = {field["name"]: field["value"] for field in seen[2]["form"]["methods"][0]["fields"]}
+    assert values == {**typed, "client_secret": ""}
+    assert "Signed in to QBench" in kernel.text("%labauth refresh panel")
+    kernel.run("open('held.txt', 'w').write('\\n'.join(__import__('labauth_nb').logins.get('panel').secrets()))")
+    folder = kernel.text("import os; print(os.getcwd(), end='')")
+    secrets = [wrong, right, *(Path(folder) / "held.txt").read_text().split("\n")]
+    assert leaks(secrets, *kernel.messages[since:]) == []
+
+
+def test_log_out_from_a_panel_asks_nobody(kernel: Kernel) -> None:
+    """A panel's Log out never waits at a prompt; a pasted token is left alone at the provider, and that is said."""
+    origin = kernel.text("token = lab_.credentials('dnanexus', 'api-token')\nprint(lab_.origin('dnanexus'), end='')")
+    notes: list[str] = []
+    acts = [
+        {"type": "submit", "method": "api-token", "fields": {"tenant": origin, "token": "sandboxDNAnexusApiToken0001"}},
+        {"type": "logout", "name": "pasted"},
+    ]
+
+    def page(comm: str, state: dict[str, Any] | None) -> bool:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif (state["form"] and len(acts) == 2) or (state["login"] and not state["form"] and len(acts) == 1):
+            send(kernel, comm, acts.pop(0))
+        elif state["note"]:
+            notes.append(state["note"])
+        return bool(notes)
+
+    _, prompted = drive(kernel, "%labauth login dnanexus --as pasted --no-wait", page)
+    assert prompted is None
+    assert "Signed out of DNAnexus" in notes[0]
+    assert "was not revoked" in notes[0]
+
+
+def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
+    """What nbconvert --execute saves, with the widgets' state in it, holds no secret."""
+    from nbformat import v4
+
+    cells = ["%load_ext labauth_nb", "%labauth login benchling --tenant sandbox\n%labauth login qbench --tenant sandbox --ask"]
+    held = "from labauth_nb import logins\nheld = [s for x in logins._LOGINS.values() for s in x.secrets()]\n"
+    held += "n = open('held.txt', 'w').write('\\n'.join(held))"
+    cells += ["%labauth status", held]
+    (tmp_path / "in.ipynb").write_text(json.dumps(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])))
+    command = [sys.executable, "-m", "nbconvert", "--execute", "in.ipynb", "--to", "notebook", "--output", "out.ipynb"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=90)
+    saved = (tmp_path / "out.ipynb").read_text()
+    assert "Signed in to QBench" in saved
+    assert "widget-state" in saved
+    secrets = (tmp_path / "held.txt").read_text().split("\n")
+    assert len(secrets) >= 4
+    assert leaks(secrets, saved) == []
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_pure_parts_of_the_page() -> None:
+    """What the page computes by itself (time in words, expiring, a tenant's address) passes `node --test`."""
+    done = subprocess.run(["node", "--test", "tests/panel.test.mjs"], cwd=REPO, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
+def test_types_of_the_page() -> None:
+    """panel.js passes TypeScript's strict check."""
+    command = "npx -y -p typescript@5 tsc --noEmit --allowJs --checkJs --strict --target es2022 --module esnext"
+    arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/panel.js"]
+    done = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
