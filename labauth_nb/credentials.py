@@ -21,7 +21,7 @@ from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
 from .providers import Field, Method, Provider, is_loopback
 
-GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "given", "environment", ".env", "sandbox", "asked", "default"
+GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
 
 
 @dataclass

@@ -33,11 +33,14 @@ from .errors import (
     SignInRefused,
 )
 from .logins import EXPIRED, Login, Status
+from .masking import Secret
 from .providers import Field, Method, Provider, find
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0
 """A page that can show the panel says hello within this time; else the question is asked at a prompt."""
+PANELS_MOST = 50
+"""So many panels, the newest, are told of changes."""
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
 
@@ -109,6 +112,7 @@ def _watch(panel: Panel) -> None:
             mine.tell()
 
     logins.watchers.append(changed)
+    del logins.watchers[:-PANELS_MOST]  # ipywidgets keeps every panel of a kernel, also those of cells that were run again
 
 
 def _row(login: Login) -> dict[str, Any]:
@@ -240,7 +244,8 @@ class LoginPanel(Panel):
             chosen = self._provider.method(str(message.get("method") or chosen.name))
             self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant) or None
             self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
-            fields = {f.name: typed.get(f.name) or self._fields.get(f.name) or None for f in chosen.fields}
+            values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
+            fields = {name: Secret(value) for name, value in values.items() if value}
             logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
             self._asking = False
             self._answered.set()
@@ -279,6 +284,8 @@ class LoginPanel(Panel):
                     print(
                         logins.sign_in(self._provider.name, self._method, self._tenant, self._name, self._fields, prompt=True)
                     )
+                self._asking = False
+                self.tell()
                 return
             await _within(seconds, self._answered)
         except TimeoutError:
@@ -389,7 +396,7 @@ def run_login(
     panel = LoginPanel(
         chosen, method and chosen.method(method).name, tenant, logins._checked_name(name or chosen.name), fields, ask
     )
-    panel._error = error
+    panel._error, panel._asking = error, True  # also where an older login of that name is still there
     display(panel)  # type: ignore[no-untyped-call]
     if no_wait:
         return _nothing() if awaited else None

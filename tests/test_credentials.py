@@ -23,7 +23,7 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABAUTH_BENCHLING_CLIENT_ID", "  labauth-id\n")
     found = collect(BENCHLING, BENCHLING.method("app"), None, {"client_secret": " given-secret "})
     assert found.fields == {"client_secret": "given-secret", "client_id": "labauth-id", "tenant": "dot"}
-    assert found.sources == {"client_secret": "given", "client_id": "environment", "tenant": ".env"}
+    assert found.sources == {"client_secret": "you", "client_id": "environment", "tenant": ".env"}
     assert found.variables["client_id"] == "LABAUTH_BENCHLING_CLIENT_ID"
 
 
@@ -173,7 +173,7 @@ def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     login("qbench", client_secret=lab.credentials("qbench", "client")["client_secret"])
     text = repr(status())
     assert "client_id from environment QBENCH_CLIENT_ID" in text
-    assert "client_secret from given" in text
+    assert "client_secret from you" in text
     assert ".env: there is none" in text
     assert lab.credentials("qbench", "client")["client_secret"] not in text
 

@@ -107,7 +107,7 @@ def test_prompts(kernel: Kernel) -> None:
     fields = ["sandbox-qbench-client", "sandbox-qbench-client-secret-0001"]
     text = kernel.text("%labauth login qbench", [origin, *fields])
     assert "Signed in to QBench" in text
-    assert "credentials from: asked" in text
+    assert "credentials from: you, asked" in text
     assert [p["password"] for p in kernel.prompts] == [False, False, True]
     assert "acme.qbench.net" in kernel.prompts[0]["prompt"]
     kernel.run("%labauth logout qbench")

@@ -210,3 +210,21 @@ def test_types_of_the_page() -> None:
     arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/panel.js"]
     done = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
+
+
+def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
+    """Where a login of that name is there already, the form is shown all the same, and its answer replaces the login."""
+    kernel.run("%labauth login benchling --tenant sandbox --as twice", [])
+    origin = kernel.text("print(lab_.origin('benchling'), end='')")
+    fields = {"tenant": origin, "api_key": "sk_sandboxBenchlingApiKey01"}
+
+    def page(comm: str, state: dict[str, Any] | None) -> None:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif state["form"] and not state["busy"]:
+            send(kernel, comm, {"type": "submit", "method": "api-key", "fields": fields})
+
+    _, prompted = drive(kernel, f"%labauth login benchling --as twice --method api-key --tenant {origin}", page)
+    assert prompted is None
+    assert "api-key" in kernel.text("%labauth status twice")
+    kernel.run("%labauth logout twice")
