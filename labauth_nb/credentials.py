@@ -240,7 +240,7 @@ def can_ask() -> bool:
     if ip is not None and getattr(ip, "kernel", None) is not None:
         try:
             return bool(ip.get_parent()["content"]["allow_stdin"])
-        except (KeyError, TypeError):
+        except (LookupError, TypeError):  # LookupError: in a thread, on ipykernel 7.0
             return False
     return bool(sys.stdin) and sys.stdin.isatty()
 

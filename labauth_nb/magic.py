@@ -142,7 +142,7 @@ def _login(
     --as NAME    a name of your own, for several tenants or accounts side by side
     --client-id, --scopes, --username: fields of the method that are no secret
     --ask        show the form even where nothing is missing, prefilled
-    --wait 5m    how long the cell waits for the form; --no-wait: not at all
+    --wait 5m    how long the cell waits for the form (a prompt is waited for as long as it takes); --no-wait: not at all
     """
     plain = {field: value for field, value in fields.items() if value is not None}
     seconds = None if wait is None else seconds_in(wait)

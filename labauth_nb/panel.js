@@ -106,13 +106,18 @@ function render({ model, el }) {
   function hello() {
     if (state || hellos >= HELLOS) return;
     setTimeout(hello, HELLO_MS);
+    const busy = model.widget_manager?.kernel?.status === "busy";
+    // A kernel that has just become free gets the time of two hellos to answer those that it was sent.
+    if (hellos >= SILENT && (busy || hellos > SILENT + 1)) {
+      const text = busy
+        ? "The kernel is busy: if it asks below this cell, answer there. The panel appears when the kernel is free."
+        : "Not connected: run this cell to see the panel.";
+      body.replaceChildren(heading(model.get("provider") || "Logins", false), make("p", {}, text));
+    }
     // A kernel that computes answers later; more hellos would only pile up.
-    if (hellos >= SILENT && model.widget_manager?.kernel?.status === "busy") return;
+    if (hellos >= SILENT && busy) return;
     hellos += 1;
     send({ type: "hello" });
-    if (hellos === SILENT) {
-      body.replaceChildren(heading(model.get("provider") || "Logins", false), make("p", {}, "Not connected: run this cell to see the panel."));
-    }
   }
 
   /** @param {Field} field @param {string} error @param {string} filled what a password manager may fill in */

@@ -7,6 +7,7 @@ from the page; a secret travels once, from the page to here, and is never sent b
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import signal
 import threading
 import time
@@ -54,6 +55,7 @@ class Panel(anywidget.AnyWidget):
 
     def __init__(self, provider: str) -> None:
         super().__init__(provider=provider)
+        self._context = contextvars.copy_context()
         self.on_msg(_listener(weakref.ref(self)))
         _watch(self)
 
@@ -63,8 +65,14 @@ class Panel(anywidget.AnyWidget):
 
     def tell(self) -> None:
         """Send the state to the page; from any thread, also when nobody listens."""
-        if self.comm is not None:
-            self.send({"type": "state", **self.state()})
+        if self.comm is None:
+            return
+        message = {"type": "state", **self.state()}
+        try:
+            self.send(message)
+        except LookupError:
+            # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its own does not have.
+            self._context.copy().run(self.send, message)
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """Do what the page asks for: renew or log out of a login, by its name."""
@@ -275,7 +283,7 @@ class LoginPanel(Panel):
 
         Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
         """
-        name, command = self._provider.title, f"%labauth login {self._provider.name}"
+        name, command = self._provider.title, self._command()
         try:
             try:
                 await _within(HELLO_SECONDS, self._seen)
@@ -290,13 +298,18 @@ class LoginPanel(Panel):
             await _within(seconds, self._answered)
         except TimeoutError:
             raise NotSignedIn(
-                f"Nobody answered the {name} panel in {logins.in_words(seconds)}. Sign in there, then run the next cell; "
+                f"Nobody answered the {name} panel in {in_time(seconds)}. Sign in there, then run the next cell; "
                 f"or run {command} again."
             ) from None
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise NotSignedIn(
                 f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or run {command} again."
             ) from None
+
+    def _command(self) -> str:
+        options = (("tenant", self._tenant), ("method", self._method), ("as", self._name))
+        given = [f" --{option} {value}" for option, value in options if value and value != self._provider.name]
+        return f"%labauth login {self._provider.name}{''.join(given)}"
 
     def __repr__(self) -> str:
         login = self.login
@@ -332,6 +345,11 @@ def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
     """The widget's mime bundle with a text that stays the same from run to run (nbval compares it), and a static table."""
     content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
+
+
+def in_time(seconds: float) -> str:
+    """How long was waited: "2 s", "5 min"."""
+    return f"{seconds:g} s" if seconds < 60 else logins.in_words(seconds)
 
 
 async def _within(seconds: float, event: threading.Event) -> None:
@@ -405,7 +423,7 @@ def run_login(
             "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a thread). Sign in there and run "
             f"the next cell; or put %labauth login {chosen.name} at the left margin of a cell of its own."
         )
-    return panel.wait(wait or WAIT_SECONDS)
+    return panel.wait(WAIT_SECONDS if wait is None else wait)
 
 
 def _is_job(provider: Provider, method: str | None) -> bool:
