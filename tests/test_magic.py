@@ -126,6 +126,17 @@ def test_one_time_code(kernel: Kernel) -> None:
     kernel.run("lab_.set('dnanexus', otp=''); get_ipython().run_line_magic('labauth', 'logout --all')")
 
 
+def test_progress(kernel: Kernel) -> None:
+    """A frame that takes long shows a progress bar while it does, and one that does not shows none."""
+    kernel.run("%labauth login benchling --tenant sandbox\nlab = %labauth session benchling")
+    assert len(kernel.run("len(lab.frame('plates'))")) == 1
+    kernel.run("import labauth_nb.sessions as s_; s_.PROGRESS_AFTER_SECONDS = 0.2")
+    bar, result = kernel.run("running().next('benchling', 'slow', seconds=0.5, path='plates')\nlen(lab.frame('plates'))")
+    assert "records" in bar["data"]["text/plain"]
+    assert result["data"]["text/plain"] == "120"
+    kernel.run("s_.PROGRESS_AFTER_SECONDS = 2.0\n%labauth logout --all")
+
+
 def test_destroying_a_pasted_token_asks(kernel: Kernel) -> None:
     """Logging out of a pasted DNAnexus token asks first, and destroys it only on yes; one from elsewhere is left alone."""
     kernel.run("from labauth_nb.sandbox import running; lab_ = running()")
