@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from email.utils import formatdate
 
 import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from labauth_nb import LabauthError, ProviderError, ProviderUnreachable, login, session
+from labauth_nb import InvalidInput, LabauthError, ProviderError, ProviderUnreachable, login, session
 from labauth_nb.errors import provider_error, read_error, unreachable, wait_seconds
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -108,6 +109,13 @@ def test_unknown_host() -> None:
     """A host that does not exist is a sentence, from a real look-up of its name."""
     with pytest.raises(ProviderUnreachable, match=r"QBench gave no answer: lims\.invalid .*Check the tenant"):
         login("qbench", tenant="lims.invalid", client_id="i", client_secret="s" * 9)
+
+
+def test_without_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra installed, --tenant sandbox is one sentence with the install command."""
+    monkeypatch.setitem(sys.modules, "labauth_nb.sandbox", None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"pip install 'labauth-nb\[sandbox\]'"):
+        login("benchling", tenant="sandbox")
 
 
 def test_shape_of_errors() -> None:
