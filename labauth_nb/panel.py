@@ -146,6 +146,10 @@ def _row(login: Login) -> dict[str, Any]:
     }
 
 
+_remembered: dict[tuple[str, str], dict[str, str]] = {}
+"""What was typed at the last sign-in by provider and login name, and is no secret: the next form starts with it."""
+
+
 class LoginPanel(Panel):
     """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts."""
 
@@ -214,7 +218,7 @@ class LoginPanel(Panel):
         return found
 
     def _field(self, field: Field, found: Found) -> dict[str, Any]:
-        source = found.sources.get(field.name, "")
+        source, remembered = found.sources.get(field.name, ""), _remembered.get((self._provider.name, self._name), {})
         typed = source in ("", credentials.GIVEN, credentials.DEFAULT, credentials.ASKED)
         supplied = "" if typed else f"{source} {found.variables.get(field.name, '')}".strip()
         return {
@@ -223,7 +227,7 @@ class LoginPanel(Panel):
             "hint": field.hint,
             "secret": field.secret,
             "optional": field.optional,
-            "value": "" if field.secret else found.fields.get(field.name, ""),
+            "value": "" if field.secret else found.fields.get(field.name) or remembered.get(field.name, ""),
             "supplied": supplied,
             "locked": bool(supplied) and not self._ask,
         }
@@ -256,6 +260,7 @@ class LoginPanel(Panel):
             fields = {name: Secret(value) for name, value in values.items() if value}
             logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
             self._asking = False
+            _remembered[self._provider.name, self._name] = {"tenant": self._tenant or "", **self._fields}
             self._answered.set()
         except LabauthError as error:
             self._error = self._explained(error, chosen)

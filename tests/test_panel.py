@@ -228,3 +228,24 @@ def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
     assert prompted is None
     assert "api-key" in kernel.text("%labauth status twice")
     kernel.run("%labauth logout twice")
+
+
+def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
+    """The next form of a login starts with what was typed at the last sign-in and is no secret."""
+    origin = kernel.text("print(lab_.origin('qbench'), end='')")
+    typed = {"tenant": origin, "client_id": "sandbox-qbench-client"}
+    seen: list[dict[str, str]] = []
+
+    def page(comm: str, state: dict[str, Any] | None) -> None:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif state["form"] and not state["busy"]:
+            seen.append({field["name"]: field["value"] for field in state["form"]["methods"][0]["fields"]})
+            fields = {**typed, "client_secret": "sandbox-qbench-client-secret-0001"}
+            send(kernel, comm, {"type": "submit", "method": "client", "fields": fields})
+
+    for _ in range(2):
+        drive(kernel, "%labauth login qbench --as again", page)
+        kernel.run("%labauth logout again")
+    assert seen[0] == {"tenant": "", "client_id": "", "client_secret": ""}
+    assert seen[-1] == {**typed, "client_secret": ""}
