@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -60,3 +61,11 @@ class SandboxClock(Clock):
 
 
 WALL = Clock()
+
+
+def seconds_in(amount: str) -> float:
+    """The seconds in "90", "90s", "15m", "2h" or "1d". Raises `ValueError` with a sentence."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
+    if not match:
+        raise ValueError(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

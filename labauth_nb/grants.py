@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,21 +116,23 @@ def basic(user: str, password: str) -> Secret:
     return Secret("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
 
 
+def _number(value: object) -> float:
+    """`value` as a number; NaN, which no comparison holds for, where it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
 def _life(seconds: object) -> float | None:
     """A duration or None: unknown, where it is no number, nonsense, or longer than a token lives."""
-    try:
-        life = float(seconds)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
+    life = _number(seconds)
     return life if 0 < life < LONGEST_SECONDS else None
 
 
 def _moment(seconds: object, now: float) -> float | None:
     """A time in seconds since the epoch, or None where it is none, or is in another unit."""
-    try:
-        moment = float(seconds)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
+    moment = _number(seconds)
     return moment if moment - now < LONGEST_SECONDS else None
 
 

@@ -239,13 +239,14 @@ def _sandbox(action: str | None, amount: str | None) -> None:
 
 
 def seconds_in(amount: str) -> float:
-    """The seconds in "90", "90s", "15m", "2h" or "1d". Raises `InvalidInput`."""
+    """`clocks.seconds_in` for what a user typed. Raises `InvalidInput`."""
+    from . import clocks
     from .errors import InvalidInput
 
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
-    if not match:
-        raise InvalidInput(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    try:
+        return clocks.seconds_in(amount)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
 
 
 VERBS: dict[str, Callable[..., Any]] = {

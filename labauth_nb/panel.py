@@ -74,6 +74,9 @@ class Panel(anywidget.AnyWidget):
             # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its own does not have.
             self._context.copy().run(self.send, message)
 
+    def greeted(self) -> None:
+        """A page said hello."""
+
     def heard(self, message: Mapping[str, Any]) -> None:
         """Do what the page asks for: renew or log out of a login, by its name."""
         self.note = ""
@@ -335,9 +338,6 @@ class StatusPanel(Panel):
         with logins._LOCK:
             rows = [_row(each) for each in logins._LOGINS.values() if self._name in (None, each.name)]
         return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
-
-    def greeted(self) -> None:
-        """A page said hello."""
 
     def __repr__(self) -> str:
         return repr(self._status)

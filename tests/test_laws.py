@@ -28,7 +28,7 @@ IMPORTS = {
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
     "logins": {"clocks", "credentials", "errors", "grants", "masking", "providers", "sandbox", "sessions", "tokens"},
     "panel": {"credentials", "errors", "logins", "masking", "providers"},
-    "magic": {"credentials", "errors", "logins", "masking", "panel", "providers"},
+    "magic": {"clocks", "credentials", "errors", "logins", "masking", "panel", "providers"},
     "pytest_plugin": {"logins", "sandbox"},
     "sandbox": {"clocks"},
 }

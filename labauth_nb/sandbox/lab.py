@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 import uuid
@@ -17,7 +16,7 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from ..clocks import SandboxClock
+from ..clocks import SandboxClock, seconds_in
 
 KEY = "the sandbox signs its own tokens with this, and nothing else"
 """The signing key of JWTs that the sandbox issues to itself."""
@@ -230,10 +229,7 @@ class Lab:
     def advance(self, amount: float | str) -> None:
         """Move the clock, the client's and the servers', forward: seconds, or "90s", "15m", "2h", "1d"."""
         if isinstance(amount, str):
-            match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
-            if not match:
-                raise ValueError(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
-            amount = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+            amount = seconds_in(amount)
         self.clock.advance(amount)
 
     def expire(self, provider: str) -> None:
