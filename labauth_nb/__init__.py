@@ -4,7 +4,7 @@
 >>> %labauth login benchling --tenant sandbox
 >>> lab = %labauth session benchling
 
-The same verbs in Python: ``login``, ``session``, ``status``, ``refresh``, ``logout``; beside them
+The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``; beside them
 ``labauth_nb.providers.PROVIDERS`` (what there is, as data) and ``labauth_nb.sandbox.running()`` (the practice lab).
 Every name is imported at first use, so that ``import labauth_nb`` stays light (PEP 562).
 """
@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .browser import Attempt
     from .errors import (
         InvalidInput,
         LabauthError,
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
         ProviderError,
         ProviderUnreachable,
         SignInRefused,
+        StoreUnavailable,
         UnsafeRequest,
     )
-    from .logins import Login, Status, login, logout, refresh, session, status
+    from .logins import Login, logout, refresh, session, status
     from .sessions import LabSession
+    from .signins import begin, login
+    from .statuses import Status
 
-_HOME = dict.fromkeys(("Login", "Status", "login", "logout", "refresh", "session", "status"), "logins")
-_HOME["LabSession"] = "sessions"
+_HOME = dict.fromkeys(("Login", "logout", "refresh", "session", "status"), "logins")
+_HOME |= {"Attempt": "browser", "LabSession": "sessions", "Status": "statuses", "begin": "signins", "login": "signins"}
 
 __all__ = [
+    "Attempt",
     "InvalidInput",
     "LabSession",
     "LabauthError",
@@ -44,7 +49,9 @@ __all__ = [
     "ProviderUnreachable",
     "SignInRefused",
     "Status",
+    "StoreUnavailable",
     "UnsafeRequest",
+    "begin",
     "login",
     "logout",
     "refresh",

@@ -1,7 +1,8 @@
 """Where a field's value comes from, and why a source did not serve.
 
 In this order: given in Python; the process environment; the nearest `.env` from the notebook's folder upward (read, never
-loaded into os.environ); the vendor's own files; else somebody is asked, where somebody can answer.
+loaded into os.environ); what was remembered; the vendor's own files; the admin's presets; else somebody is asked, where
+somebody can answer.
 """
 
 from __future__ import annotations
@@ -17,11 +18,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import config
 from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
 from .providers import Field, Method, Provider, is_loopback
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
+CONFIG = "config"
+_PRESETS = {
+    "tenant": "tenants",
+    "client_id": "client_ids",
+    "scopes": "scopes",
+    "issuer": "issuers",
+    "redirect_uri": "redirect_uris",
+}
+
+
+def preset(provider: Provider, method: Method, wanted: str) -> str:
+    """What the admin preset for the field `wanted`: for this method, else for the provider; "" for nothing."""
+    given: Mapping[str, str] = getattr(config.presets, _PRESETS.get(wanted, ""), None) or {}
+    return given.get(f"{provider.name}/{method.name}") or given.get(provider.name) or ""
+
+
+def allowed(provider: Provider) -> tuple[Method, ...]:
+    """The methods that the admin allows (all, where nothing is said), the default one first."""
+    names = (getattr(config.presets, "methods", None) or {}).get(provider.name)
+    return tuple(provider.method(name) for name in names) if names else provider.methods
 
 
 @dataclass
@@ -53,17 +75,23 @@ class Found:
 
     def story(self) -> str:
         """Where each field came from, by which variable, and why other sources did not serve."""
-        told = [f"{n} from {s}{f' {self.variables[n]}' if self.variables[n] else ''}" for n, s in self.sources.items()]
+        told = [f"{n} from {s} {self.variables.get(n, '')}".rstrip() for n, s in self.sources.items()]
         return ", ".join(told) + "".join(f"; {reason}" for reason in self.reasons)
 
 
 def variables(provider: Provider, wanted: Field) -> list[str]:
     """The environment variables that supply `wanted`, the most specific first."""
-    return [f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.env]
+    return [wanted.variable or f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.env]
 
 
-def collect(provider: Provider, method: Method, tenant: str | None, given: Mapping[str, str]) -> Found:
-    """What can be had for `method` without asking. `tenant`: the one given, if any.
+def collect(
+    provider: Provider,
+    method: Method,
+    tenant: str | None,
+    given: Mapping[str, str],
+    recalled: tuple[str, Mapping[str, str]] | None = None,
+) -> Found:
+    """What can be had for `method` without asking. `tenant`: the one given, if any; `recalled`: what was remembered, and where.
 
     A source that names another tenant than the one asked for keeps its secrets: they are that tenant's.
     Raises `InvalidInput` for a tenant that is none.
@@ -76,7 +104,7 @@ def collect(provider: Provider, method: Method, tenant: str | None, given: Mappi
     if tenant is not None:
         _origin(provider, tenant.strip())
         found.take(provider.tenant, tenant.strip(), GIVEN)
-    for source, lookup in _sources(provider, method, found):
+    for source, lookup in _sources(provider, method, found, recalled):
         values = {name: lookup(f) for name, f in wanted.items()}
         own, variable = values.pop("tenant")
         if "HOST" in variable and "." not in own and own:
@@ -100,7 +128,9 @@ def collect(provider: Provider, method: Method, tenant: str | None, given: Mappi
             if value:
                 found.take(wanted[name], value, source, variable)
     for f in wanted.values():
-        if f.default:
+        if value := preset(provider, method, f.name):
+            found.take(f, value, CONFIG)
+        elif f.default:
             found.take(f, f.default, DEFAULT)
     return found
 
@@ -116,13 +146,18 @@ def _origin(provider: Provider, tenant: str) -> str:
     return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
 
 
-def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple[str, Lookup]]:
+def _sources(
+    provider: Provider, method: Method, found: Found, recalled: tuple[str, Mapping[str, str]] | None
+) -> Iterator[tuple[str, Lookup]]:
     """Each source's name and how it looks a field up: (value, variable), ("", "") for none. Reasons go to `found`."""
 
     def in_mapping(mapping: Mapping[str, str | None], source: str) -> Lookup:
         def lookup(wanted: Field) -> tuple[str, str]:
             for name in variables(provider, wanted):
                 value = mapping.get(name)
+                if name == "FOUNDRY_HOSTNAME" and value and mapping.get("FOUNDRY_PROXY_URL"):
+                    found.reasons.append(f"{source}: {name} was passed over, it is a part of the Code Workspace")
+                    continue
                 if name == "DX_APISERVER_HOST" and value and "://" not in value:
                     port = mapping.get("DX_APISERVER_PORT")
                     value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
@@ -140,6 +175,8 @@ def _sources(provider: Provider, method: Method, found: Found) -> Iterator[tuple
     dotenv = _dotenv(found.reasons)
     if dotenv is not None:
         yield DOTENV, in_mapping(dotenv, DOTENV)
+    if recalled is not None:
+        yield recalled[0], lambda wanted: (recalled[1].get(wanted.name, ""), "")
     for name, values in FILES[method.files](found.reasons) if method.files else ():
         yield name, lambda wanted, values=values: (values.get(wanted.name, "").strip(), "")  # type: ignore[misc]
 
@@ -245,6 +282,11 @@ def can_ask() -> bool:
     return bool(sys.stdin) and sys.stdin.isatty()
 
 
+def in_terminal() -> bool:
+    """Whether somebody sits at a terminal: what is printed there is saved nowhere."""
+    return getattr(_ipython(), "kernel", None) is None and can_ask()
+
+
 def ask(provider: Provider, wanted: Field) -> str:
     """Ask for one field here: secrets by getpass, which keeps no answer. Raises `MissingCredentials` for no answer."""
     prompt = f"{provider.title} {wanted.label} ({wanted.hint}): "
@@ -272,8 +314,8 @@ def confirm(question: str) -> bool:
 def missing_error(provider: Provider, method: Method, found: Found, missing: list[Field], name: str) -> MissingCredentials:
     """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
     *first, last = [f.label for f in missing]
-    labels = f"{', '.join(first)} and {last}" if first else last
-    names = ", ".join(_main_variable(provider, f) for f in missing)
+    labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+    names = ", ".join(_main_variable(provider, f, found) for f in missing)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     named = f" --as {name}" if name != provider.name else ""
@@ -286,9 +328,13 @@ def missing_error(provider: Provider, method: Method, found: Found, missing: lis
     return error
 
 
-def _main_variable(provider: Provider, wanted: Field) -> str:
-    """The variable to tell people of: one already in use that holds the plain value, else ours."""
-    return next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
+def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
+    """The variable to tell people of: one already in use that holds the plain value, else ours; for the tenant --tenant too."""
+    name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
+    if wanted is not provider.tenant:
+        return name
+    unused = any(f" {name} was passed over" in reason for reason in found.reasons)
+    return "the tenant by --tenant" if unused else f"{name} (or --tenant)"
 
 
 def _ipython() -> Any:

@@ -6,6 +6,7 @@
     ├── NotSignedIn           there is no such login (any more)
     ├── LoginExpired          it has expired and cannot be renewed without you
     ├── UnsafeRequest         refused before sending: a token over plain http
+    ├── StoreUnavailable      the place where logins are remembered cannot be used
     ├── ProviderUnreachable   no answer (also a requests.ConnectionError and requests.Timeout)
     └── ProviderError         the provider answered with an error (also a requests.HTTPError)
         └── SignInRefused     its token endpoint did, or it did not accept what was pasted
@@ -60,6 +61,10 @@ class LoginExpired(LabauthError):
 
 class UnsafeRequest(LabauthError, ValueError):
     """A request that would carry a token over plain http to another computer. It was not sent."""
+
+
+class StoreUnavailable(LabauthError):
+    """The place where logins are remembered cannot be used."""
 
 
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):

@@ -1,7 +1,7 @@
 """One function per grant: each takes an `Exchange` and the previous token, and gives a `Token`.
 
-Sources: RFC 6749 4.4 (client credentials), 6 (refresh); RFC 7523 2.1 (JWT bearer); RFC 7617 (Basic);
-RFC 7009 (revocation); the providers' own documents for what is theirs.
+Sources: RFC 6749 4.1 (authorization code), 4.4 (client credentials), 6 (refresh); RFC 7523 2.1 (JWT bearer);
+RFC 7617 (Basic); RFC 7009 (revocation); the providers' own documents for what is theirs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,7 +19,17 @@ from urllib.parse import urlsplit
 import requests
 
 from .clocks import Clock
-from .errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, UnsafeRequest, provider_error, unreachable
+from .errors import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    ProviderError,
+    SignInRefused,
+    UnsafeRequest,
+    provider_error,
+    unreachable,
+    wait_seconds,
+)
 from .masking import Fields, Secret
 from .tokens import Token
 
@@ -34,6 +44,10 @@ LONGEST_SECONDS = 20 * 365 * 86400.0
 """A token that claims to live longer than this has its life in another unit."""
 REFRESH_SECONDS = 7 * 86400
 """Life of a QBench refresh token, by the guide."""
+AGAIN = (429, 503)
+"""Answers that say "later": the request was not worked on, so that asking again repeats nothing."""
+AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
+"""A token request is sent so often at the most, and the provider is waited for so long at the most each time."""
 SKEW_SECONDS = 60.0
 """A clock that is further off than this is worth a second try with the server's time."""
 DNANEXUS_SECONDS = 18 * 3600
@@ -44,7 +58,8 @@ DNANEXUS_SECONDS = 18 * 3600
 class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
-    `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead.
+    `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
+    `metadata`, `nonce`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`).
     """
 
     provider: Provider
@@ -54,11 +69,24 @@ class Exchange:
     fields: Fields
     clock: Clock
     offset: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    nonce: Secret | None = None
+    subject: str = ""
+    keys: Any = None
 
     @property
     def token_url(self) -> str:
         """The token endpoint."""
-        return self.auth_origin + self.provider.token_path
+        flow = self.method.flow
+        if flow is None:
+            return self.auth_origin + self.provider.token_path
+        return str(self.metadata["token_endpoint"]) if not flow.token else self.auth_origin + flow.token
+
+    @property
+    def title(self) -> str:
+        """Who answers at the token endpoint, at the beginning of a sentence."""
+        flow = self.method.flow
+        return flow.who[0].upper() + flow.who[1:] if flow is not None and flow.who else self.provider.title
 
 
 def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -66,8 +94,8 @@ def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def post(exchange: Exchange, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
-    """POST to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
+def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
+    """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
 
     Redirects are not followed: credentials go to the address that the user named, or nowhere.
     """
@@ -82,25 +110,38 @@ def post(exchange: Exchange, url: str, secrets: list[str] | None = None, **parts
         with requests.Session() as session:
             session.trust_env = not is_loopback(address.hostname)  # no proxy between this computer and itself
             parts.setdefault("auth", _bare)
-            return session.post(url, timeout=TIMEOUT, allow_redirects=False, **parts)
+            return session.request(verb, url, timeout=TIMEOUT, allow_redirects=False, **parts)
     except requests.RequestException as caught:
-        error = unreachable(exchange.provider.title, url, caught, known)
+        error = unreachable(exchange.title, url, caught, known)
     except BaseException as caught:
         # Without its frames: they hold the request's body, and %xmode Verbose would print it.
         raise caught.with_traceback(None) from None
     raise error
 
 
-def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> SignInRefused:
-    """The error for an answer of the authentication server that is not a token."""
-    provider = exchange.provider
+def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
+    """A token request: POST to the token endpoint, again where that says "later". Raises `ProviderUnreachable`."""
+    for left in reversed(range(AGAIN_TRIES)):
+        response = send(exchange, "POST", exchange.token_url, secrets, **parts)
+        wait = wait_seconds(response, exchange.provider.pacing)
+        wait = 2.0 ** (AGAIN_TRIES - 1 - left) if wait is None else wait
+        if response.status_code not in AGAIN or not left or wait > AGAIN_SECONDS:
+            break
+        exchange.clock.sleep(wait)
+    return response
+
+
+def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> ProviderError:
+    """The error for an answer of the authentication server that is not a token: `SignInRefused`, unless it is only down."""
+    provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.fields.secrets(), *(secrets or [])]
-    error = provider_error(provider.title, response, provider.hints, known, SignInRefused, provider.pacing)
-    assert isinstance(error, SignInRefused)
+    hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
+    kind = ProviderError if response.status_code == 429 or response.status_code >= 500 else SignInRefused
+    error = provider_error(title, response, hints, known, kind, provider.pacing)
     if response.is_redirect:
-        error.args = (f"{provider.title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
+        error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
     elif response.status_code < 400:
-        error.args = (f"{provider.title} answered {response.status_code} without a token in it. {_TENANT}",)
+        error.args = (f"{title} answered {response.status_code} without a token in it. {_TENANT}",)
     if response.request is not None:
         response.request.body = None  # it holds the secret, and the error holds the response
         response.request.headers.pop("Authorization", None)
@@ -136,7 +177,7 @@ def _moment(seconds: object, now: float) -> float | None:
     return moment if moment - now < LONGEST_SECONDS else None
 
 
-def _read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
+def read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
     """The token in a token response (RFC 6749 5.1); `began`: when the request was sent."""
     try:
         body = response.json() if response.status_code == 200 else None
@@ -173,7 +214,7 @@ def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
     if fields.get("scopes"):
         form["scope"] = fields["scopes"]
     began = exchange.clock.time()
-    return _read(exchange, post(exchange, exchange.token_url, **parts), began)
+    return read(exchange, ask(exchange, **parts), began)
 
 
 def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
@@ -187,7 +228,11 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
         try:
             return _refresh(exchange, previous)
         except LabauthError:
-            pass  # whatever became of that refresh token, the client secret still opens a new family
+            if "client_secret" not in exchange.fields:
+                raise
+            # Whatever became of that refresh token, the client secret still opens a new family.
+    if "client_secret" not in exchange.fields:
+        raise over()
     secrets: list[str] = []
     began = exchange.clock.time()
     response = _assert(exchange, secrets)
@@ -199,7 +244,7 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
             response = _assert(exchange, secrets)
             if response.status_code != 200:
                 exchange.offset = before
-    return _read(exchange, response, began, secrets)
+    return read(exchange, response, began, secrets)
 
 
 def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
@@ -213,7 +258,7 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
         assertion = Secret(jwt.encode(claims, exchange.fields["client_secret"], algorithm="HS256"))
     secrets.append(assertion)
     form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
-    return post(exchange, exchange.token_url, secrets, data=form)
+    return ask(exchange, secrets, data=form)
 
 
 def _offset(response: requests.Response, now: float) -> float:
@@ -232,8 +277,8 @@ def _refresh(exchange: Exchange, previous: Token) -> Token:
     headers = {"Cookie": f"jid={previous.jid}"} if previous.jid else {}
     url = exchange.auth_origin + exchange.provider.paths["refresh"]
     form = {"refresh_token_id": previous.refresh_token}
-    response = post(exchange, url, previous.secrets(), data=form, headers=headers)
-    return _read(exchange, response, began, previous.secrets())
+    response = send(exchange, "POST", url, previous.secrets(), data=form, headers=headers)
+    return read(exchange, response, began, previous.secrets())
 
 
 def basic_api_key(exchange: Exchange, previous: Token | None) -> Token:
@@ -275,12 +320,9 @@ def _time_to_live(exchange: Exchange, token: Token) -> float | None:
     if path is None:
         return None
     try:
-        with requests.Session() as session:
-            session.trust_env = not exchange.origin.startswith("http:")
-            headers = {"Authorization": token.header}
-            answer = session.get(exchange.origin + path, auth=_bare, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        answer = send(exchange, "GET", exchange.origin + path, token.secrets(), headers={"Authorization": token.header})
         seconds = answer.json() if answer.status_code == 200 else None
-    except (requests.RequestException, ValueError):
+    except (LabauthError, ValueError):
         return None  # only an extra: the sign-in itself tells whether the provider can be reached
     life = _life(seconds)
     return None if life is None else exchange.clock.time() + life
@@ -328,9 +370,9 @@ def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:
     otp = fields.pop("otp", None)  # it works once
     names = {name: fields[name] for name in ("username", "password")}
     secrets = [otp] if otp else []
-    response = post(exchange, exchange.token_url, secrets, json={"expires": int(expires_at * 1000), **names, "otp": otp})
+    response = ask(exchange, secrets, json={"expires": int(expires_at * 1000), **names, "otp": otp})
     try:
-        token = _read(exchange, response, began, secrets)
+        token = read(exchange, response, began, secrets)
     except SignInRefused as error:
         if error.code in ("OTPRequiredError", "OTPMismatchError"):
             error.field = "otp"
@@ -340,30 +382,111 @@ def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:
     return Token(token.access_token, token.header, began, expires_at)
 
 
+@dataclass(frozen=True, repr=False)
+class Code:
+    """An authorization code and what it is bound to (RFC 6749 4.1.3, RFC 7636 4.5)."""
+
+    code: Secret
+    redirect_uri: str
+    code_verifier: Secret | None = None
+    nonce: Secret | None = None
+
+    def secrets(self) -> list[str]:
+        """Every secret in it."""
+        return [s for s in (self.code, self.code_verifier, self.nonce) if s]
+
+
+def client(exchange: Exchange) -> dict[str, str]:
+    """The client's names for the form: client_id, and client_secret where it is a confidential one (RFC 6749 2.3.1)."""
+    return {name: exchange.fields[name] for name in ("client_id", "client_secret") if exchange.fields.get(name)}
+
+
+def redeem(exchange: Exchange, code: Code) -> Token:
+    """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
+    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
+    if code.code_verifier:
+        form["code_verifier"] = code.code_verifier
+    began = exchange.clock.time()
+    response = ask(exchange, code.secrets(), data=form)
+    return read(exchange, response, began, code.secrets())
+
+
+def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
+    """Renew by the refresh token (RFC 6749 6). Where the answer brings no new one, the old one stays (rotation or not)."""
+    if previous is None or previous.refresh_token is None:
+        raise over()
+    return replace(fresh := refresh(exchange, previous)[0], refresh_token=fresh.refresh_token or previous.refresh_token)
+
+
+def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
+    """The token response to the refresh token, and the answer itself. Raises `LoginExpired` when that token is over."""
+    form = {"grant_type": "refresh_token", "refresh_token": str(previous.refresh_token or ""), **client(exchange)}
+    began, secrets = exchange.clock.time(), previous.secrets()
+    response = ask(exchange, secrets, data=form)
+    try:
+        return read(exchange, response, began, secrets), response
+    except SignInRefused as error:
+        if error.code == "invalid_grant":
+            raise over(f"{exchange.title} no longer takes the refresh token of this sign-in.") from None
+        raise
+
+
+def over(why: str = "The token has expired, and nothing is kept that would renew it.") -> LoginExpired:
+    """The error for a login that only the person can renew; `Login` adds what to type."""
+    return LoginExpired(why)
+
+
 def revoke_oauth2(exchange: Exchange, token: Token) -> None:
-    """RFC 7009 as Foundry has it: client_id, client_secret and the token in the form."""
-    names = ("client_id", "client_secret")
-    form = {name: exchange.fields[name] for name in names} | {"token": token.access_token}
-    response = post(exchange, exchange.auth_origin + exchange.provider.paths["revoke"], token.secrets(), data=form)
-    if not response.ok:
-        raise refused(exchange, response, token.secrets())
+    """RFC 7009 as Foundry has it: client_id, client_secret and the token in the form; the refresh token too."""
+    url = exchange.auth_origin + exchange.provider.paths["revoke"]
+    revoke_at(exchange, url, token, (token.refresh_token, token.access_token))
+
+
+def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret | None, ...]) -> None:
+    """RFC 7009 2.1 for each of `tokens` that there is. Raises `SignInRefused`, `ProviderUnreachable`."""
+    for one in filter(None, tokens):
+        response = send(exchange, "POST", url, token.secrets(), data={"token": one, **client(exchange)})
+        if not response.ok:
+            raise refused(exchange, response, token.secrets())
 
 
 def revoke_dnanexus(exchange: Exchange, token: Token) -> None:
     """DNAnexus destroyAuthToken: the SHA-256 of the token, sent with that token."""
     body = {"tokenSignature": hashlib.sha256(token.access_token.encode()).hexdigest()}
     url = exchange.auth_origin + exchange.provider.paths["destroy"]
-    response = post(exchange, url, token.secrets(), json=body, headers={"Authorization": token.header})
+    response = send(exchange, "POST", url, token.secrets(), json=body, headers={"Authorization": token.header})
     if not response.ok:
         raise refused(exchange, response, token.secrets())
 
 
 Grant = Callable[[Exchange, Token | None], Token]
+
+
+def openid(exchange: Exchange, previous: Token | None) -> Token:
+    """`labauth_nb.openid.renewed`, imported when it is needed."""
+    from .openid import renewed
+
+    return renewed(exchange, previous)
+
+
+def revoke_openid(exchange: Exchange, token: Token) -> None:
+    """`labauth_nb.openid.revoke`, imported when it is needed."""
+    from .openid import revoke
+
+    revoke(exchange, token)
+
+
 GRANTS: dict[str, Grant] = {
+    "authorization_code": authorization_code,
     "basic_api_key": basic_api_key,
     "bearer": bearer,
     "client_credentials": client_credentials,
     "dnanexus_password": dnanexus_password,
     "jwt_bearer": jwt_bearer,
+    "openid": openid,
 }
-REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {"dnanexus": revoke_dnanexus, "oauth2": revoke_oauth2}
+REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {
+    "dnanexus": revoke_dnanexus,
+    "oauth2": revoke_oauth2,
+    "openid": revoke_openid,
+}

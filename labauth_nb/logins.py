@@ -1,73 +1,85 @@
-"""`Login`, the logins of this process by name, and the verbs: login, session, status, refresh, logout."""
+"""`Login`, the logins of this process by name, and the verbs on them: session, status, refresh, logout."""
 
 from __future__ import annotations
 
-import math
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from html import escape
 from typing import TYPE_CHECKING, NoReturn
 
-from . import credentials
-from .clocks import WALL, Clock
+from . import credentials, remembering
+from .clocks import Clock
 from .credentials import Found
 from .errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
-    MissingCredentials,
     NotSignedIn,
-    ProviderUnreachable,
     SignInRefused,
+    StoreUnavailable,
     nearest,
-    one_line,
-    read_error,
 )
-from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, refused
-from .masking import Fields, Secret, scrub
-from .providers import PLAIN_FIELDS, PROVIDERS, Method, Probe, Provider, find
-from .sessions import LabSession, is_dead, origin_of
+from .grants import GRANTS, REVOCATIONS, Exchange
+from .masking import Fields
+from .providers import PROVIDERS, Method, Provider
+from .remembering import Recall
+from .sessions import LabSession, origin_of
+from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status, in_words
+from .stores import Memory
 from .tokens import Token, TokenSource
 
 if TYPE_CHECKING:
-    import pandas
-
     from .sandbox import Lab
-
-SIGNED_OUT, VALID, EXPIRING, EXPIRED, UNKNOWN = (
-    "signed out",
-    "valid",
-    "expiring",
-    "expired",
-    "valid with unknown expiry",
-)
 
 
 class Login:
     """One provider + tenant + method + token source, under a name.
 
-    `who`: who the provider says you are (None where it does not tell); `source`: where the credentials came from.
+    `who`: who the provider says you are (None where it does not tell); `found`: where the credentials came from;
+    `kept`: a sentence about what is remembered of it ("": nothing was asked to be).
     """
 
-    def __init__(self, name: str, exchange: Exchange, found: Found, sandbox: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        exchange: Exchange,
+        found: Found,
+        sandbox: bool,
+        first: Token | None = None,
+        recall: Recall | None = None,
+    ) -> None:
         self.name, self.found, self.sandbox = name, found, sandbox
         self.who: str | None = None
+        self.kept = ""
+        self._memory: Memory | None = recall.memory if recall else None
+        self._entry = recall.entry.id if recall else ""
+        self._adopted: Token | None = None
         self.denied: set[tuple[str, str]] = set()
         """Verbs and paths to which the provider says "dead" and means "no access"."""
-        self._adopt(exchange)
-
-    def _adopt(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self.parsed_origin = origin_of(exchange.origin)
         self.signed_in = True
-        grant = GRANTS[exchange.method.grant]
-        advice = f"To sign in again, type {self.command}"
-        if exchange.method.minted:
-            self._tokens = TokenSource(lambda previous: grant(exchange, previous), exchange.clock, None, advice, changed)
-        else:
-            self._tokens = TokenSource(None, exchange.clock, grant(exchange, None), advice, changed)
+        method, self._advice = exchange.method, f"To sign in again, type {self.command}"
+        token = first if method.minted else GRANTS[method.grant](exchange, None)
+        renews = method.minted and (method.flow is None or (first is not None and first.refresh_token is not None))
+        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, self._advice, changed)
+
+    def _obtain(self, previous: Token | None) -> Token:
+        """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
+        exchange, grant, held = self._exchange, GRANTS[self.method.grant], self._tokens.current
+        try:
+            if self._memory is not None and not self.sandbox:
+                token, new = remembering.renewed(exchange, self._memory, self._entry, held, previous, grant)
+                self._adopted = None if new else token
+                return token
+            # A browser's refresh token is all there is, also when the provider refused the access token.
+            return grant(exchange, held if self.method.flow else previous)
+        except LoginExpired as error:
+            raise LoginExpired(f"{error} {self._advice}") from None
+        except SignInRefused as error:
+            if error.field == "otp" and held is not None:
+                error.args = (f"{error} {self._advice}",)
+            raise
 
     @property
     def provider(self) -> Provider:
@@ -113,8 +125,12 @@ class Login:
         self._tokens.accepted(token)
 
     def may_renew(self, token: Token) -> bool:
-        """See `TokenSource.may_renew`."""
-        return self._tokens.may_renew(token)
+        """See `TokenSource.may_renew`; what another kernel got may be dead as well, and is no reason not to try."""
+        return self.adopted(token) or self._tokens.may_renew(token)
+
+    def adopted(self, token: Token | None) -> bool:
+        """Whether `token` came from another kernel that shares this login."""
+        return token is not None and token is self._adopted
 
     def refresh(self) -> None:
         """Renew the token now. Raises `LoginExpired` where it was pasted, and what grants raise."""
@@ -189,7 +205,13 @@ class Login:
         title, method = self.provider.title, self.method
         self.signed_in = False
         live = self._tokens.close()
-        said = f"Signed out of {title} ({self.tenant})."
+        named = "" if self.name == self.provider.name else f", {self.name}"
+        said = f"Signed out of {title} ({self.tenant}{named})."
+        if self._memory is not None:
+            forgotten, newest = remembering.forget(self._memory, self._entry)
+            said = f"{said} {forgotten}".strip()
+            if newest is not None and newest.access_token not in {token.access_token for token in live}:
+                live.append(newest)
         if method.keep_word:
             kept = method.keep_word
         elif not live:
@@ -205,7 +227,7 @@ class Login:
                 try:
                     for token in live:
                         REVOCATIONS[method.revoke](self._exchange, token)
-                    kept = f"The token was revoked at {title}."
+                    kept = f"The token was revoked at {(method.flow and method.flow.who) or title}."
                 except LabauthError as error:
                     kept = f"The token was not revoked: {error}"
             elif minted:
@@ -229,75 +251,11 @@ class Login:
         note = f" Note: {self.clock_note}." if self.clock_note else ""
         return (
             f"{mark}Signed in to {self.provider.title} ({self.tenant}){who}, method {self.method.name}; "
-            f"time left: {self.time_left}; credentials from: {self.found.source()}.{note}"
+            f"time left: {self.time_left}; credentials from: {self.found.source()}.{note}{f' {self.kept}' if self.kept else ''}"
         )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A login is not pickled: it holds secrets. Pickle its session, or sign in in the other process.")
-
-
-def in_words(seconds: float) -> str:
-    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min"."""
-    if seconds < 60:
-        return "under 1 min"
-    for unit, size, most in (("min", 60, 120), ("h", 3600, 48)):
-        if math.ceil(seconds / size) <= most:
-            return f"{math.ceil(seconds / size)} {unit}"
-    return f"{math.ceil(seconds / 86400)} d"
-
-
-class Status:
-    """All logins as rows; shows as a text table, or an HTML one in a notebook. `frame()` gives a DataFrame."""
-
-    COLUMNS = ("login", "provider", "tenant", "method", "who am I", "status", "time left", "credentials from", "note")
-
-    def __init__(self, logins: list[Login]) -> None:
-        self.rows = [
-            (
-                login.name,
-                login.provider.title,
-                "SANDBOX" if login.sandbox else login.tenant,
-                login.method.name,
-                login.who or "not told",
-                login.status,
-                login.time_left,
-                login.found.source(),
-                "; ".join(filter(None, (login.clock_note, login.last_error))),
-            )
-            for login in logins
-        ]
-        self.stories = [f"{each.name}: {each.found.story()}" for each in logins if not each.sandbox]
-        noted = any(row[-1] for row in self.rows)
-        self._columns = self.COLUMNS if noted else self.COLUMNS[:-1]
-
-    def __iter__(self) -> Iterator[dict[str, str]]:
-        return (dict(zip(self.COLUMNS, row, strict=True)) for row in self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def frame(self) -> pandas.DataFrame:
-        """The rows as a DataFrame."""
-        import pandas
-
-        return pandas.DataFrame(self.rows, columns=list(self.COLUMNS))
-
-    def __repr__(self) -> str:
-        if not self.rows:
-            return "Not signed in anywhere. To sign in, type %labauth login " + " | ".join(PROVIDERS)
-        table = [self._columns, *(row[: len(self._columns)] for row in self.rows)]
-        widths = [max(len(row[i]) for row in table) for i in range(len(self._columns))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        return "\n".join([*lines, *self.stories])
-
-    def _repr_html_(self) -> str:
-        if not self.rows:
-            return f"<p>{escape(repr(self))}</p>"
-        head = "".join(f"<th>{escape(c)}</th>" for c in self._columns)
-        rows = (row[: len(self._columns)] for row in self.rows)
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        stories = "".join(f"<p>{escape(story)}</p>" for story in self.stories)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{stories}"
 
 
 _LOGINS: dict[str, Login] = {}
@@ -310,189 +268,6 @@ def changed() -> None:
     """Tell the watchers."""
     for watcher in list(watchers):
         watcher()
-
-
-def login(
-    provider: str, method: str | None = None, *, tenant: str | None = None, name: str | None = None, **fields: str
-) -> Login:
-    """Sign in, and keep the login under `name` (the provider's name by default); one of that name is replaced.
-
-    `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or "sandbox"; `fields`: the
-    method's fields, such as ``client_secret=os.environ["X"]``; what is not given is looked up, then asked for.
-
-    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
-    """
-    # Masked from the first line on, as a traceback with locals shows what stands here.
-    fields = {field: value if field in PLAIN_FIELDS else _masked(value) for field, value in fields.items()}
-    return sign_in(provider, method, tenant, name, fields, prompt=True)
-
-
-def _masked(value: str) -> str:
-    return Secret(value) if isinstance(value, str) else value
-
-
-def sign_in(
-    provider: str, method: str | None, tenant: str | None, name: str | None, fields: Mapping[str, str | None], prompt: bool
-) -> Login:
-    """What `login` does; without `prompt` nobody is asked, and what is missing raises `MissingCredentials`."""
-    chosen = find(provider)
-    given = {field: value for field, value in fields.items() if value is not None}
-    way = _choose_method(chosen, method, tenant, given)
-    known = [f.name for f in way.fields]
-    for field, value in given.items():
-        if field not in known:
-            raise nearest(field, known, f"field of {chosen.title} {way.name}")
-        if not isinstance(value, str):
-            raise InvalidInput(f"{field} must be text, not {type(value).__name__}.")
-    name = _checked_name(name or chosen.name)
-    found = credentials.collect(chosen, way, tenant, given)
-    if _is_sandbox(found.fields.get("tenant")):
-        exchange, found = _on_sandbox(chosen, way, given, practice_lab())
-        return _acquire(name, exchange, found, True, prompt)
-    _complete(chosen, way, found, name, prompt)
-    origin = chosen.origin(found.fields["tenant"])
-    exchange = Exchange(chosen, way, origin, chosen.auth_origin(origin), found.fields, WALL)
-    return _acquire(name, exchange, found, False, prompt)
-
-
-def _is_sandbox(tenant: str | None) -> bool:
-    return (tenant or "").strip().lower() == "sandbox"
-
-
-def _choose_method(provider: Provider, name: str | None, tenant: str | None, given: dict[str, str]) -> Method:
-    """The method asked for; else the one whose fields were given; else one that the environment supplies; else the default."""
-    if name is not None:
-        return provider.method(name)
-    if given:
-        fitting = [m for m in provider.methods if set(given) <= {f.name for f in m.fields}]
-        return fitting[0] if fitting else provider.methods[0]
-    if _is_sandbox(tenant):
-        return provider.methods[0]
-    for method in provider.methods:
-        if method.marker and os.environ.get(method.marker):
-            return method
-    for method in provider.methods:
-        if not method.marker and not credentials.collect(provider, method, tenant, {}).missing(method):
-            return method
-    return provider.methods[0]
-
-
-def _checked_name(name: str) -> str:
-    name = name.strip()
-    if not name or any(c.isspace() for c in name) or name.startswith("-"):
-        raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
-    return name
-
-
-def _complete(provider: Provider, method: Method, found: Found, name: str, prompt: bool) -> None:
-    """Ask for what is missing, or raise where nobody can be asked."""
-    missing = found.missing(method)
-    if "tenant" not in found.fields:
-        missing.insert(0, provider.tenant)
-    if not missing:
-        return
-    if method.marker:
-        why = f" ({'; '.join(found.reasons)})" if found.reasons else ""
-        names = ", ".join(variable for f in missing for variable in f.env)
-        raise MissingCredentials(
-            f"This does not look like a {provider.title} job: {names} is not set{why}. "
-            f"Outside a job, type %labauth login {provider.name}"
-        )
-    if not prompt or not credentials.can_ask():
-        raise credentials.missing_error(provider, method, found, missing, name)
-    for field in missing:
-        found.take(field, credentials.ask(provider, field), credentials.ASKED)
-
-
-def _on_sandbox(provider: Provider, method: Method, given: dict[str, str], lab: Lab) -> tuple[Exchange, Found]:
-    """The sandbox's own credentials, and what was given instead of them (to practise a wrong one)."""
-    found = Found()
-    for field in method.fields:
-        if field.name in given:
-            found.take(field, given[field.name].strip(), credentials.GIVEN)
-        elif value := lab.credentials(provider.name, method.name).get(field.name):
-            found.take(field, value, credentials.SANDBOX)
-    origin = lab.origin(provider.name)
-    return Exchange(provider, method, origin, origin, found.fields, lab.clock), found
-
-
-def _acquire(name: str, exchange: Exchange, found: Found, sandboxed: bool, prompt: bool) -> Login:
-    """The first token, and the login kept under its name."""
-    while True:
-        try:
-            result = Login(name, exchange, found, sandboxed)
-            result.token()
-            break
-        except (SignInRefused, LoginExpired, InvalidInput) as error:
-            # Two-factor sign-in: the provider says only now that it wants the code.
-            asking = getattr(error, "code", "") == "OTPRequiredError" and "otp" not in found.sources
-            if not asking or not prompt or not credentials.can_ask():
-                raise _from_where(error, exchange.method, found) from None
-            wanted = next(f for f in exchange.method.fields if f.name == "otp")
-            found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
-    try:
-        result.who = _who(result)
-    except SignInRefused as error:
-        raise _from_where(error, exchange.method, found) from None
-    with _LOCK:
-        old = _LOGINS.get(name)
-        if old is not None and old.origin == result.origin:
-            # Sessions that cells hold go on with the new token.
-            old.__dict__.update(result.__dict__)
-            result = old
-        elif old is not None:
-            old.signed_in = False
-        _LOGINS[name] = result
-    changed()
-    return result
-
-
-def _from_where(error: LabauthError, method: Method, found: Found) -> LabauthError:
-    """`error`, with where the secret came from, if not from the user just now: else a stale variable wins again and again."""
-    name = method.secret.name
-    source, variable = found.sources.get(name, ""), found.variables.get(name, "")
-    if source not in ("", credentials.GIVEN, credentials.ASKED, credentials.SANDBOX):
-        error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
-    return error
-
-
-def _who(login: Login) -> str | None:
-    """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
-    who: str | None = None
-    with login.session() as session:
-        session.tries = 1
-        for probe in login.provider.probes:
-            if login.method.minted and not probe.keys:
-                continue  # it would prove a token that the provider has just made
-            follows = "{answer}" in probe.path
-            if follows != bool(who):
-                break  # it needs a name and there is none, or there is a name and it would add nothing
-            who = _probe(login, session, probe, who) or who
-    claim = login.method.claim
-    return who or (claims_of(login.token().access_token).get(claim) if claim else None)
-
-
-def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None) -> str | None:
-    """The name that `probe` tells, if any."""
-    provider, pasted = login.provider, not login.method.minted
-    url = login.origin + probe.path.replace("{answer}", previous or "")
-    try:
-        response = session.request(probe.verb, url, json={} if probe.verb == "POST" else None)
-        body = response.json() if response.ok else None
-    except ProviderUnreachable:
-        if pasted:
-            raise
-        return None  # the token came, so the sign-in is good; the name is only an extra
-    except ValueError:
-        body = None
-    # "No permission", said by the provider itself, proves a pasted credential as well as data does; a web page does not.
-    proven = isinstance(body, dict) or (response.status_code in (401, 403, 404, 429) and read_error(response)[0] != "")
-    if pasted and previous is None and (is_dead(provider, response) or not proven):
-        raise refused(login._exchange, response, login.secrets())
-    body = body.get("data", body) if isinstance(body, dict) else {}
-    named = (body.get(key) for key in probe.keys if isinstance(body, dict))
-    found = next((value for value in named if isinstance(value, str) and value), None)
-    return None if found is None else scrub(one_line(found, 80), login.secrets())
 
 
 def get(name: str | None = None) -> Login:
@@ -537,18 +312,31 @@ def refresh(name: str | None = None) -> Login:
     return result
 
 
-def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = None) -> list[str]:
+def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = None, forget: bool = False) -> list[str]:
     """Log out of `name` (None: the only one) or of `all`: forget, and revoke where the provider offers it.
 
-    `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. Gives a sentence for each login.
+    `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. A login that is remembered is
+    forgotten there too; `forget`: also one that this kernel has not signed in to, with `all` everything that is
+    remembered. Gives a sentence for each.
     """
+    from . import stores
+
     if all and name is not None:
         raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
     with _LOCK:
-        chosen = list(_LOGINS.values()) if all else [get(name)]
+        known = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
+        remembered = stores.remembered(None, None if all else name or "") if forget or not known else []
+        chosen = list(_LOGINS.values()) if all else [get(name)] if known or not remembered else []
         for each in chosen:
             _LOGINS.pop(each.name, None)
-    return [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
+    said = [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
+    if all and forget:
+        try:
+            return [*said, *(remembering.farewell(head) for head in stores.forget_all())]
+        except StoreUnavailable as error:
+            raise StoreUnavailable(" ".join([*said, str(error)])) from None
+    now = stores.remembered(None, name) if remembered else []
+    return [*said, *remembering.forget_heads([head for head in remembered if head in now])]
 
 
 def practice_lab() -> Lab:

@@ -12,14 +12,20 @@ from typing import Any, NoReturn
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 TEACH = """\
-%labauth login PROVIDER [--tenant T] [--method M] [--as NAME]   sign in (benchling, qbench, foundry, dnanexus)
-         [--ask] [--wait 5m | --no-wait]   show the form even where nothing is missing; how long the cell waits for it
-%labauth session NAME         an authenticated requests session: lab = %labauth session benchling
-%labauth status [NAME]        who you are, and how long it lasts
-%labauth refresh NAME         renew the token now
-%labauth logout [NAME | --all] [--revoke]   forget, and revoke where the provider offers it
-%labauth providers [NAME]     the providers, their methods, and what each needs
-%labauth sandbox [status | stop | advance 15m]   the practice lab behind --tenant sandbox
+%labauth login PROVIDER [--tenant T] [--method M] [--as NAME] [--ask] [--wait 5m | --no-wait] [--remember] [--store file]
+                              sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each option
+%labauth session NAME
+                              an authenticated requests session: lab = %labauth session benchling
+%labauth status [NAME]
+                              who you are, and how long it lasts
+%labauth refresh NAME
+                              renew the token now
+%labauth logout [NAME | --all] [--revoke] [--forget]
+                              forget, and revoke where the provider offers it
+%labauth providers [NAME]
+                              the providers, their methods, and what each needs
+%labauth sandbox [status | stop | advance 15m]
+                              the practice lab behind --tenant sandbox
 
 Try it without an account:  %labauth login benchling --tenant sandbox
 Secrets are never typed on this line: leave them out, and you are asked, or they come from the environment.
@@ -50,7 +56,7 @@ def _parsers() -> dict[str, _Parser]:
     return {
         "login": verb(
             "login",
-            "PROVIDER [--tenant T] [--method M] [--as NAME]",
+            "PROVIDER [--tenant T] [--method M] [--as NAME] [--ask] [--wait 5m | --no-wait] [--remember] [--store file]",
             ("provider", {}),
             ("--tenant", {}),
             ("--method", {}),
@@ -59,6 +65,8 @@ def _parsers() -> dict[str, _Parser]:
             ("--wait", {}),
             ("--no-wait", {"action": "store_true"}),
             ("--awaited", {"action": "store_true"}),
+            ("--remember", {"nargs": "?", "const": "auto", "default": ""}),
+            ("--store", {"default": ""}),
             *((f"--{field.replace('_', '-')}", {}) for field in PLAIN_FIELDS),
         ),
         "session": verb("session", "NAME", ("name", one)),
@@ -66,10 +74,11 @@ def _parsers() -> dict[str, _Parser]:
         "refresh": verb("refresh", "NAME", ("name", one)),
         "logout": verb(
             "logout",
-            "[NAME | --all] [--revoke]",
+            "[NAME | --all] [--revoke] [--forget]",
             ("name", one),
             ("--all", {"action": "store_true"}),
             ("--revoke", {"action": "store_true", "default": None}),
+            ("--forget", {"action": "store_true"}),
         ),
         "providers": verb("providers", "[NAME]", ("name", one)),
         "sandbox": verb("sandbox", "[status | stop | advance 15m]", ("action", one), ("amount", one)),
@@ -102,10 +111,26 @@ class LabauthMagics(Magics):
         _refuse_secrets(rest)
         if not any(word for word in rest if not word.startswith("-")) and verb == "login":
             raise InvalidInput("Which provider? Type %labauth login " + " | ".join(_providers()))
-        options = parsers[verb].parse_args(rest)
+        options = parsers[verb].parse_args(_joined(rest))
         return VERBS[verb](**vars(options))
 
     labauth.__doc__ = TEACH
+
+
+def _joined(words: list[str]) -> list[str]:
+    """``--remember`` takes the next word only where that says what is kept, not a provider's name."""
+    joined: list[str] = []
+    for word in words:
+        word = "--remember" if word == "--remember=" else word
+        if joined and joined[-1] == "--remember":
+            joined[-1] = f"--remember={word}" if word in KEEPS else "--remember=auto"
+            joined += [] if word in KEEPS else [word]
+        else:
+            joined.append(word)
+    return joined
+
+
+KEEPS = ("credentials", "refresh-token")
 
 
 def _refuse_secrets(words: list[str]) -> None:
@@ -133,6 +158,8 @@ def _login(
     wait: str | None,
     no_wait: bool,
     awaited: bool,
+    remember: str,
+    store: str,
     **fields: str | None,
 ) -> Any:
     """Sign in to PROVIDER.
@@ -140,19 +167,23 @@ def _login(
     --tenant T   your lab's tenant, in any spelling, or `sandbox` for the practice lab
     --method M   a way to sign in, as listed by %labauth providers PROVIDER
     --as NAME    a name of your own, for several tenants or accounts side by side
-    --client-id, --scopes, --username: fields of the method that are no secret
+    --client-id, --scopes, --username, --issuer, --redirect-uri: fields of the method that are no secret
     --ask        show the form even where nothing is missing, prefilled
     --wait 5m    how long the cell waits for the form (a prompt is waited for as long as it takes); --no-wait: not at all
+    --remember   keep what the next kernel needs in the operating system's keyring: the refresh token of a browser method,
+                 else the credentials that you typed (--remember refresh-token | credentials to choose)
+    --store file keep it in a file that only you can read instead, where there is no keyring
     """
     plain = {field: value for field, value in fields.items() if value is not None}
     seconds = None if wait is None else seconds_in(wait)
+    remember, store = remember or ("auto" if store else ""), store or "keyring"
     if _in_kernel():
         from .panel import run_login
 
-        return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited)
-    from .logins import login
+        return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited, remember, store)
+    from .signins import login
 
-    print(login(provider, method, tenant=tenant, name=name, **plain))
+    print(login(provider, method, tenant=tenant, name=name, remember=remember, store=store, **plain))
     return None
 
 
@@ -188,29 +219,28 @@ def _refresh(name: str | None) -> None:
     print(refresh(name))
 
 
-def _logout(name: str | None, all: bool, revoke: bool | None) -> None:
-    """Forget the login NAME, or --all, and revoke what was minted here where the provider offers it.
+def _logout(name: str | None, all: bool, revoke: bool | None, forget: bool) -> None:
+    """Forget the login NAME, or --all, also where it is remembered; revoke what was minted here where the provider offers it.
 
     --revoke     revoke a pasted token too, without asking
+    --forget     forget what is remembered also where this kernel has not signed in; with --all: everything
     """
-    from .logins import logout, status
+    from .logins import logout
 
-    if name is None and all and not len(status()):
-        print("Not signed in anywhere.")
-        return
-    for sentence in logout(name, all=all, revoke=revoke):
+    sentences = logout(name, all=all, revoke=revoke, forget=forget)
+    for sentence in sentences or ["Not signed in anywhere" + (", and nothing is remembered." if forget else ".")]:
         print(sentence)
 
 
 def _show_providers(name: str | None) -> None:
     """List the providers, their methods, what each needs and where to find it."""
-    from .credentials import variables
+    from .credentials import allowed, variables
     from .providers import PROVIDERS, find
 
     for provider in PROVIDERS.values() if name is None else [find(name)]:
         print(f"{provider.name}: {provider.title}. Tenant: {provider.tenant.hint}.")
-        for method in provider.methods:
-            default = " (default)" if method is provider.methods[0] else ""
+        for method in allowed(provider):
+            default = " (default)" if method is allowed(provider)[0] else ""
             print(f"  --method {method.name}{default}: {method.label}; {method.hint}")
             for field in method.fields if name else ():
                 optional = "optional, " if field.optional else ""
@@ -266,22 +296,26 @@ def _providers() -> list[str]:
     return list(PROVIDERS)
 
 
+_WORDS: dict[str, Iterable[str]] = {"--tenant": ["sandbox"], "--remember": KEEPS, "--store": ["keyring", "file"]}
+
+
 def choices(words: list[str]) -> Iterable[str]:
     """What may stand after `words` (those after ``%labauth``): for Tab."""
     from . import logins
+    from .credentials import allowed
     from .providers import PROVIDERS
 
     if not words:
         return VERBS
     verb, *rest = words
     if rest and rest[-1] == "--method" and len(rest) > 1 and rest[0] in PROVIDERS:
-        return [m.name for m in PROVIDERS[rest[0]].methods]
-    if rest and rest[-1] == "--tenant":
-        return ["sandbox"]
+        return [m.name for m in allowed(PROVIDERS[rest[0]])]
+    if rest and rest[-1] in _WORDS:
+        return _WORDS[rest[-1]]
     if rest and rest[-1] == "--as":
         return []
     if verb == "login":
-        flags = [f for f in ("--tenant", "--method", "--as") if f not in rest]
+        flags = [f for f in ("--tenant", "--method", "--as", "--remember") if f not in rest]
         return flags if rest else PROVIDERS
     if verb == "sandbox":
         return [] if rest else ["status", "stop", "advance"]
@@ -289,8 +323,8 @@ def choices(words: list[str]) -> Iterable[str]:
         return [] if rest else PROVIDERS
     if verb in VERBS and not rest:
         names = [row["login"] for row in logins.status()]
-        return [*names, "--all", "--revoke"] if verb == "logout" else names
-    return ["--revoke"] if verb == "logout" else []
+        return [*names, "--all", "--revoke", "--forget"] if verb == "logout" else names
+    return [f for f in ("--revoke", "--forget") if f not in rest] if verb == "logout" else []
 
 
 def complete(context: Any) -> dict[str, Any]:
@@ -311,6 +345,8 @@ def complete(context: Any) -> dict[str, Any]:
 
 
 _KNOWN = ["--tenant", "--method", "--as", "--wait", "--client-id", "--client_id", "--scopes", "--username"]
+_KNOWN += ["--store", "--issuer", "--redirect-uri", "--redirect_uri"]
+_FLAGS = ["--ask", "--no-wait", "--awaited", "--remember", *KEEPS]
 
 
 def _clean_lines(code: str) -> str:
@@ -320,10 +356,9 @@ def _clean_lines(code: str) -> str:
         words, kept, before = re.findall(r"\s+|\S+", match[2]), [], ""
         for word in words:
             bare = word.strip("'\")")
-            own = (
-                word.isspace() or bare.partition("=")[0] in (*_KNOWN, "--ask", "--no-wait", "--awaited") or bare in _providers()
-            )
-            kept.append(word if own or before in _KNOWN or not bare else "***")
+            own = word.isspace() or bare.partition("=")[0] in (*_KNOWN, *_FLAGS) or bare in _providers()
+            # Quote marks and brackets stay: IPython reads its own history as code.
+            kept.append(word if own or before in _KNOWN or not bare else word.replace(bare, "***"))
             before = before if word.isspace() else bare
         return match[1] + "".join(kept)
 
@@ -386,12 +421,37 @@ def _awaiting(ip: Any) -> Callable[[], None]:
     return undo
 
 
+def _preset(ip: Any) -> Callable[[], None]:
+    """Take the admin's presets, and show them in ``%config LabAuth``; gives a function that undoes it."""
+    from traitlets import TraitError
+
+    from . import config
+
+    try:
+        config.presets = presets = config.LabAuth(parent=ip)
+    except TraitError as error:
+        from .errors import InvalidInput
+
+        raise InvalidInput(f"{error} It stands in ipython_config.py: ask the admin of this hub.") from None
+    ip.configurables.append(presets)
+
+    def undo() -> None:
+        config.presets = None
+        ip.configurables.remove(presets)
+
+    return undo
+
+
 _undo: list[Callable[[], None]] = []
 
 
 def load(ip: Any) -> None:
-    """Register the magic, its Tab completion, and the cleaning of the history. Loading twice is loading once."""
+    """Register the magic, its presets, its Tab completion, and the cleaning of the history. Loading twice is loading once.
+
+    Raises `InvalidInput` for a preset that cannot be used.
+    """
     unload(ip)
+    _undo.append(_preset(ip))
     ip.register_magics(LabauthMagics)
     from IPython.core.completer import context_matcher
 

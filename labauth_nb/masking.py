@@ -75,7 +75,7 @@ def scrub_code(code: str, names: Iterable[str] = ()) -> str:
         return code
     named = "|".join(re.escape(name).replace("_", "[-_]?") for name in known)
     quoted = r"""(?:\"{3}.*?\"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
-    option = rf"""(--?(?:{named})(?:\s*=\s*|\s+))("[^"\n]*"|'[^'\n]*'|[^\s"']\S*)"""
+    option = rf"""((?<![\w-])--?(?:{named})(?:\s*=\s*|\s+))("[^"\n]*"|'[^'\n]*'|[^\s"']\S*)"""
     code = re.sub(option, rf"\1{MASK}", code, flags=re.I)
     given = rf"""((?:{named})["']?\s*(?::\s*\w+\s*)?[=:]\s*\(?\s*[rbu]?){quoted}"""
     return re.sub(given, rf"\1'{MASK}'", code, flags=re.I | re.S)

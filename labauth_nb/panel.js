@@ -3,15 +3,17 @@
 // itself. A secret leaves a field once, in the message that submits it, and is kept nowhere.
 
 /** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
-/** @typedef {{name: string, label: string, hint: string, fields: Field[]}} Method */
-/** @typedef {{methods: Method[], method: string, suffix: string, sandbox: boolean}} Form */
-/** @typedef {{name: string, title: string, tenant: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string}} Row */
-/** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
+/** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[]}} Method */
+/** @typedef {{methods: Method[], method: string, suffix: string, sandbox: boolean, remember: string, store: string, unavailable: string}} Form */
+/** @typedef {{url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, error: string}} Attempt */
+/** @typedef {{name: string, title: string, tenant: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
+/** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, attempt?: Attempt | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
 /** @typedef {{get(name: string): any, send(message: object): void, on(name: string, callback: (...args: any[]) => void): void, off(name: string, callback: (...args: any[]) => void): void, widget_manager?: any}} Model */
 
 const HELLO_MS = 400;
 const HELLOS = 50;
 const SILENT = 15;
+const PROOF_MS = 1500;
 
 /** "14 min 05 s" from seconds; "expired" at 0. @param {number} seconds */
 export function inWords(seconds) {
@@ -73,7 +75,7 @@ function render({ model, el }) {
   for (const name of ["keydown", "keyup", "keypress"]) root.addEventListener(name, (event) => event.stopPropagation());
 
   /** @type {State | null} */ let state = null;
-  let received = 0, hellos = 0, lost = false, had = false, pending = false, method = "", shown = "";
+  let received = 0, hellos = 0, lost = false, had = false, pending = false, method = "", shown = "", way = "", proving = "", remember = "";
   /** @type {Record<string, string>} what was typed and is no secret */
   const typed = {};
 
@@ -181,7 +183,10 @@ function render({ model, el }) {
       const filled = field.name === "otp" ? "one-time-code" : field.secret ? "current-password" : field === user ? "username" : "off";
       it.append(input(field, field.name === near ? error : "", filled));
     }
-    it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : "Sign in"));
+    if (chosen.keeps.length) it.append(keeping(form, chosen));
+    if (chosen.note) it.append(make("p", { class: "soft" }, chosen.note));
+    const go = chosen.browser ? "Sign in with the browser" : "Sign in";
+    it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : go));
     it.addEventListener("submit", (event) => {
       event.preventDefault();
       /** @type {Record<string, string>} */ const fields = {};
@@ -192,7 +197,8 @@ function render({ model, el }) {
         if (field.secret) box.value = "";
       }
       method = chosen.name;
-      send({ type: "submit", method: chosen.name, fields });
+      way = "";
+      send({ type: "submit", method: chosen.name, fields, remember: chosen.keeps.includes(remember) ? remember : "" });
       pending = true;
       if (state) {
         state.busy = true;
@@ -204,12 +210,112 @@ function render({ model, el }) {
     return it;
   }
 
+  /** What is kept for the next kernel: a box, and a choice where there is one. @param {Form} form @param {Method} chosen */
+  function keeping(form, chosen) {
+    const key = `${id}-remember`, words = /** @type {Record<string, string>} */ ({ credentials: "what I typed", "refresh-token": "the refresh token only" });
+    const it = make("div", { class: "row" });
+    const box = /** @type {HTMLInputElement} */ (make("input", { type: "checkbox", id: key, name: "remember", "aria-describedby": `${key}-hint`, disabled: !!form.unavailable }));
+    const wanted = chosen.keeps.includes(remember) ? remember : remember ? chosen.keeps[0] : "";
+    box.checked = !!wanted && !form.unavailable;
+    remember = wanted;
+    it.append(make("label", { for: key, class: "check" }, box, " Remember me on this computer"));
+    const about = form.unavailable || `In the ${form.store}: the next kernel signs in without asking. Log out forgets it.`;
+    it.append(make("span", { class: "hint", id: `${key}-hint` }, about));
+    /** @type {HTMLSelectElement | null} */ let select = null;
+    if (chosen.keeps.length > 1) {
+      select = /** @type {HTMLSelectElement} */ (make("select", { id: `${key}-what`, name: "what", "aria-label": "What is remembered", hidden: !box.checked }));
+      for (const each of chosen.keeps) select.append(make("option", { value: each, selected: each === remember }, `Keep ${words[each]}`));
+      select.addEventListener("change", () => (remember = select?.value ?? ""));
+      it.append(select);
+    }
+    box.addEventListener("change", () => {
+      remember = box.checked ? select?.value || chosen.keeps[0] : "";
+      if (select) select.hidden = !box.checked;
+    });
+    return it;
+  }
+
+  const local = () => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
+
+  /** The browser sign-in under way: three ways home, the best one first. @param {Attempt} attempt */
+  function attemptOf(attempt) {
+    const it = make("div", { class: "attempt" });
+    it.append(heading(`Sign in to ${state?.title}`, !!state?.form?.sandbox));
+    const page = () => make("a", { class: "button main", href: attempt.url, target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" }, "Open the sign-in page");
+    const cancel = button("Cancel", () => send({ type: "cancel" }));
+    if (attempt.confirm) {
+      it.append(make("p", { class: "error", role: "alert" }, attempt.confirm));
+      it.append(button("Yes, I have just signed in there", () => send({ type: "confirm", yes: true }), true), button("No", () => send({ type: "confirm", yes: false })), cancel);
+      return it;
+    }
+    if (attempt.busy) {
+      it.append(make("p", {}, "The answer has come; signing in…"));
+      return it;
+    }
+    // Only a page of this computer may ask it: from elsewhere the browser would ask the person for permission.
+    if (attempt.proof && attempt.proof !== proving && local()) {
+      proving = attempt.proof;
+      fetch(attempt.proof, { mode: "no-cors", cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" }).catch(() => {});
+      setTimeout(draw, PROOF_MS);
+      unproven = Date.now() + PROOF_MS - 50;
+    }
+    const maybe = attempt.here || (attempt.proof && proving === attempt.proof && Date.now() < unproven);
+    const chosen = way || (maybe ? "here" : attempt.offers ? "device" : "paste");
+    const ways = [...(attempt.proof ? [["here", "In this browser"]] : []), ["paste", "Paste the address"], ...(attempt.offers ? [["device", "With a code"]] : [])];
+    const tabs = make("div", { class: "ways", role: "group", "aria-label": "How the answer comes back" });
+    for (const [name, label] of ways) {
+      const tab = button(label, () => {
+        way = name;
+        draw();
+        /** @type {HTMLElement | null} */ (body.querySelector(`[name="way-${name}"]`))?.focus();
+      });
+      tab.setAttribute("aria-pressed", String(name === chosen));
+      tab.setAttribute("name", `way-${name}`);
+      tabs.append(tab);
+    }
+    if (ways.length > 1) it.append(tabs);
+    if (attempt.note) it.append(make("p", { class: "soft" }, attempt.note));
+    const problem = attempt.error ? [make("p", { class: "error", role: "alert", id: `${id}-error` }, attempt.error)] : [];
+    if (chosen !== "paste") it.append(...problem);
+    if (chosen === "here") {
+      it.append(make("p", {}, "Sign in on the page that opens. Then come back: this panel goes on by itself."), page());
+    } else if (chosen === "device") {
+      if (!attempt.code && asked === attempt.url && attempt.error) {
+        it.append(button("Ask for a code again", () => send({ type: "device" }), true));
+      } else if (!attempt.code) {
+        if (asked !== attempt.url) send({ type: "device" });
+        asked = attempt.url;
+        it.append(make("p", {}, "Asking for a code…"));
+      } else {
+        it.append(make("p", {}, "Open the page below in any browser, also on another device. Sign in there, and check that it shows this code, or type it. The panel then goes on by itself."));
+        it.append(make("p", { class: "code", "aria-label": "Code" }, attempt.code));
+        it.append(make("a", { class: "button main", href: attempt.link, target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" }, "Open the page for the code"));
+        it.append(make("p", { class: "soft" }, attempt.link.split("?")[0]));
+      }
+    } else {
+      const paste = /** @type {HTMLFormElement} */ (make("form", { novalidate: true, "aria-label": "Paste the answer" }));
+      const box = /** @type {HTMLInputElement} */ (make("input", { id: `${id}-answer`, name: "answer", type: "text", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": `${id}-paste${attempt.error ? ` ${id}-error` : ""}`, "aria-invalid": attempt.error ? "true" : null }));
+      paste.append(make("div", { class: "row" }, make("label", { for: `${id}-answer` }, "Address that the browser landed on"), box, make("span", { class: "hint", id: `${id}-paste` }, "After the sign-in the browser goes to a page that it may not be able to open, or that shows a code: copy the whole address (or the code) and paste it here."), ...problem));
+      paste.append(make("button", { type: "submit", class: "main" }, "Use it"), cancel);
+      paste.addEventListener("submit", (event) => {
+        event.preventDefault();
+        send({ type: "answer", text: box.value });
+        box.value = "";
+        pending = true;
+      });
+      it.append(page(), paste);
+    }
+    if (chosen !== "paste") it.append(cancel);
+    return it;
+  }
+  let unproven = 0, asked = "";
+
   /** @param {Row} row */
   function cardOf(row) {
     const it = make("div", { class: "card", "data-name": row.name });
     it.append(heading(`Signed in to ${row.title}`, row.sandbox));
     const list = make("dl");
-    const facts = [["Tenant", row.sandbox ? "sandbox" : row.tenant], ["Who am I", row.who], ["Method", row.method], ["Login", row.name], ["Credentials from", row.source]];
+    const facts = [["Tenant", row.sandbox ? "sandbox" : row.tenant], ["Who am I", row.who], ["Method", row.method], ["Login", row.name], ["Credentials from", row.source], ["For next time", row.kept]];
     for (const [name, value] of facts) if (value) list.append(make("dt", {}, name), make("dd", {}, value));
     it.append(list, make("p", {}, "Time left: ", make("span", { class: "time" })));
     if (row.life !== null) it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
@@ -252,12 +358,13 @@ function render({ model, el }) {
     // What is half typed in a secret field stays in the page while a message of another login redraws the panel.
     /** @type {Record<string, string>} */ const half = {};
     const busy = state.busy;
-    body.querySelectorAll("input").forEach((box) => box.type === "password" && !busy && (half[box.name] = box.value));
+    body.querySelectorAll("input").forEach((box) => (box.type === "password" || box.name === "answer") && !busy && (half[box.name] = box.value));
     root.classList.toggle("wide", state.view === "status");
     const parts = [];
     if (state.view === "status") parts.push(tableOf(state.rows ?? []));
     else {
-      if (state.form) parts.push(formOf(state.form));
+      if (state.attempt) parts.push(attemptOf(state.attempt));
+      else if (state.form) parts.push(formOf(state.form));
       else if (state.login) parts.push(cardOf(state.login));
     }
     body.replaceChildren(...parts);
@@ -265,7 +372,7 @@ function render({ model, el }) {
     const again = name ? /** @type {HTMLElement | null} */ (body.querySelector(`[name="${name}"]`)) : null;
     const wrong = /** @type {HTMLElement | null} */ (body.querySelector("[aria-invalid='true']"));
     const first = /** @type {HTMLElement | null} */ (body.querySelector("button:not(:disabled)"));
-    const answered = pending && !state.busy;
+    const answered = pending && !state.busy && !state.attempt?.busy;
     if (answered) pending = false;
     // After the answer to a submit: the wrong field, or the card. Else whatever had the focus keeps it.
     if (answered && (focused || document.activeElement === document.body)) (wrong ?? again ?? first)?.focus();
@@ -277,6 +384,7 @@ function render({ model, el }) {
 
   const switched = () => {
     body.querySelectorAll("button, input, select").forEach((one) => one.setAttribute("disabled", ""));
+    body.querySelectorAll("a").forEach((one) => one.removeAttribute("href"));
   };
 
   /** Counts on in the page: no message, also while the kernel computes or the laptop slept. */
@@ -315,7 +423,7 @@ function render({ model, el }) {
       }
       // A pasted token has run out in front of the user's eyes: offer to sign in again, in place. The kernel sends the form.
       if (now === "expired" && !row.renewable && !state.form && state.view === "login" && !lost) {
-        state.form = { methods: [], method: "", suffix: "", sandbox: row.sandbox };
+        state.form = { methods: [], method: "", suffix: "", sandbox: row.sandbox, remember: "", store: "", unavailable: "" };
         send({ type: "again", name: row.name });
         return;
       }
@@ -326,13 +434,14 @@ function render({ model, el }) {
     if (message?.type !== "state") return;
     const before = state;
     // A form that stays as it is (another login changed) is not drawn anew under somebody's hands.
-    if (!lost && message.form && JSON.stringify(message) === JSON.stringify(before)) return;
+    if (!lost && !pending && message.form && JSON.stringify(message) === JSON.stringify(before)) return;
     const fine = !shown || shown.endsWith(" valid"), back = lost;
     state = message;
     received = Date.now();
     lost = false;
     root.classList.remove("lost");
     let text = message.note ?? "";
+    if (!before && message.form) remember = message.form.remember;
     if (message.login && !message.form) {
       method = "";
       const now = message.login.status.startsWith("valid");

@@ -21,7 +21,8 @@ import anywidget
 import traitlets
 from IPython.display import display
 
-from . import credentials, logins
+from . import credentials, logins, remembering, signins, stores
+from .browser import ASKING, BUSY, DONE, OVER, Attempt
 from .credentials import SANDBOX, Found
 from .errors import (
     InvalidInput,
@@ -32,10 +33,12 @@ from .errors import (
     ProviderError,
     ProviderUnreachable,
     SignInRefused,
+    StoreUnavailable,
 )
-from .logins import EXPIRED, Login, Status
+from .logins import Login
 from .masking import Secret
 from .providers import Field, Method, Provider, find
+from .statuses import EXPIRED, Status, in_words
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0
@@ -146,6 +149,7 @@ def _row(login: Login) -> dict[str, Any]:
         "note": login.clock_note,
         "error": login.last_error,
         "code": f"lab = %labauth session {login.name}",
+        "kept": login.kept,
     }
 
 
@@ -157,10 +161,21 @@ class LoginPanel(Panel):
     """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts."""
 
     def __init__(
-        self, provider: Provider, method: str | None, tenant: str | None, name: str, fields: Mapping[str, str], ask: bool
+        self,
+        provider: Provider,
+        method: str | None,
+        tenant: str | None,
+        name: str,
+        fields: Mapping[str, str],
+        ask: bool,
+        remember: str = "",
+        store: str = stores.KEYRING,
     ) -> None:
         self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
-        self._fields, self._ask = dict(fields), ask
+        self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
+        self._attempt: Attempt | None = None
+        self._begins = False
+        """Whether the browser sign-in begins as soon as a page is there: nothing has to be filled in."""
         self._error: LabauthError | None = None
         self._busy = False
         self._asking = ask
@@ -186,20 +201,63 @@ class LoginPanel(Panel):
             "error": str(self._error or ("The login has expired: sign in again." if over else "")),
             "field": getattr(self._error, "field", None) or "",
             "note": self.note,
+            "attempt": self._under_way(),
+        }
+
+    def _under_way(self) -> dict[str, Any] | None:
+        """The browser sign-in under way, if any. Its address holds the state: it goes to the page, and is stored nowhere."""
+        attempt = self._attempt
+        if attempt is None or attempt.state in (DONE, OVER):
+            return None
+        asking = attempt.state == ASKING
+        code = attempt.device()[1] if attempt.device_link else ""
+        return {
+            "url": str(attempt.url),
+            "note": attempt.note,
+            "here": attempt.here,
+            "proof": attempt.proof,
+            "offers": attempt.offers_device,
+            "link": attempt.device_link,
+            "code": code,
+            "busy": attempt.state == BUSY,
+            "confirm": str(attempt.error) if asking else "",
+            "error": "" if asking else str(attempt.error or ""),
         }
 
     def _form(self) -> dict[str, Any]:
         methods = []
-        for method in self._provider.methods:
+        why = stores.unavailable(self._store)
+        for method in credentials.allowed(self._provider):
             found = self._found(method)
             fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
-            methods.append({"name": method.name, "label": method.label, "hint": method.hint, "fields": fields})
-        chosen = logins._choose_method(self._provider, self._method, self._tenant, {}).name
+            flow = method.flow
+            able = not method.marker and (flow is None or method.refreshes)
+            keeps = [stores.REFRESH_TOKEN] if flow else [stores.CREDENTIALS, *([stores.REFRESH_TOKEN] * method.refreshes)]
+            methods.append(
+                {
+                    "name": method.name,
+                    "label": method.label,
+                    "hint": method.hint,
+                    "note": flow.note if flow else "",
+                    "browser": flow is not None,
+                    "keeps": keeps if able else [],
+                    "fields": fields,
+                }
+            )
+        try:
+            kept = stores.remembered(self._provider.name, self._name)
+        except StoreUnavailable as error:
+            kept, why = [], str(error)
+        remember = self._remember or (kept[0].keeps if kept else "")
+        chosen = signins._choose_method(self._provider, self._method, self._tenant, {}).name
         return {
             "methods": methods,
             "method": chosen,
             "suffix": self._provider.suffix,
-            "sandbox": logins._is_sandbox(self._tenant),
+            "sandbox": signins._is_sandbox(self._tenant),
+            "remember": remember,
+            "store": remembering.PLACES[self._store],
+            "unavailable": why,
         }
 
     def _found(self, method: Method) -> Found:
@@ -209,7 +267,7 @@ class LoginPanel(Panel):
             found = credentials.collect(self._provider, method, self._tenant, known)
         except InvalidInput:
             found = credentials.collect(self._provider, method, None, known)
-        if logins._is_sandbox(found.fields.get("tenant")):
+        if signins._is_sandbox(found.fields.get("tenant")):
             lab, mine = logins.practice_lab(), Found()
             mine.take(self._provider.tenant, "sandbox", found.sources["tenant"])
             for field in method.fields:
@@ -217,6 +275,8 @@ class LoginPanel(Panel):
                     mine.take(field, known[field.name], credentials.GIVEN)
                 elif value := lab.credentials(self._provider.name, method.name).get(field.name):
                     mine.take(field, value, SANDBOX)
+                elif field.default:
+                    mine.take(field, field.default, credentials.DEFAULT)
             return mine
         return found
 
@@ -238,10 +298,16 @@ class LoginPanel(Panel):
     def greeted(self) -> None:
         """A page said hello."""
         self._seen.set()
+        if self._begins:
+            self._begins = False
+            message: dict[str, Any] = {"type": "submit", "method": self._method, "fields": {}, "remember": self._remember}
+            threading.Thread(target=self.heard, args=(message,), name="labauth panel", daemon=True).start()
 
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":
             self._submit(message)
+        elif message.get("type") in ("answer", "confirm", "device", "cancel"):
+            self._answer(message)
         elif message.get("type") == "again":
             self._asking = True
             self.tell()
@@ -261,15 +327,58 @@ class LoginPanel(Panel):
             self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
             values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
             fields = {name: Secret(value) for name, value in values.items() if value}
-            logins.sign_in(self._provider.name, chosen.name, self._tenant, self._name, fields, prompt=False)
-            self._asking = False
-            _remembered[self._provider.name, self._name] = {"tenant": self._tenant or "", **self._fields}
-            self._answered.set()
+            self._remember = str(message.get("remember") or "")
+            way = (self._provider.name, chosen.name, self._tenant, self._name, fields)
+            if self._attempt is not None:
+                self._attempt.cancel()
+            if chosen.flow is not None:
+                self._attempt = None
+                self._attempt = signins.start(*way, self._remember, self._store, self._moved)
+            else:
+                signins.sign_in(*way, False, self._remember, self._store)
+                self._signed_in()
         except LabauthError as error:
             self._error = self._explained(error, chosen)
         finally:
             self._busy = False
             typed.clear()
+            self.tell()
+
+    def _signed_in(self) -> None:
+        self._asking = False
+        _remembered[self._provider.name, self._name] = {"tenant": self._tenant or "", **self._fields}
+        self._answered.set()
+
+    def _moved(self) -> None:
+        """The browser sign-in under way has moved on."""
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if attempt.state == DONE:
+            self._attempt = None
+            self._signed_in()
+        elif attempt.state == OVER:
+            self._attempt, self._error = None, attempt.error
+        self.tell()
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        """What the page says to the browser sign-in under way. What goes wrong is kept by the attempt, and told."""
+        attempt = self._attempt
+        if attempt is None:
+            self.note = "That sign-in is over: start it again."
+            return self.tell()
+        self.note = ""
+        try:
+            match message.get("type"):
+                case "answer":
+                    attempt.answer(str(message.get("text") or ""))
+                case "confirm":
+                    attempt.confirm(message.get("yes") is True)
+                case "device":
+                    attempt.device()
+                case "cancel":
+                    attempt.cancel()
+        except LabauthError:
             self.tell()
 
     def _explained(self, error: LabauthError, method: Method) -> LabauthError:
@@ -281,9 +390,9 @@ class LoginPanel(Panel):
             error.field = wanted.name
         if error.field is None:
             if isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401)):
-                error.field = method.secret.name
+                error.field = method.secret.name if method.flow is None else None
             elif isinstance(error, InvalidInput | ProviderUnreachable):
-                error.field = self._provider.tenant.name
+                error.field = "issuer" if "issuer" in fields and method.flow else self._provider.tenant.name
         return error
 
     async def wait(self, seconds: float) -> None:
@@ -296,10 +405,14 @@ class LoginPanel(Panel):
             try:
                 await _within(HELLO_SECONDS, self._seen)
             except TimeoutError:
+                if self._provider.method(self._method).flow is not None:
+                    raise NotSignedIn(
+                        f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
+                        f"run the next cell; in a terminal, {command} works as well."
+                    ) from None
+                way = (self._provider.name, self._method, self._tenant, self._name, self._fields)
                 with _interruptible():
-                    print(
-                        logins.sign_in(self._provider.name, self._method, self._tenant, self._name, self._fields, prompt=True)
-                    )
+                    print(signins.sign_in(*way, True, self._remember, self._store))
                 self._asking = False
                 self.tell()
                 return
@@ -354,7 +467,7 @@ def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
 
 def in_time(seconds: float) -> str:
     """How long was waited: "2 s", "5 min"."""
-    return f"{seconds:g} s" if seconds < 60 else logins.in_words(seconds)
+    return f"{seconds:g} s" if seconds < 60 else in_words(seconds)
 
 
 async def _within(seconds: float, event: threading.Event) -> None:
@@ -392,6 +505,8 @@ def run_login(
     wait: float | None,
     no_wait: bool,
     awaited: bool,
+    remember: str = "",
+    store: str = stores.KEYRING,
 ) -> Awaitable[None] | None:
     """What ``%labauth login`` does in a kernel: signs in with what is there, else shows the panel and waits for it.
 
@@ -403,7 +518,7 @@ def run_login(
     if not ask or not answered:
         try:
             with _interruptible():
-                mine = logins.sign_in(provider, method, tenant, name, fields, prompt=False)
+                mine = signins.sign_in(provider, method, tenant, name, fields, False, remember, store)
         except KeyboardInterrupt:
             raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
         except LabauthError as caught:
@@ -414,12 +529,15 @@ def run_login(
         else:
             display(LoginPanel(chosen, mine.method.name, tenant, mine.name, fields, False))  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
-    if tenant is not None and not logins._is_sandbox(tenant):
+    if tenant is not None and not signins._is_sandbox(tenant):
         chosen.origin(tenant)
-    panel = LoginPanel(
-        chosen, method and chosen.method(method).name, tenant, logins._checked_name(name or chosen.name), fields, ask
-    )
+    way = signins._choose_method(chosen, method, tenant, fields)
+    wanted = way.name if method or way.flow else None
+    named = signins._checked_name(name or chosen.name)
+    panel = LoginPanel(chosen, wanted, tenant, named, fields, ask, remember, store)
     panel._error, panel._asking = error, True  # also where an older login of that name is still there
+    found = panel._found(way)
+    panel._begins = way.flow is not None and not ask and "tenant" in found.fields and not found.missing(way)
     display(panel)  # type: ignore[no-untyped-call]
     if no_wait:
         return _nothing() if awaited else None

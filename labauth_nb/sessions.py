@@ -104,7 +104,8 @@ class _Attempts:
                         denied.add(place)  # it was not the token: "no access", said like "dead"
                     if place in denied or not session.login.may_renew(token):
                         return response
-                    renewed, token = True, self._renewed(request, response, token)
+                    token = self._renewed(request, response, token)
+                    renewed = not session.login.adopted(token)
                     continue
                 if token is not None:
                     session.login.accepted(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from jsonschema import Draft4Validator
 
 from labauth_nb import SignInRefused, login
 from labauth_nb.sandbox import Lab
-from labauth_nb.sandbox.benchling import EMAIL, ISSUER
-from labauth_nb.sandbox.lab import KEY
+from labauth_nb.sandbox.identity import CLIENT_ID, EMAIL, signing_key
 
 TOKEN, PLATES = "/api/v2/token", "/api/v2/plates"
 GRANT = {"grant_type": "client_credentials"}
@@ -123,19 +123,77 @@ def test_archived_app(lab: Lab) -> None:
     assert ask_token(lab).status_code == 200
 
 
+def with_id_token(lab: Lab, token: str = "") -> int:
+    """The status for an ID token (none: a fresh one)."""
+    token = token or lab.credentials("benchling", "id-token")["id_token"]
+    return ask(lab, headers={"Authorization": f"Bearer {token}"}).status_code
+
+
 WRONG_CLAIMS = [{"email": "nobody@sandbox.example"}, {"email": None}, {"iss": "https://x"}, {"aud": "x"}, {"exp": "never"}]
+WRONG_CLAIMS += [{"exp": None}, {"email": ["ada@sandbox.example"]}, {"aud": None}, {"iss": None}]
 
 
-@pytest.mark.parametrize("changed", [{}, *WRONG_CLAIMS, {"key": "a key of somebody else, 32 bytes or more"}], ids=str)
+@pytest.mark.parametrize("changed", [{}, *WRONG_CLAIMS], ids=str)
 def test_id_token(lab: Lab, changed: dict[str, Any]) -> None:
-    """An ID token counts with the right signature, issuer, audience and a known e-mail address, and until it expires."""
-    now = int(lab.clock.time())
-    claims = {"iss": ISSUER, "sub": "ada", "email": EMAIL, "aud": "benchling", "iat": now, "exp": now + 600} | changed
-    key = claims.pop("key", KEY)
-    signed = jwt.encode({name: value for name, value in claims.items() if value is not None}, key, algorithm="HS256")
-    assert ask(lab, headers={"Authorization": f"Bearer {signed}"}).status_code == (401 if changed else 200)
+    """An ID token of the identity provider counts with the right issuer, audience and e-mail address, until it expires."""
+    now, (kid, key) = int(lab.clock.time()), signing_key(lab.sites["idp"])
+    claims = {"iss": lab.origin("idp"), "sub": "ada", "email": EMAIL, "aud": CLIENT_ID, "exp": now + 600} | changed
+    claims = {name: value for name, value in claims.items() if value is not None}
+    signed = jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm="RS256", headers={"kid": kid})
+    assert with_id_token(lab, signed) == (401 if changed else 200)
     lab.advance(600)
-    assert ask(lab, headers={"Authorization": f"Bearer {signed}"}).status_code == 401
+    assert with_id_token(lab, signed) == 401
+
+
+@pytest.mark.parametrize("fault", ["none", "hs256", "aud", "iss", "expired", "no_email", "signature"])
+def test_spoiled_id_token(lab: Lab, fault: str) -> None:
+    """An ID token that the identity provider spoiled is refused: unsigned, signed with the public key, wrong or expired."""
+    lab.set("idp", fault=fault)
+    assert with_id_token(lab) == 401
+    lab.set("idp", fault="")
+    assert with_id_token(lab) == 200
+
+
+@pytest.mark.parametrize("keep_kid", [False, True])
+def test_rotated_keys(lab: Lab, keep_kid: bool) -> None:
+    """After the identity provider's keys were rotated, or it was reset, its older ID tokens are refused and new ones count."""
+    old = lab.credentials("benchling", "id-token")["id_token"]
+    assert with_id_token(lab, old) == 200
+    lab.rotate_keys(keep_kid)
+    assert [with_id_token(lab, old), with_id_token(lab)] == [401, 200]
+    old = lab.credentials("benchling", "id-token")["id_token"]
+    lab.reset()
+    assert [with_id_token(lab, old), with_id_token(lab)] == [401, 200]
+
+
+@pytest.mark.parametrize("site", ["benchling", "idp"])
+@pytest.mark.parametrize("lever", ["expire", "revoke"])
+def test_id_token_ended(lab: Lab, lever: str, site: str) -> None:
+    """Expired or revoked by a lever on Benchling or on the identity provider, an ID token is refused; the next is good."""
+    token = lab.credentials("benchling", "id-token")["id_token"]
+    assert with_id_token(lab, token) == 200
+    getattr(lab, lever)(site)
+    assert [with_id_token(lab, token), with_id_token(lab)] == [401, 200]
+
+
+HOSTILE = [
+    "a.b.c",
+    "...",
+    "\u00e9",
+    "e30.e30.e30",
+    "W10.W10.",
+    "eyJhbGciOiJSUzI1NiIsImtpZCI6e319.e30.x",
+    "W1tb" * 9000 + ".e30.x",
+]
+
+
+@pytest.mark.parametrize("token", HOSTILE, ids=lambda token: repr(token[:9]))
+def test_hostile_token(lab: Lab, token: str) -> None:
+    """No bearer token, however malformed, is more than refused."""
+    answer = ask(lab, headers={"Authorization": b"Bearer " + token.encode()})
+    assert said(answer) == (401, "authentication_error")
+    answer = ask(lab, headers={"Authorization": b"Basic " + token.encode()})
+    assert said(answer) == (401, "authentication_error")
 
 
 def test_app_without_projects(lab: Lab) -> None:

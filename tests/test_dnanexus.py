@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 import requests
@@ -17,6 +19,7 @@ from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.dnanexus import FILES, LOCKED, PROJECTS
 
 NEW, DESTROY, WHOAMI = "/system/newAuthToken", "/system/destroyAuthToken", "/system/whoami"
+AUTHORIZE, TOKEN, HERE = "/oauth2/authorize", "/oauth2/token", "http://127.0.0.1:8888/callback"
 FIND_PROJECTS, FIND_DATA = "/system/findProjects", "/system/findDataObjects"
 
 
@@ -251,6 +254,200 @@ def test_faults(lab: Lab) -> None:
     assert ask(lab, token=token).status_code == 200
     assert said(ask_token(lab)) == (500, "InternalError")
     assert (lab.count("dnanexus", f"POST {WHOAMI}"), lab.token_requests("dnanexus")) == (4, 1)
+
+
+def address(lab: Lab, **changed: str | None) -> str:
+    """The login page for the client `apiserver`; None takes a parameter away."""
+    sent: dict[str, str | None] = {"response_type": "code", "client_id": "apiserver", "redirect_uri": HERE, "state": "a state"}
+    return lab.origin("dnanexus") + AUTHORIZE + "?" + urlencode({k: v for k, v in (sent | changed).items() if v is not None})
+
+
+def landed(url: str) -> dict[str, str]:
+    """What an address carries to the client."""
+    assert url.startswith(HERE + "?")
+    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
+
+
+def exchange(lab: Lab, code: str, **changed: str) -> requests.Response:
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE} | changed
+    return requests.post(lab.origin("dnanexus") + TOKEN, data=form, timeout=10)
+
+
+def refused(response: requests.Response) -> tuple[int, str]:
+    """(status, error) of an answer in RFC 6749's shape."""
+    assert set(response.json()) == {"error", "error_description"}
+    return response.status_code, response.json()["error"]
+
+
+@pytest.mark.parametrize("client_id", ["apiserver", "sandbox-dnanexus-client"])
+def test_code_grant(lab: Lab, client_id: str) -> None:
+    """Logged in on the page, the browser brings a code; the token acts as the user for 30 days, and its life is not told."""
+    answer = landed(lab.visit(address(lab, client_id=client_id)))
+    assert (set(answer), answer["state"]) == ({"code", "state"}, "a state")
+    body = exchange(lab, answer["code"]).json()
+    token = body.pop("access_token")
+    assert body == {"token_type": "bearer", "user_id": "user-ada"}
+    assert ask(lab, token=token).json() == {"id": "user-ada"}
+    assert lab.token_requests("dnanexus") == 1
+    lab.advance("29d")
+    assert ask(lab, token=token).status_code == 200
+    lab.advance("1d")
+    assert said(ask(lab, token=token)) == DEAD
+
+
+def test_state_not_echoed(lab: Lab) -> None:
+    """A lever makes the server answer without the state, codes and errors alike."""
+    lab.set("dnanexus", echo_state=False)
+    for url in (lab.visit(address(lab)), lab.visit(address(lab), "deny"), lab.visit(address(lab, response_type="token"))):
+        assert "state" not in landed(url)
+
+
+def test_code_life(lab: Lab) -> None:
+    """The life of these tokens can be set, and the levers end them."""
+    lab.set("dnanexus", life=60)
+    token = exchange(lab, landed(lab.visit(address(lab)))["code"]).json()["access_token"]
+    lab.advance(60)
+    assert said(ask(lab, token=token)) == DEAD
+    for lever in (lab.expire, lab.revoke):
+        token = exchange(lab, landed(lab.visit(address(lab)))["code"]).json()["access_token"]
+        assert ask(lab, token=token).status_code == 200
+        lever("dnanexus")
+        assert said(ask(lab, token=token)) == DEAD
+
+
+STRANGERS = [{"client_id": "x"}, {"client_id": None}, {"redirect_uri": "https://evil.example/"}, {"redirect_uri": None}]
+
+
+@pytest.mark.parametrize("changed", [*STRANGERS, {"redirect_uri": "http://127.0.0.1:1@evil.example/"}], ids=str)
+def test_unregistered(lab: Lab, changed: dict[str, str | None]) -> None:
+    """An unknown client, or a redirect_uri that is not registered, gets an error page and no redirect."""
+    page = requests.get(address(lab, **changed), allow_redirects=False, timeout=10)
+    assert (page.status_code, "location" in page.headers) == (400, False)
+    with pytest.raises(ValueError, match="registered"):
+        lab.visit(address(lab, **changed))
+
+
+def test_more_redirects(lab: Lab) -> None:
+    """A lever registers another redirect_uri."""
+    lab.set("dnanexus", redirects=["https://hub.example/labauth"])
+    assert lab.visit(address(lab, redirect_uri="https://hub.example/labauth")).startswith("https://hub.example/labauth?code=")
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [({"response_type": "token"}, "unsupported_response_type"), ({"response_type": None}, "invalid_request")],
+    ids=str,
+)
+def test_authorize_refused(lab: Lab, changed: dict[str, str | None], error: str) -> None:
+    """Other mistakes, and Cancel, go back to the client as an error with the state."""
+    answer = landed(lab.visit(address(lab, **changed)))
+    assert (answer["error"], answer["state"]) == (error, "a state")
+    answer = landed(lab.visit(address(lab), "deny"))
+    assert (answer["error"], answer["state"], "code" in answer) == ("access_denied", "a state", False)
+
+
+WRONG_EXCHANGES = [{"redirect_uri": HERE + "/"}, {"client_id": "sandbox-dnanexus-client"}, {"code": "x"}]
+
+
+@pytest.mark.parametrize("changed", WRONG_EXCHANGES, ids=str)
+def test_code_refused(lab: Lab, changed: dict[str, str]) -> None:
+    """A code counts only with the redirect_uri it was asked with, and for its client if one is named."""
+    code = landed(lab.visit(address(lab)))["code"]
+    assert refused(exchange(lab, **{"code": code} | changed)) == (400, "invalid_grant")
+    assert refused(exchange(lab, code, grant_type="password")) == (400, "unsupported_grant_type")
+    assert refused(exchange(lab, code, grant_type="")) == refused(exchange(lab, "")) == (400, "invalid_request")
+    form = [("grant_type", "authorization_code"), ("redirect_uri", HERE), ("code", code), ("code", code)]
+    assert refused(requests.post(lab.origin("dnanexus") + TOKEN, data=form, timeout=10)) == (400, "invalid_request")
+    in_json = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE}
+    assert refused(requests.post(lab.origin("dnanexus") + TOKEN, json=in_json, timeout=10)) == (400, "invalid_request")
+    assert exchange(lab, code, client_id="apiserver").status_code == 200
+
+
+def test_code_counts_once(lab: Lab) -> None:
+    """A code is good once and for 60 seconds; when it comes twice its token ends; a suspended user gets none."""
+    codes = [landed(lab.visit(address(lab)))["code"] for _ in range(3)]
+    token = exchange(lab, codes[0]).json()["access_token"]
+    assert refused(exchange(lab, codes[0])) == (400, "invalid_grant")
+    assert said(ask(lab, token=token)) == DEAD
+    lab.suspend("dnanexus")
+    assert refused(exchange(lab, codes[1])) == (400, "invalid_grant")
+    lab.suspend("dnanexus", False)
+    lab.advance(60)
+    assert refused(exchange(lab, codes[2])) == (400, "invalid_grant")
+
+
+class Seal(HTMLParser):
+    """The names of a form's inputs, and its anti-forgery value."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.value = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
+        if tag == "input":
+            self.names.append(named["name"])
+            self.value = named["value"] if named["name"] == "seal" else self.value
+
+
+def test_wrong_password_on_the_page(lab: Lab) -> None:
+    """A wrong password brings the page again with a sentence; the third in one browser ends in access_denied."""
+    for typed in ({"password": "wrong"}, {"username": "<b>"}):
+        with pytest.raises(ValueError, match="Incorrect username or password"):
+            lab.visit(address(lab), **typed)
+    with requests.Session() as browser:
+        url = address(lab)
+        seal = Seal(browser.get(url, timeout=10).text)
+        assert seal.names == ["seal", "username", "password"]
+        assert lab.credentials("dnanexus", "password")["password"] in browser.get(url, timeout=10).text  # told to practise
+        form = {"seal": seal.value, "choice": "allow", "username": "<b>", "password": "a wrong password"}
+        pages = [browser.post(url, data=form, allow_redirects=False, timeout=10) for _ in range(3)]
+        assert [page.status_code for page in pages] == [401, 401, 303]
+        assert all("Incorrect username" in page.text for page in pages[:2])
+        assert not [page for page in pages if "a wrong password" in page.text or "<b>" in page.text.partition("<form")[2]]
+        assert landed(pages[2].headers["location"])["error"] == "access_denied"
+
+
+def test_otp_on_the_page(lab: Lab) -> None:
+    """With two-factor sign-in the page asks for the code as well, and only the right one opens."""
+    lab.set("dnanexus", otp="246810")
+    assert "otp" in Seal(requests.get(address(lab), timeout=10).text).names
+    with pytest.raises(ValueError, match="one-time code is required"):
+        lab.visit(address(lab), otp="")
+    with pytest.raises(ValueError, match="one-time code does not match"):
+        lab.visit(address(lab), otp="000000")
+    assert "code" in landed(lab.visit(address(lab)))
+    lab.suspend("dnanexus")
+    with pytest.raises(ValueError, match="Incorrect username or password"):
+        lab.visit(address(lab))
+
+
+def test_forged_login(lab: Lab) -> None:
+    """The right password counts only in the form of the page itself."""
+    fields = lab.credentials("dnanexus", "password") | {"choice": "allow"}
+    for seal in ({}, {"seal": "x"}):
+        page = requests.post(address(lab), data=fields | seal, allow_redirects=False, timeout=10)
+        assert (page.status_code, "location" in page.headers) == (400, False)
+
+
+JUNK = ["\u00e9\u4e2d", "%ff%fe", "a" * 20000, "\x00\r\n", "[" * 50000, "&&=="]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk[:9]))
+def test_hostile_input(lab: Lab, junk: str) -> None:
+    """Whatever is sent, the sandbox answers with less than 500 and does not fail itself."""
+    origin = lab.origin("dnanexus")
+    for name in ("client_id", "redirect_uri", "state", "response_type", "scope"):
+        for verb, form in (("GET", {}), ("POST", {"seal": junk, "choice": junk, "username": junk, "password": junk})):
+            url = address(lab, **{name: junk})
+            assert requests.request(verb, url, data=form, allow_redirects=False, timeout=10).status_code < 500
+        assert exchange(lab, junk, **{name: junk}).status_code < 500
+    assert requests.get(f"{origin}{AUTHORIZE}?{quote(junk[:9000], safe='%&=')}", timeout=10).status_code == 400
+    assert requests.get(f"{address(lab)}&state=%ff%00", allow_redirects=False, timeout=10).status_code == 303
+    headers = {"Content-Type": "application/json"}
+    assert said(requests.post(origin + NEW, data=junk.encode(), headers=headers, timeout=10)) == (400, "MalformedJSON")
 
 
 def dxpy(lab: Lab, token: str, script: str) -> Any:

@@ -7,7 +7,7 @@ import time
 import jwt
 import pytest
 
-from labauth_nb import InvalidInput, LabauthError, LoginExpired, login, refresh, session, status
+from labauth_nb import InvalidInput, LabauthError, LoginExpired, ProviderError, SignInRefused, login, refresh, session, status
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import KEY
@@ -147,3 +147,25 @@ def test_scopes(lab: Lab) -> None:
     login("foundry", tenant="sandbox", scopes="api:ontologies-read api:datasets-read")
     assert session("foundry").get("datasets/ri.1").status_code == 404
     assert session("foundry").get("admin/users/getCurrent").status_code == 403
+
+
+@pytest.mark.parametrize(("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")])
+@pytest.mark.parametrize("status", [429, 503])
+def test_token_endpoint_says_later(lab: Lab, provider: str, method: str, status: int) -> None:
+    """A token endpoint that says "later" twice is asked again, as slowly as it wants, and the sign-in goes on."""
+    lab.next(provider, status, times=2)
+    login(provider, method, tenant="sandbox")
+    assert lab.token_requests(provider) == 3
+
+
+def test_token_endpoint_is_down(lab: Lab) -> None:
+    """One that stays down is asked 3 times, or not again where it wants a long wait; that is no refusal of the credentials."""
+    lab.next("benchling", 503, times=9)
+    with pytest.raises(ProviderError, match="Benchling answered 503") as caught:
+        login("benchling", tenant="sandbox")
+    assert not isinstance(caught.value, SignInRefused)
+    assert lab.token_requests("benchling") == 3
+    lab.next("qbench", 429, seconds=120)
+    with pytest.raises(ProviderError, match="QBench answered 429"):
+        login("qbench", tenant="sandbox")
+    assert lab.token_requests("qbench") == 1

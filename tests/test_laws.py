@@ -17,18 +17,63 @@ ROOT = Path(labauth_nb.__file__).parent
 REPO = Path(__file__).parent.parent
 
 IMPORTS = {
-    "__init__": {"errors", "logins", "magic", "sessions"},
+    "__init__": {"browser", "errors", "logins", "magic", "sessions", "signins", "statuses"},
     "masking": set(),
     "clocks": set(),
     "errors": {"masking"},
     "tokens": {"clocks", "errors", "masking"},
     "providers": {"errors"},
-    "grants": {"clocks", "errors", "masking", "providers", "tokens"},
-    "credentials": {"errors", "masking", "providers"},
+    "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens"},  # openid: when it is needed
+    "openid": {"errors", "grants", "masking", "providers", "tokens"},
+    "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},
+    "config": {"errors", "providers"},
+    "credentials": {"config", "errors", "masking", "providers"},
+    "stores": {"errors", "masking", "tokens"},
+    "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens"},
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
-    "logins": {"clocks", "credentials", "errors", "grants", "masking", "providers", "sandbox", "sessions", "tokens"},
-    "panel": {"credentials", "errors", "logins", "masking", "providers"},
-    "magic": {"clocks", "credentials", "errors", "logins", "masking", "panel", "providers"},
+    "statuses": {"logins", "providers"},  # logins: for its type
+    "logins": {
+        "clocks",
+        "credentials",
+        "errors",
+        "grants",
+        "masking",
+        "providers",
+        "remembering",
+        "sandbox",
+        "sessions",
+        "statuses",
+        "stores",
+        "tokens",
+    },
+    "signins": {
+        "browser",
+        "clocks",
+        "credentials",
+        "errors",
+        "grants",
+        "logins",
+        "masking",
+        "providers",
+        "remembering",
+        "sandbox",
+        "sessions",
+        "stores",
+        "tokens",
+    },
+    "panel": {
+        "browser",
+        "credentials",
+        "errors",
+        "logins",
+        "masking",
+        "providers",
+        "remembering",
+        "signins",
+        "statuses",
+        "stores",
+    },
+    "magic": {"clocks", "config", "credentials", "errors", "logins", "masking", "panel", "providers", "remembering", "signins"},
     "pytest_plugin": {"logins", "sandbox"},
     "sandbox": {"clocks"},
 }
@@ -107,13 +152,18 @@ def test_no_branch_on_a_provider(path: Path) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda p: p.name)
 def test_names_agree(provider: Provider) -> None:
-    """Provider, sandbox file and test share one name; fields and hints are filled in."""
+    """Provider, sandbox file, test and tutorial share one name; fields and hints are filled in."""
     name = provider.name
-    for path in (ROOT / "providers" / f"{name}.py", ROOT / "sandbox" / f"{name}.py", REPO / "tests" / f"test_{name}.py"):
-        assert path.exists()
+    for path in (
+        f"labauth_nb/providers/{name}.py",
+        f"labauth_nb/sandbox/{name}.py",
+        f"tests/test_{name}.py",
+        f"notebooks/{name}.ipynb",
+    ):
+        assert (REPO / path).exists(), path
     assert len({m.name for m in provider.methods}) == len(provider.methods)
     for method in provider.methods:
-        assert sum(f.secret for f in method.fields) >= 1
+        assert method.flow or sum(f.secret for f in method.fields) >= 1
         assert all(f.label and f.hint for f in method.fields)
 
 

@@ -56,7 +56,7 @@ def test_side_by_side(kernel: Kernel) -> None:
     [
         ("%labauth logn", "There is no verb 'logn'. Did you mean login? Choose one of: login, session, status"),
         ("%labauth login benchlin", "no provider 'benchlin'. Did you mean benchling? Choose one of: benchling, qbench"),
-        ("%labauth login benchling --method ap-key", "Did you mean api-key? Choose one of: app, api-key, id-token."),
+        ("%labauth login benchling --method ap-key", "Did you mean api-key? Choose one of: app, api-key, id-token, oidc."),
         ("%labauth login", "Which provider? Type %labauth login benchling | qbench"),
         ("%labauth login benchling-warehouse", "The Benchling Warehouse is a separate PostgreSQL database"),
         (
@@ -208,7 +208,7 @@ def test_secret_on_the_line(kernel: Kernel, flag: str, joint: str) -> None:
     searched = kernel.text("'kanari' 'CANARY77' in repr((In, _ih, _i, _ii, _iii)), '%history -g' and _i")
     assert searched.startswith("(False")
     kernel.run("get_ipython().history_manager.writeout_cache()")
-    found = kernel.text("import glob; [p for p in glob.glob(get_ipython().profile_dir.location + '/history*') "
+    found = kernel.text("import glob; [p for p in glob.glob(get_ipython().profile_dir.location + '/history.sqlite') "
                         "if b'kanari' b'CANARY77' in open(p, 'rb').read()]")  # fmt: skip
     assert found == "[]"
 
@@ -265,7 +265,7 @@ def test_completion_needs_no_kernel() -> None:
     """What may come next is data: every verb has an answer, and nothing raises."""
     for verb in VERBS:
         assert isinstance(list(choices([verb])), list)
-    assert list(choices(["login", "benchling"])) == ["--tenant", "--method", "--as"]
+    assert list(choices(["login", "benchling"])) == ["--tenant", "--method", "--as", "--remember"]
 
 
 @pytest.mark.parametrize(("amount", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5d", 129600)])
@@ -299,3 +299,14 @@ def test_papermill_and_nbconvert(tmp_path: Path) -> None:
         papermill.execute_notebook(str(bad), str(tmp_path / "out.ipynb"), progress_bar=False)
     with pytest.raises(CellExecutionError, match="FOUNDRY_CLIENT_SECRET"):
         ExecutePreprocessor(timeout=60).preprocess(book("%labauth login foundry --tenant acme"), {})
+
+
+def test_cleaned_history_is_still_code(kernel: Kernel) -> None:
+    """A masked line is still code (IPython reads it again for the cell's last value), and a method's name is no secret."""
+    text = kernel.text(
+        '%labauth login foundry --tenant sandbox --as scoped --scopes "api:ontologies-read api:admin-read"\n40 + 2'
+    )
+    assert "Signed in to Foundry" in text
+    assert text.endswith("42")
+    kernel.run("%labauth login benchling --method api-key --tenant sandbox --as keyed\nfiles = 1")
+    assert kernel.text("print(_ih[-2])").splitlines()[-1] == "files = 1"

@@ -6,7 +6,7 @@ from ..errors import InvalidInput, nearest
 from .benchling import BENCHLING
 from .dnanexus import DNANEXUS
 from .foundry import FOUNDRY
-from .model import DeadToken, Field, Method, Paging, Probe, Provider, is_loopback
+from .model import DeadToken, Field, Flow, Method, Paging, Probe, Provider, is_loopback
 from .qbench import QBENCH
 
 PROVIDERS = {p.name: p for p in (BENCHLING, QBENCH, FOUNDRY, DNANEXUS)}
@@ -41,6 +41,7 @@ __all__ = [
     "SECRET_FIELDS",
     "DeadToken",
     "Field",
+    "Flow",
     "Method",
     "Paging",
     "Probe",

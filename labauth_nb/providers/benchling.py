@@ -1,6 +1,6 @@
 """Benchling (API v2): facts from its API reference, its SDK and the authentication guide."""
 
-from .model import DeadToken, Field, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
@@ -67,6 +67,52 @@ BENCHLING = Provider(
             ),
             hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
             claim="email",
+        ),
+        Method(
+            "oidc",
+            "In the browser, by your lab's identity provider",
+            "openid",
+            fields=(
+                Field("issuer", "Issuer", "the address of your lab's identity provider, such as https://acme.okta.com"),
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "what the identity provider's admin registered for Benchling's API",
+                    variable="LABAUTH_BENCHLING_OIDC_CLIENT_ID",
+                ),
+                Field(
+                    "client_secret",
+                    "Client secret",
+                    "for a confidential client only; a public one has none",
+                    secret=True,
+                    optional=True,
+                    variable="LABAUTH_BENCHLING_OIDC_CLIENT_SECRET",
+                ),
+                Field(
+                    "scopes",
+                    "Scopes",
+                    "openid and email at least; with offline_access the sign-in is renewed without you",
+                    optional=True,
+                    default="openid email offline_access",
+                ),
+                REDIRECT_URI,
+            ),
+            hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
+            minted=True,
+            claim="email",
+            revoke="openid",
+            refreshes=True,
+            flow=Flow(
+                who="the identity provider",
+                hints={
+                    "access_denied": "The sign-in was declined: open the sign-in page again, or ask your admin.",
+                    "invalid_grant": "The code was used already, is too old, or belongs to another try: sign in again.",
+                    "invalid_client": "Check the client ID (and the secret of a confidential client) with its admin.",
+                    "invalid_scope": "Ask only for scopes that the client has; openid and email are needed.",
+                    "404": "Check the issuer: it is the address without /.well-known/openid-configuration.",
+                    "5xx": "The identity provider has a problem of its own: try again in a minute.",
+                },
+            ),
         ),
     ),
     probes=(Probe("GET", "/api/v2/projects?pageSize=1"),),

@@ -1,6 +1,6 @@
 """DNAnexus: facts from its API documentation and from dxpy."""
 
-from .model import DeadToken, Field, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
@@ -84,6 +84,39 @@ DNANEXUS = Provider(
             minted=True,
             revoke="dnanexus",
         ),
+        Method(
+            "browser",
+            "In the browser, as yourself",
+            "authorization_code",
+            fields=(
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "apiserver, or the one that DNAnexus registered for you",
+                    optional=True,
+                    default="apiserver",
+                ),
+                REDIRECT_URI,
+            ),
+            hint="acts as you: you sign in on DNAnexus' own page",
+            minted=True,
+            revoke="dnanexus",
+            flow=Flow(
+                authorize="/oauth2/authorize",
+                token="/oauth2/token",
+                pkce=False,
+                echoes_state=False,
+                note=(
+                    "DNAnexus must have registered the redirect address for this client (ask their support). "
+                    "Without that, cancel and choose the API token, or the user name and password, instead."
+                ),
+                hints={
+                    "access_denied": "The sign-in was declined: open the sign-in page again, or use an API token.",
+                    "invalid_grant": "The code was used already, is too old, or belongs to another try: sign in again.",
+                    "invalid_client": "DNAnexus does not know this client: ask them to register it, or use an API token.",
+                },
+            ),
+        ),
     ),
     probes=(
         Probe("POST", "/system/whoami", ("id",)),
@@ -101,7 +134,7 @@ DNANEXUS = Provider(
         "OTPMismatchError": "Give the newest 6 digits of your authenticator app; after 3 wrong ones wait a while.",
         "SpendingLimitExceeded": "The billed account has reached its spending limit: ask its admin.",
         "OrgExpired": "The organization's account has expired: ask its admin.",
-        "404": "Check the id; what you have no access to may not be found either.",
+        "404": "Check the path (every call is a POST) and the id; what you have no access to may not be found either.",
         "422": "Check the input of that call: its fields and its ids.",
         "429": "Too many requests: wait {retry} and go on.",
         "5xx": "DNAnexus has a problem of its own: try again in a minute.",

@@ -1,6 +1,6 @@
 """Palantir Foundry: facts from its documentation and from the vendor's SDKs."""
 
-from .model import DeadToken, Field, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
@@ -67,6 +67,49 @@ FOUNDRY = Provider(
             ),
             hint="for a quick look: acts as you, until the token expires",
             files="foundry-dev-tools",
+        ),
+        Method(
+            "user",
+            "In the browser, as yourself",
+            "authorization_code",
+            fields=(
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "Developer Console, your application with the authorization code grant, OAuth & scopes",
+                    env=("FOUNDRY_CLIENT_ID", "FDT_CREDENTIALS__OAUTH__CLIENT_ID"),
+                ),
+                Field(
+                    "client_secret",
+                    "Client secret",
+                    "for a confidential application only; a public one has none",
+                    secret=True,
+                    optional=True,
+                ),
+                Field(
+                    "scopes",
+                    "Scopes",
+                    "what the application may do as you; with offline_access the sign-in lasts longer than an hour",
+                    env=("FOUNDRY_SCOPES", "FDT_CREDENTIALS__OAUTH__SCOPES"),
+                    optional=True,
+                    default="api:ontologies-read offline_access",
+                ),
+                REDIRECT_URI,
+            ),
+            hint="acts as you: you sign in on Foundry's own page, and nothing is pasted",
+            minted=True,
+            revoke="oauth2",
+            refreshes=True,
+            flow=Flow(
+                authorize="/multipass/api/oauth2/authorize",
+                token="/multipass/api/oauth2/token",
+                hints={
+                    "access_denied": "The sign-in was declined: open the sign-in page again and allow it, or ask your admin.",
+                    "invalid_grant": "The code was used already, is too old, or belongs to another try: sign in again.",
+                    "invalid_client": "Check the client ID (a confidential application has a secret too) in Developer Console.",
+                    "unauthorized_client": "Enable the authorization code grant under Developer Console, your application.",
+                },
+            ),
         ),
     ),
     probes=(Probe("GET", "/multipass/api/me", ("username", "id")),),

@@ -12,7 +12,10 @@ from ..errors import InvalidInput, nearest
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that the user gives: `env` are the variables already in use for it, `hint` says where to find it."""
+    """One thing that the user gives: `env` are the variables already in use for it, `hint` says where to find it.
+
+    `variable`: our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's.
+    """
 
     name: str
     label: str
@@ -21,6 +24,34 @@ class Field:
     secret: bool = False
     optional: bool = False
     default: str = ""
+    variable: str = ""
+
+
+REDIRECT_URI = Field(
+    "redirect_uri",
+    "Redirect address",
+    "what is registered for the client; leave it empty for this computer, any port (http://127.0.0.1)",
+    optional=True,
+)
+"""Where the sign-in page sends the browser back to (RFC 8252 7.3; on a hub: an address that is proxied to the kernel)."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How a browser method runs: where its endpoints are, what they keep to, and what to say.
+
+    `authorize`, `token`: paths at the authentication server; both "": found by discovery at the field `issuer` (OpenID
+    Connect Discovery 1.0). `pkce`: whether the code is bound to us (RFC 7636); `echoes_state`: whether the answer always
+    brings `state` back; `who`: who answers, in messages; `note`: what must be known first; `hints`: as `Provider.hints`.
+    """
+
+    authorize: str = ""
+    token: str = ""
+    pkce: bool = True
+    echoes_state: bool = True
+    who: str = ""
+    note: str = ""
+    hints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,7 +61,8 @@ class Method:
     `revoke`: the name of the revocation, where the provider offers one; `minted`: whether we asked for the token
     (then logging out revokes it without asking); `files`: vendors' own files that hold these fields;
     `marker`: an environment variable that says "this is the place for this method"; `claim`: a claim that the pasted
-    token must carry; `lasting`: whether what is pasted never expires; `keep_word`: why logging out leaves the token alone.
+    token must carry; `lasting`: whether what is pasted never expires; `keep_word`: why logging out leaves the token alone;
+    `flow`: what is done in a browser, where a person signs in there; `refreshes`: whether it is renewed by a refresh token.
     """
 
     name: str
@@ -45,11 +77,13 @@ class Method:
     marker: str = ""
     claim: str = ""
     lasting: bool = False
+    flow: Flow | None = None
+    refreshes: bool = False
 
     @property
     def secret(self) -> Field:
-        """The field that is the credential itself."""
-        return next(f for f in self.fields if f.secret)
+        """The field that is the credential itself (a browser method has none: any of its fields)."""
+        return next((f for f in self.fields if f.secret and not f.optional), self.fields[0])
 
 
 @dataclass(frozen=True)

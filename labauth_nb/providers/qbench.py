@@ -40,6 +40,7 @@ QBENCH = Provider(
             ),
             hint="an API client of the type Server-Side Web Application",
             minted=True,
+            refreshes=True,
         ),
     ),
     probes=(

@@ -1,4 +1,4 @@
-"""The embedded practice lab: four providers on loopback that enforce what the real ones enforce.
+"""The embedded practice lab: four providers and an identity provider on loopback that enforce what the real ones enforce.
 
 `running()` gives the one of this process, started on demand. It never imports the client side.
 """
@@ -20,7 +20,8 @@ def running() -> Lab:
     global _lab
     with _lock:
         if _lab is None or _lab.stopped:
-            from . import benchling, dnanexus, foundry, qbench
+            from . import benchling, dnanexus, foundry, identity, qbench
 
-            _lab = Lab({m.__name__.rpartition(".")[2]: m.site for m in (benchling, qbench, foundry, dnanexus)})
+            makers = {m.__name__.rpartition(".")[2]: m.site for m in (benchling, qbench, foundry, dnanexus)}
+            _lab = Lab(makers | {"idp": identity.site})
         return _lab

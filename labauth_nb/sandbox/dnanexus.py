@@ -1,20 +1,24 @@
-"""DNAnexus as the sandbox plays it: API and authentication server at one origin, POST and JSON only."""
+"""DNAnexus as the sandbox plays it: API (POST and JSON only), authentication server and login page at one origin."""
 
 from __future__ import annotations
 
 import hashlib
 import random
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from .lab import Lab, Site, answer
+from .authorization import AuthorizationServer, repeated
+from .lab import Lab, Site, answer, refused
 
 API_TOKEN, JOB_TOKEN = "sandboxDNAnexusApiToken0001", "sandboxDNAnexusJobToken0001"
 USERNAME, PASSWORD = "ada", "sandbox-dnanexus-password"
 USER = "user-ada"
+CLIENTS = ("apiserver", "sandbox-dnanexus-client")
+BROWSER_SECONDS = 30 * 86400.0
 ALPHABET = "0123456789BFGJKPQVXYZbfgjkpqvxyz"
 FOREVER = 10 * 365 * 86400.0
 WRONG_CODES, LOCK_SECONDS = 3, 900.0
@@ -64,12 +68,17 @@ def site(lab: Lab) -> Site:
         "dnanexus", lab, error, lambda: error(404, "ResourceNotFound", f"{request.path} is not a route"), limit=(200, 1.0)
     )
     flags = here.flags
-    flags |= {"suspended": False, "life": None, "otp": "", "password": PASSWORD}
+    flags |= {"suspended": False, "life": None, "otp": "", "password": PASSWORD, "echo_state": True}
     wrong_codes: list[float] = []
+    # The real server wants each client_id and its redirect_uri registered; here two are, with loopback on any port.
+    server = AuthorizationServer(here, dict.fromkeys(CLIENTS))
+    here.person = lambda: {"username": USERNAME, "password": flags["password"], "otp": flags["otp"]}
 
     def credentials(method: str) -> dict[str, str]:
         if method == "password":
             return {"username": USERNAME, "password": flags["password"]}
+        if method == "browser":
+            return {"client_id": CLIENTS[0]}
         token = JOB_TOKEN if method == "job" else API_TOKEN
         if here.good(token) is None:
             here.issue(USER, FOREVER, token=token)
@@ -81,7 +90,7 @@ def site(lab: Lab) -> Site:
     def body() -> dict[str, Any]:
         try:
             content = request.get_json()
-        except (BadRequest, UnsupportedMediaType):
+        except (BadRequest, UnsupportedMediaType, RecursionError):
             raise BadRequest("Expected a JSON hash with the content type application/json") from None
         if not isinstance(content, dict):
             raise BadRequest("Expected a JSON hash")
@@ -96,24 +105,69 @@ def site(lab: Lab) -> Site:
         g.content = body()
         return here.spent(issued.subject)
 
+    def wrong(typed: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What is wrong with this user name, password and one-time code: the error's type and a sentence."""
+        if (typed.get("username"), typed.get("password")) != (USERNAME, flags["password"]) or flags["suspended"]:
+            return "UsernameOrPasswordError", "Incorrect username or password"
+        if not flags["otp"]:
+            return None
+        with lab.lock:
+            wrong_codes[:] = [when for when in wrong_codes if here.now - when < LOCK_SECONDS]
+            if len(wrong_codes) >= WRONG_CODES:
+                return "OTPMismatchError", "Too many wrong codes: wait before the next try"
+            if not typed.get("otp"):
+                return "OTPRequiredError", "A one-time code is required"
+            if typed["otp"] != flags["otp"]:
+                wrong_codes.append(here.now)
+                return "OTPMismatchError", "The one-time code does not match"
+            wrong_codes.clear()
+        return None
+
+    @app.route("/oauth2/authorize", methods=["GET", "POST"])
+    def authorize() -> Response:
+        asked = server.asked()
+        if isinstance(asked, Response):
+            return asked
+        problem = None
+        if request.method == "POST":
+            if (no := server.forged()) is not None:
+                return no
+            if request.form["choice"] == "deny":
+                return asked.denied("The user cancelled")
+            problem = wrong(request.form)
+            if problem is None:
+                return server.allowed(asked, USER)
+            if server.wrong_again():
+                return asked.denied("Too many wrong sign-ins")
+        text = f"<p>to go on to <b>{asked.client_id}</b>, which then acts as you.</p>"
+        fields = ("username", "password", "otp") if flags["otp"] else ("username", "password")
+        return server.form("Log in to DNAnexus", text, fields, ("Log in", "Cancel"), problem[1] if problem else "")
+
+    @app.post("/oauth2/token")
+    def token_for_code() -> Response:
+        grant = request.form.get("grant_type")
+        if not grant or repeated(request.form):
+            return refused(400, "invalid_request", "grant_type is missing, or a parameter is given twice")
+        if grant != "authorization_code":
+            return refused(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
+        with lab.lock:
+            code = server.redeem(request.form.get("client_id"))  # the documented request names no client
+            if isinstance(code, Response):
+                return code
+            if flags["suspended"]:
+                return refused(400, "invalid_grant", "The user is suspended")
+            life = BROWSER_SECONDS if flags["life"] is None else flags["life"]
+            token = here.issue(USER, life, family=code.family, token=uuid.uuid4().hex)
+        return answer({"access_token": token, "token_type": "bearer", "user_id": USER})
+
     @app.post("/system/newAuthToken")
     def new_auth_token() -> Response:
         content = body()
         expires = content.get("expires")
         if not isinstance(expires, int) or not here.now * 1000 < expires < 2**53:
             return error(422, "InvalidInput", "expires must be a time in the future, in milliseconds")
-        if (content.get("username"), content.get("password")) != (USERNAME, flags["password"]) or flags["suspended"]:
-            return error(401, "UsernameOrPasswordError", "Incorrect username or password")
-        if flags["otp"]:
-            wrong_codes[:] = [when for when in wrong_codes if here.now - when < LOCK_SECONDS]
-            if len(wrong_codes) >= WRONG_CODES:
-                return error(401, "OTPMismatchError", "Too many wrong codes: wait before the next try")
-            if not content.get("otp"):
-                return error(401, "OTPRequiredError", "A one-time code is required")
-            if content["otp"] != flags["otp"]:
-                wrong_codes.append(here.now)
-                return error(401, "OTPMismatchError", "The one-time code does not match")
-            wrong_codes.clear()
+        if (problem := wrong(content)) is not None:
+            return error(401, *problem)
         life = expires / 1000 - here.now if flags["life"] is None else flags["life"]
         token = here.issue(USER, life, token=uuid.uuid4().hex)
         signature = hashlib.sha256(token.encode()).hexdigest()

@@ -1,16 +1,21 @@
-"""Palantir Foundry as the sandbox plays it: Multipass token endpoint, scopes, ontologies and objects."""
+"""Palantir Foundry as the sandbox plays it: Multipass (sign-in page, tokens, scopes), ontologies and objects."""
 
 from __future__ import annotations
 
 import base64
 import uuid
+from html import escape
 from typing import Any
 
 from flask import Response, g, request
 
-from .lab import Lab, Site, answer
+from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated, stop
+from .lab import Lab, Site, answer, refused
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-foundry-client", "sandbox-foundry-client-secret"
+PUBLIC_CLIENT_ID = "sandbox-foundry-public"
+CALLBACK = "/multipass/api/oauth2/callback"
+GRANTS = ("client_credentials", "authorization_code", "refresh_token")
 SCOPES = frozenset({"api:ontologies-read", "api:ontologies-write", "api:datasets-read", "api:admin-read", "offline_access"})
 USER = {"id": "5a8b0000-0000-4000-8000-000000000001", "username": "ada"}
 SERVICE_USER = {"id": "5a8b0000-0000-4000-8000-000000000002", "username": "sandbox-service-user"}
@@ -86,55 +91,129 @@ def error(status: int, code: str, message: str, **parameters: Any) -> Response:
     return answer(body | {"errorDescription": message, "parameters": parameters}, status)
 
 
-def refused(status: int, code: str, message: str) -> Response:
-    """Multipass' error shape at the token endpoint (RFC 6749 5.2)."""
-    return answer({"error": code, "error_description": message}, status)
-
-
 def site(lab: Lab) -> Site:
     """The site, in its first state."""
     here = Site(
         "foundry", lab, error, lambda: error(404, "ApiNotFound", f"There is nothing at {request.path}"), limit=(5000, 60.0)
     )
     flags = here.flags
-    flags |= {"suspended": False, "life": 3600, "client_secret": CLIENT_SECRET}
+    flags |= {"suspended": False, "life": 3600, "client_secret": CLIENT_SECRET, "rotate": True, "refresh_life": REFRESH_SECONDS}
 
     def credentials(method: str) -> dict[str, str]:
         if method == "token":
             return {"token": here.issue_jwt(USER["id"], 8 * 3600, SCOPES)}
+        if method == "user":
+            return {"client_id": PUBLIC_CLIENT_ID, "scopes": "api:ontologies-read offline_access"}
         return {"client_id": CLIENT_ID, "client_secret": flags["client_secret"], "scopes": "api:ontologies-read"}
 
     flags["credentials"] = credentials
     app = here.app
     ontologies, samples = _ontologies(), _samples()
 
-    def authenticated() -> bool:
-        return here.client() == (CLIENT_ID, flags["client_secret"])
+    class Multipass(AuthorizationServer):
+        """Also knows the vendor's own page that shows the code."""
+
+        def registered(self, redirect_uri: str) -> bool:
+            return redirect_uri == lab.origin("foundry") + CALLBACK or super().registered(redirect_uri)
+
+    server = Multipass(here, {CLIENT_ID: False, PUBLIC_CLIENT_ID: True}, SCOPES)
+
+    @app.route("/multipass/api/oauth2/authorize", methods=["GET", "POST"])
+    def authorize() -> Response:
+        asked = server.asked()
+        if isinstance(asked, Response):
+            return asked
+        if flags["suspended"]:
+            return asked.denied("The user is suspended")
+        scopes = asked.scopes or SCOPES - {"offline_access"}  # none asked: all, as at the token endpoint
+        if request.method == "GET":
+            rows = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in sorted(scopes))
+            text = (
+                f"<p>You are <b>{USER['username']}</b>. The application <b>{asked.client_id}</b> asks for:</p><ul>{rows}</ul>"
+            )
+            return server.form("Allow this application to act as you?", text)
+        if (no := server.forged()) is not None:
+            return no
+        if request.form["choice"] == "deny":
+            return asked.denied("The user declined")
+        asked.scopes = scopes
+        return server.allowed(asked, USER["id"])
+
+    @app.get(CALLBACK)
+    def callback() -> Response:
+        if code := request.args.get("code"):
+            return page("Copy this code", f'<p>Paste it where you began:</p><p><code id="code">{escape(code)}</code></p>')
+        return stop(request.args.get("error_description") or request.args.get("error") or "There is no code in this address.")
+
+    def client() -> str | None:
+        """The client of this request: authenticated, or the public one, which has nothing but its name."""
+        if here.client() == (CLIENT_ID, flags["client_secret"]):
+            return CLIENT_ID
+        alone = "client_secret" not in request.form and "Authorization" not in request.headers
+        return PUBLIC_CLIENT_ID if alone and request.form.get("client_id") == PUBLIC_CLIENT_ID else None
+
+    def granted(client_id: str, subject: str, scopes: frozenset[str], family: str = "") -> dict[str, Any]:
+        access_token = here.issue_jwt(subject, flags["life"], scopes, family, client_id)
+        return {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
 
     @app.post("/multipass/api/oauth2/token")
     def token() -> Response:
         grant = request.form.get("grant_type")
-        if not grant:
-            return refused(400, "invalid_request", "grant_type is missing")
-        if grant != "client_credentials":
+        if not grant or repeated(request.form):
+            return refused(400, "invalid_request", "grant_type is missing, or a parameter is given twice")
+        if grant not in GRANTS:
             return refused(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
-        if not authenticated() or flags["suspended"]:
+        client_id = client()
+        if client_id is None:
+            return refused(401, "invalid_client", "Client authentication failed")
+        with lab.lock:
+            if grant == "client_credentials":
+                return for_service_user(client_id)
+            return for_code(client_id) if grant == "authorization_code" else for_refresh_token(client_id)
+
+    def for_service_user(client_id: str) -> Response:
+        if client_id == PUBLIC_CLIENT_ID:
+            return refused(400, "unauthorized_client", "A public client has no service user")
+        if flags["suspended"]:
             return refused(401, "invalid_client", "Client authentication failed")
         scopes = frozenset(request.form.get("scope", "").split())
         if unknown := sorted(scopes - SCOPES):
             return refused(400, "invalid_scope", f"The application has no scope {unknown[0][:60]}")
         # Without a scope parameter the token has all the application's scopes (foundry-platform-sdk, ConfidentialClientAuth).
-        access_token = here.issue_jwt(SERVICE_USER["id"], flags["life"], scopes or SCOPES)
-        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
+        body = granted(client_id, SERVICE_USER["id"], scopes or SCOPES)
         return answer(body | ({"scope": " ".join(sorted(scopes))} if scopes else {}))
+
+    def for_code(client_id: str) -> Response:
+        code = server.redeem(client_id)
+        if isinstance(code, Response):
+            return code
+        if flags["suspended"]:
+            return refused(400, "invalid_grant", "The user is suspended")
+        scopes = code.asked.scopes
+        body = granted(client_id, code.subject, scopes, code.family) | {"scope": " ".join(sorted(scopes))}
+        if "offline_access" in scopes:
+            body["refresh_token"] = server.new_refresh_token(client_id, code.subject, scopes, code.family)
+        return answer(body)
+
+    def for_refresh_token(client_id: str) -> Response:
+        if flags["suspended"]:
+            return refused(400, "invalid_grant", "The user is suspended")
+        found = server.refresh(client_id)
+        if isinstance(found, Response):
+            return found
+        issued, scopes = found
+        body = granted(client_id, issued.subject, scopes, issued.family) | {"scope": " ".join(sorted(scopes))}
+        if flags["rotate"]:
+            body["refresh_token"] = server.new_refresh_token(client_id, issued.subject, issued.scopes, issued.family)
+        return answer(body)
 
     @app.post("/multipass/api/oauth2/revoke_token")
     def revoke() -> Response:
-        if not authenticated():
+        client_id = client()
+        if client_id is None:
             return refused(401, "invalid_client", "Client authentication failed")
-        if (issued := here.tokens.get(request.form.get("token", ""))) is not None:
-            issued.dead = True
-        return answer({})  # RFC 7009 2.2: an unknown token is no error
+        no = server.revoked(client_id)
+        return answer({}) if no is None else no
 
     def guard(scope: str = "") -> Response | None:
         issued = here.good(here.bearer())
@@ -160,7 +239,7 @@ def site(lab: Lab) -> Site:
             return no
         return answer({**g.user, "attributes": {}, "realm": "palantir-internal-realm", "status": "ACTIVE"})
 
-    def page(rows: list[dict[str, Any]], most: int, **more: Any) -> Response:
+    def paged(rows: list[dict[str, Any]], most: int, **more: Any) -> Response:
         try:
             size = int(request.args.get("pageSize", most))
             cursor = request.args.get("pageToken") or ""
@@ -195,7 +274,7 @@ def site(lab: Lab) -> Site:
     def object_types(version: str, name: str) -> Response:
         if (no := guard("api:ontologies-read")) is not None:
             return no
-        return page(TYPES, 500) if known(name) else error(404, "OntologyNotFound", "No such ontology", ontology=name)
+        return paged(TYPES, 500) if known(name) else error(404, "OntologyNotFound", "No such ontology", ontology=name)
 
     @app.get("/api/<any(v1,v2):version>/ontologies/<name>/objects/<kind>")
     def objects(version: str, name: str, kind: str) -> Response:
@@ -206,7 +285,7 @@ def site(lab: Lab) -> Site:
         if kind != "Sample":
             return error(404, "ObjectTypeNotFound", "No such object type", objectType=kind)
         found = samples if name in (ontologies[0]["apiName"], ontologies[0]["rid"]) else []
-        return page(found, 50, totalCount=str(len(found)))  # Foundry's "long" is a JSON string
+        return paged(found, 50, totalCount=str(len(found)))  # Foundry's "long" is a JSON string
 
     @app.get("/api/v2/datasets/<rid>")
     def dataset(rid: str) -> Response:

@@ -31,6 +31,7 @@ class Issued:
     scopes: frozenset[str] = frozenset()
     family: str = ""
     dead: bool = False
+    client_id: str = ""
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Site:
     """One provider's server: its Flask app, the tokens it issued, and its state.
 
     `error(status, code, message)` builds an error answer in the provider's shape; `limit_headers` and `limit_answer` are
-    given the limit, the requests counted against it, and the seconds until it starts anew.
+    given the limit, the requests counted against it, and the seconds until it starts anew. `person`: what its user types
+    on its pages; `choices`: the values that a flag may have, where they are few; `keys`: what it signs ID tokens with, by kid.
     """
 
     name: str
@@ -63,6 +65,9 @@ class Site:
     windows: dict[str, list[float]] = field(default_factory=dict)
     limit_answer: Callable[[int, int, float], Response] | None = None
     limit_headers: Callable[[int, int, float], dict[str, str]] | None = None
+    person: Callable[[], dict[str, str]] = dict
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    keys: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None)
@@ -78,18 +83,34 @@ class Site:
         """The server's time, which a lever can set off from the clock."""
         return self.lab.clock.time() + self.lab.skew_seconds
 
-    def issue(self, subject: str, life: float, scopes: frozenset[str] = frozenset(), family: str = "", token: str = "") -> str:
-        """A new access token, good for `life` seconds."""
+    def issue(
+        self,
+        subject: str,
+        life: float,
+        scopes: frozenset[str] = frozenset(),
+        family: str = "",
+        token: str = "",
+        client_id: str = "",
+    ) -> str:
+        """A new access token, good for `life` seconds. `client_id`: the client that it was given to, if that matters."""
         token = token or str(uuid.uuid4())
         with self.lab.lock:
-            self.tokens[token] = Issued(subject, self.now + life, scopes, family)
+            self.tokens[token] = Issued(subject, self.now + life, scopes, family, client_id=client_id)
         return token
 
-    def issue_jwt(self, subject: str, life: float, scopes: frozenset[str] = frozenset(), **claims: Any) -> str:
+    def issue_jwt(
+        self, subject: str, life: float, scopes: frozenset[str] = frozenset(), family: str = "", client_id: str = ""
+    ) -> str:
         """A new access token that is a JWT (its exp says when it ends)."""
         now = self.now
-        body = {"sub": subject, "iat": int(now), "exp": int(now + life), "jti": str(uuid.uuid4()), **claims}
-        return self.issue(subject, life, scopes, token=jwt.encode(body, KEY, algorithm="HS256"))
+        body = {"sub": subject, "iat": int(now), "exp": int(now + life), "jti": str(uuid.uuid4())}
+        return self.issue(subject, life, scopes, family, jwt.encode(body, KEY, algorithm="HS256"), client_id)
+
+    def end(self, family: str) -> None:
+        """Revoke every token of `family`: those that came from one sign-in."""
+        with self.lab.lock:
+            for issued in (*self.refresh_tokens.values(), *self.tokens.values()):
+                issued.dead = issued.dead or issued.family == family
 
     def good(self, token: str | None) -> Issued | None:
         """What was issued as `token`, if it is good now."""
@@ -101,11 +122,19 @@ class Site:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
+    def basic(self) -> tuple[str, str] | None:
+        """(user name, password) of this request's Basic header."""
+        try:
+            sent = request.authorization
+        except ValueError:  # werkzeug on a header that is not ASCII
+            return None
+        return (sent.username or "", sent.password or "") if sent is not None and sent.type == "basic" else None
+
     def client(self) -> tuple[str, str] | None:
         """(client_id, client_secret) by Basic or in the body; None: neither, or both (RFC 6749 2.3)."""
-        basic, in_body = request.authorization, "client_id" in request.form and "client_secret" in request.form
-        if basic is not None and basic.type == "basic":
-            return None if "client_secret" in request.form else (basic.username or "", basic.password or "")
+        basic, in_body = self.basic(), "client_id" in request.form and "client_secret" in request.form
+        if basic is not None:
+            return None if "client_secret" in request.form else basic
         return (request.form["client_id"], request.form["client_secret"]) if in_body else None
 
     def spent(self, who: str, limit: tuple[int, float] | None = None) -> Response | None:
@@ -156,6 +185,7 @@ class Site:
         return self.error(int(fault.answer), "", "Something went wrong on our side")
 
     def _after(self, response: Response) -> Response:
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers.update(g.get("limit_headers", {}))
         return response
 
@@ -182,7 +212,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class Lab:
-    """The four sites, each at its own origin on loopback, and the levers that move them.
+    """The four providers and an identity provider, each at its own origin on loopback, and the levers that move them.
 
     `clock`: shared with the client; `counts`: (provider, "VERB /path") -> requests; `crashes`: bugs of the sandbox.
     """
@@ -222,7 +252,8 @@ class Lab:
 
     def describe(self) -> str:
         """What runs, in one sentence, without ports."""
-        return f"SANDBOX: {'stopped' if self.stopped else 'running'}; providers: {', '.join(self.sites)}."
+        providers = ", ".join(name for name in self.sites if name != "idp")
+        return f"SANDBOX: {'stopped' if self.stopped else 'running'}; providers: {providers}."
 
     # Levers
 
@@ -233,15 +264,16 @@ class Lab:
         self.clock.advance(amount)
 
     def expire(self, provider: str) -> None:
-        """End the life of every access token of `provider` now, without telling anybody."""
+        """End the life of every access token (and ID token) of `provider` now, without telling anybody."""
         with self.lock:
             for issued in self.sites[provider].tokens.values():
                 issued.expires_at = min(issued.expires_at, self.sites[provider].now)
 
-    def revoke(self, provider: str) -> None:
-        """Revoke every access token of `provider` now."""
+    def revoke(self, provider: str, refresh: bool = False) -> None:
+        """Revoke every access token of `provider` now; `refresh`: every refresh token as well."""
+        site = self.sites[provider]
         with self.lock:
-            for issued in self.sites[provider].tokens.values():
+            for issued in (*site.tokens.values(), *(site.refresh_tokens.values() if refresh else ())):
                 issued.dead = True
 
     def next(self, provider: str, answer: int | str, times: int = 1, path: str = "", seconds: float = 2.0) -> None:
@@ -257,11 +289,18 @@ class Lab:
     def set(self, provider: str, **flags: Any) -> None:
         """Set states of a site: suspended=True (user), archived=True (Benchling app), member=False (Benchling app without
         projects), otp="246810" (DNAnexus wants this one-time code), life=3 (seconds an access token lives),
-        dead_status=400 (QBench's answer to a dead token), client_secret="..." (the secret is made anew)."""
-        known = self.sites[provider].flags
+        dead_status=400 (QBench's answer to a dead token), client_secret="..." (the secret is made anew).
+
+        Sign-in in the browser: redirects=["https://..."] (more registered redirect_uris), rotate=False (a refresh token stays
+        good), refresh_life=60 (seconds a refresh token lives), echo_state=False (DNAnexus answers without the state).
+        idp: life=60 (seconds an ID token lives), device=False (no device grant), interval=0.1 (seconds between polls),
+        fault="none", "hs256", "nonce", "aud", "iss", "expired", "no_email" or "signature" (spoils new ID tokens)."""
+        known, choices = self.sites[provider].flags, self.sites[provider].choices
         for name, value in flags.items():
             if name not in known or name == "credentials":
                 raise ValueError(f"{provider} has no state {name!r}: {', '.join(n for n in known if n != 'credentials')}.")
+            if name in choices and value not in choices[name]:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, choices[name]))}.")
             known[name] = value
 
     def suspend(self, provider: str, suspended: bool = True) -> None:
@@ -271,6 +310,23 @@ class Lab:
     def archive(self, archived: bool = True) -> None:
         """Archive the Benchling app (or take that back)."""
         self.set("benchling", archived=archived)
+
+    def rotate_keys(self, keep_kid: bool = False) -> None:
+        """The identity provider signs with a new key from now on, and the old one is gone; `keep_kid`: under the old name."""
+        from .identity import rotate
+
+        rotate(self.sites["idp"], keep_kid)
+
+    def visit(self, url: str, choice: str = "allow", **typed: str) -> str:
+        """Play the person and the browser: open a sign-in page, type what the sandbox's user types (`typed` instead), choose
+        "allow" or "deny", and follow the redirects on the sandbox's own sites.
+
+        Gives the address where the browser lands, which is not requested when it is the client's. Raises `ValueError` with
+        the sentence of an error page, or of a page that asks again.
+        """
+        from .visits import visit
+
+        return visit(self, url, choice, typed)
 
     def skew(self, seconds: float) -> None:
         """Put the servers' clock `seconds` ahead of the client's (negative: behind)."""
@@ -306,3 +362,8 @@ def answer(body: Any, status: int = 200) -> Response:
     response = jsonify(body)
     response.status_code = status
     return response
+
+
+def refused(status: int, code: str, message: str) -> Response:
+    """A token endpoint's error shape (RFC 6749 5.2)."""
+    return answer({"error": code, "error_description": message}, status)

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 from flask import Response, request
 
-from .lab import KEY, Issued, Lab, Site, answer
+from .lab import KEY, Issued, Lab, Site, answer, refused
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-qbench-client", "sandbox-qbench-client-secret-0001"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -48,11 +48,6 @@ def _samples() -> list[dict[str, Any]]:
 
 def _customers() -> list[dict[str, Any]]:
     return [{"id": n, "customer_name": f"Practice customer {n}"} for n in range(1, 8)]
-
-
-def refused(status: int, code: str, message: str) -> Response:
-    """The token endpoint's shape (RFC 6749 5.2)."""
-    return answer({"error": code, "error_description": message}, status)
 
 
 def error(status: int, code: str, message: str) -> Response:
@@ -143,8 +138,7 @@ def site(lab: Lab) -> Site:
             if issued is None or named != refresh_id or here.now >= issued.expires_at or flags["suspended"]:
                 return refused(400, "invalid_grant", "The refresh token is not valid")
             if issued.dead:  # used before: somebody has a copy, so the whole family ends
-                for other in (*here.refresh_tokens.values(), *here.tokens.values()):
-                    other.dead = other.dead or other.family == issued.family
+                here.end(issued.family)
                 return refused(400, "invalid_grant", "The refresh token was used before; it is invalidated")
             issued.dead = True
         return granted(issued.family)

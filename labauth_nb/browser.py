@@ -1,0 +1,498 @@
+"""Signing in with a browser: an `Attempt` (one try), the listener that takes its answer on loopback, and what people paste.
+
+Sources: RFC 6749 4.1 (authorization code), RFC 7636 (PKCE), RFC 8252 (loopback redirect), RFC 8628 (device code),
+OpenID Connect Core 3.1. The browser is told nothing but the provider's page; the kernel redeems the code.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from . import grants
+from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line
+from .grants import Code, Exchange
+from .masking import Secret, scrub
+from .providers import is_loopback
+from .tokens import Token
+
+ATTEMPT_SECONDS = 600.0
+"""How long a try is waited for."""
+WAITING, ASKING, BUSY, DONE, OVER = "waiting", "asking", "busy", "done", "over"
+"""The states of a try: for the browser; for a yes to an answer without state; redeeming; signed in; failed or cancelled."""
+
+_earlier: deque[bytes] = deque(maxlen=200)
+"""Digests of the states of earlier tries, to tell a stale answer from a foreign one."""
+
+
+_holding: weakref.WeakValueDictionary[int, Attempt] = weakref.WeakValueDictionary()
+"""Who listens at a registered port."""
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="replace")).digest()
+
+
+class Attempt:
+    """One try at signing in with a browser.
+
+    Open `url` in a browser. The answer comes home by itself where browser and kernel share this computer; else give
+    `answer` what the browser's address bar shows afterwards, or use the device code (`device`) where that is offered.
+    `wait` gives the login. Keep the attempt as long as it is waited for: one that nobody holds any more is over.
+
+    `complete` is handed the token and gives the login, or raises; `changed` is called, by any thread, when something changed.
+    """
+
+    def __init__(
+        self, exchange: Exchange, complete: Callable[[Token], Any], changed: Callable[[], None] = lambda: None
+    ) -> None:
+        assert exchange.method.flow is not None
+        self._exchange, self._complete, self._changed, self._flow = exchange, complete, changed, exchange.method.flow
+        self._openid = not self._flow.token
+        if self._openid:
+            from . import openid
+
+            openid.discover(exchange)
+        self._state, self._verifier = Secret(secrets.token_urlsafe(32)), Secret(secrets.token_urlsafe(64))
+        self._nonce = Secret(secrets.token_urlsafe(32)) if self._openid else None
+        self._proof = secrets.token_urlsafe(16)
+        self._lock, self._device_lock = threading.Lock(), threading.RLock()
+        self._ended = threading.Event()
+        self._asked: Code | None = None  # an answer without state, until the person says yes
+        self._device: Any = None
+        self.state = WAITING
+        self.here = False
+        """Whether it is proven that the browser can reach the kernel's computer by loopback."""
+        self.error: LabauthError | None = None
+        """What went wrong last; the try goes on unless its `state` is "over"."""
+        self.login: Any = None
+        self._expires_at = time.monotonic() + ATTEMPT_SECONDS
+        self._listener = _listen(self, exchange.fields.get("redirect_uri", ""))
+        self._redirect_uri = exchange.fields.get("redirect_uri") or ""
+        if self._listener is not None and (not self._redirect_uri or _portless(self._redirect_uri)):
+            parts = urlsplit(self._redirect_uri or "http://127.0.0.1/")
+            netloc = f"{parts.hostname}:{self._listener.server_port}"
+            self._redirect_uri = parts._replace(netloc=netloc, path=parts.path or "/").geturl()
+        # Neither keeps the attempt alive: nobody can wait for one that is dropped, and its socket must not stay.
+        self._finalize = weakref.finalize(self, _dropped, self._listener, self._ended)
+        self._finalize.atexit = False
+        watched = (weakref.ref(self), self._ended, self._expires_at)
+        threading.Thread(target=_watch, args=watched, name="labauth sign-in", daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """The sign-in page's address. It holds this try's state: show it to the person only, and print it nowhere."""
+        exchange = self._exchange
+        asked: dict[str, str] = {"response_type": "code", "client_id": exchange.fields["client_id"]}
+        asked |= {"redirect_uri": self._redirect_uri, "state": self._state}
+        if exchange.fields.get("scopes"):
+            asked["scope"] = exchange.fields["scopes"]
+        if self._flow.pkce:
+            challenge = base64.urlsafe_b64encode(_digest(self._verifier)).rstrip(b"=").decode()
+            asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
+        if self._nonce:
+            asked["nonce"] = self._nonce
+        address = (
+            str(exchange.metadata["authorization_endpoint"]) if self._openid else exchange.auth_origin + self._flow.authorize
+        )
+        return Secret(f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}")
+
+    @property
+    def proof(self) -> str:
+        """An address that only this computer answers at: a page that fetches it proves that it runs here; "" for none."""
+        listener = self._listener
+        return f"http://127.0.0.1:{listener.server_port}/{self._proof}" if listener is not None else ""
+
+    @property
+    def offers_device(self) -> bool:
+        """Whether a device code can be had (RFC 8628)."""
+        from . import openid
+
+        return self._openid and openid.offers_device(self._exchange)
+
+    def device(self) -> tuple[str, str]:
+        """(the address to open on any device, the code to type there); from now on the answer is waited for.
+
+        Raises `InvalidInput` where the provider offers none, `SignInRefused`, `ProviderUnreachable`.
+        """
+        from . import openid
+
+        if not self.offers_device:
+            raise InvalidInput(f"{self._exchange.title} offers no device code: open the sign-in page in a browser instead.")
+        with self._device_lock:  # two views of one panel ask at once, for one code
+            if self._device is None:
+                if self.state in (DONE, OVER):
+                    raise _about_answer(_OVER)
+                try:
+                    self._device = openid.device(self._exchange)
+                except LabauthError as error:
+                    raise self._said(error) from None
+                with self._lock:
+                    self.error = self.error if self.state == ASKING else None
+                threading.Thread(target=self._poll, name="labauth device code", daemon=True).start()
+                self._changed()
+        return self._device.verification_uri, self._device.user_code
+
+    @property
+    def note(self) -> str:
+        """What must be known before this way can work; "" for nothing."""
+        return self._flow.note
+
+    @property
+    def device_link(self) -> str:
+        """The device page's address with the code in it, once `device` was called; else ""."""
+        return self._device.verification_uri_complete if self._device is not None else ""
+
+    def answer(self, pasted: str, sure: bool = False) -> Any:
+        """Sign in with what the browser's address bar shows, or with the code alone; gives the login.
+
+        `sure`: use it although it brings no state (where the provider may leave that out, it is asked for).
+        Raises `InvalidInput` for what is no answer to this try, `SignInRefused`, `ProviderUnreachable`.
+        """
+        text = "".join(pasted.split())
+        if not text:
+            raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
+        if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
+            self._take(parse_qsl(text.partition("#")[0].rpartition("?")[2]), sure=sure)
+        elif len(pasted.split()) > 1:
+            raise self._said(_about_answer(_NO_CODE))
+        else:
+            self._take([("code", text)], bare=True, sure=sure)
+        return self.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1])
+
+    def confirm(self, yes: bool) -> None:
+        """The person's word on an answer that brought no state: use it, or go on waiting."""
+        with self._lock:
+            asked, self._asked = self._asked, None
+            if self.state != ASKING:
+                return
+            self.state = BUSY if yes and asked is not None else WAITING
+            self.error = None
+        self._changed()
+        if yes and asked is not None:
+            self._redeem(asked)
+
+    def wait(self, seconds: float = ATTEMPT_SECONDS) -> Any:
+        """The login, once there is one. Raises what went wrong; `NotSignedIn` after `seconds` (real time)."""
+        end = time.monotonic() + seconds
+        while self.state not in (DONE, OVER) and self.state != ASKING:
+            if time.monotonic() >= end:
+                raise NotSignedIn(f"Nobody has signed in to {self._exchange.provider.title} in {seconds:g} s.")
+            self._ended.wait(0.1)
+        if self.state == DONE:
+            return self.login
+        raise (self.error or NotSignedIn("The sign-in was cancelled.")).again()
+
+    def cancel(self, error: LabauthError | None = None) -> None:
+        """End this try: close the listener, stop polling. What comes afterwards is not used."""
+        with self._lock:
+            if self.state in (DONE, OVER):
+                return
+            self.state, self.error = OVER, error or self.error
+        self._close()
+
+    def heard(self, query: str) -> tuple[int, str]:
+        """The browser came home with `query`; gives status and sentence for the page. Never raises."""
+        try:
+            self._take(parse_qsl(query))
+        except LabauthError as error:
+            return 400, str(error)
+        if self.state == ASKING:
+            return 200, "Almost there: go back to the notebook and answer the question in the panel."
+        return 200, f"You are signed in to {self._exchange.provider.title}. Close this page and go back to the notebook."
+
+    def _take(self, pairs: list[tuple[str, str]], bare: bool = False, sure: bool = False) -> None:
+        query = dict(pairs)
+        state, code, error = query.get("state", ""), query.get("code", ""), query.get("error", "")
+        with self._lock:
+            if self.state in (DONE, BUSY):
+                raise _about_answer(_SECOND)
+            if self.state == OVER:
+                raise _about_answer(_OVER)
+        if any(sum(name == each for each, _ in pairs) > 1 for name in ("state", "code", "error", "iss")):  # RFC 6749 3.1
+            raise self._said(_about_answer("That answer says something twice, and was not used. Open the sign-in page again."))
+        if not code and not error:
+            raise self._said(_about_answer(_NO_CODE))
+        if state and not hmac.compare_digest(_digest(state), _digest(self._state)):
+            why = "belongs to another sign-in (its state is another one)"
+            if _digest(state) in _earlier:
+                why = "is from an earlier try"
+            raise self._said(_about_answer(f"That answer {why}, and was not used. Open the sign-in page again."))
+        issuer = query.get("iss")
+        if issuer is not None and self._openid and issuer != self._exchange.metadata["issuer"]:  # RFC 9207 2.4
+            raise self._said(_about_answer("That answer is from another identity provider (iss), and was not used."))
+        if not state and self._flow.echoes_state and not (bare and self._flow.pkce):
+            why = "has no state, so it cannot be told whose it is, and was not used"
+            raise self._said(_about_answer(f"That answer {why}. Copy the whole address that the browser landed on."))
+        if error:
+            raise self._failed(self._declined(error, query.get("error_description", "")))
+        if not re.fullmatch(r"[\x21-\x7e]+", code):
+            raise self._said(_about_answer(_NO_CODE))
+        answer = Code(Secret(code), self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce)
+        with self._lock:
+            unproven = not state and not self._flow.pkce
+            same = sure and self._asked is not None and hmac.compare_digest(_digest(code), _digest(self._asked.code))
+            if self.state not in (WAITING, ASKING) or (unproven and self.state == ASKING and not same):
+                raise _about_answer(_SECOND)  # nor may it take the place of the one that the person is asked about
+            if unproven and not sure:
+                self.state, self._asked = ASKING, answer
+                self.error = _about_answer(
+                    f"{self._exchange.title} sent an answer without state, so it cannot be proved that it is yours. "
+                    "Use it only if you have just signed in on that page yourself."
+                )
+            else:
+                self.state, self._asked, self.error = BUSY, None, None
+        self._changed()
+        if self.state == BUSY:
+            self._redeem(answer)
+
+    def _redeem(self, answer: Code) -> None:
+        try:
+            if self._openid:
+                from . import openid
+
+                token = openid.redeem(self._exchange, answer)
+            else:
+                token = grants.redeem(self._exchange, answer)
+            self._finish(token)
+        except LabauthError as error:
+            raise self._failed(error) from None
+
+    def _finish(self, token: Token) -> None:
+        if self.state != BUSY:
+            raise NotSignedIn("The sign-in was cancelled.")
+        self.login = self._complete(token)
+        with self._lock:
+            self.state, self.error = DONE, None
+        self._close()
+
+    def _poll(self) -> None:
+        from . import openid
+
+        try:
+            token = openid.poll(self._exchange, self._device, self._ended)
+        except LabauthError as error:
+            if self.state in (WAITING, ASKING):  # else the browser was quicker
+                self._failed(error)
+            return
+        with self._lock:
+            if token is None or self.state not in (WAITING, ASKING):
+                return
+            self.state = BUSY
+        self._changed()
+        try:
+            self._finish(token)
+        except LabauthError as error:
+            self._failed(error)
+
+    def _declined(self, code: str, description: str) -> SignInRefused:
+        """The error that came instead of a code (RFC 6749 4.1.2.1)."""
+        known = [self._state, self._verifier, *self._exchange.fields.secrets()]
+        code, said = scrub(one_line(code, 60), known), scrub(one_line(description), known).rstrip(".")
+        hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
+        error = SignInRefused(f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}")
+        error.code, error.hint = code, hint
+        return error
+
+    def _said(self, error: LabauthError) -> LabauthError:
+        """`error` is kept for the panel; the try goes on. The question whether an answer is yours stays as it is."""
+        with self._lock:
+            if self.state == WAITING:
+                self.error = error
+        self._changed()
+        return error
+
+    def _failed(self, error: LabauthError) -> LabauthError:
+        with self._lock:
+            if self.state in (DONE, OVER):
+                return error
+            self.state, self.error = OVER, error
+        self._close()
+        return error
+
+    def _close(self) -> None:
+        _earlier.append(_digest(self._state))
+        self._finalize.detach()
+        listener, self._listener = self._listener, None
+        _dropped(listener, self._ended)
+        self._changed()
+
+    def __repr__(self) -> str:
+        return f"<Attempt to sign in to {self._exchange.provider.title}: {self.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A sign-in under way is not pickled.")
+
+
+_SECOND = "This sign-in was answered already: that second answer was not used."
+_NO_CODE = "There is no code in that: copy the whole address that the browser landed on."
+_OVER = "This try is over: start the sign-in again from the notebook."
+
+
+def _dropped(listener: _Listener | None, ended: threading.Event) -> None:
+    ended.set()
+    if listener is not None:
+        # Not by this thread: it may be the one that serves the answer, and its page has to be written first.
+        threading.Thread(target=listener.close, name="labauth listener closes", daemon=True).start()
+
+
+def _watch(reference: weakref.ref[Attempt], ended: threading.Event, expires_at: float) -> None:
+    if not ended.wait(max(expires_at - time.monotonic(), 0)):
+        attempt, minutes = reference(), f"{ATTEMPT_SECONDS / 60:g} min"
+        if attempt is not None and attempt.state != BUSY:
+            attempt.cancel(NotSignedIn(f"Nobody answered the sign-in page in {minutes}, so the try is over. Start it again."))
+
+
+def _about_answer(sentence: str) -> InvalidInput:
+    error = InvalidInput(sentence)
+    error.field = "answer"
+    return error
+
+
+_PROXIED = re.compile(r"/proxy/(?:absolute/)?(\d{1,5})(/.*)?$")
+"""The path of an address that jupyter-server-proxy passes on to a port of the kernel's computer."""
+
+
+def _portless(redirect_uri: str) -> bool:
+    parts = urlsplit(redirect_uri)
+    return is_loopback(parts.hostname) and parts.port in (None, 0) and not _PROXIED.search(parts.path)
+
+
+def checked_redirect(redirect_uri: str) -> str:
+    """`redirect_uri`, if it is one: https, or http to loopback. Raises `InvalidInput`."""
+    try:
+        parts = urlsplit(redirect_uri)
+        _ = parts.port
+        good = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
+    except ValueError:
+        good = False
+    if not good or not parts.hostname or parts.fragment or "@" in parts.netloc:
+        error = InvalidInput(
+            f"{redirect_uri[:80]!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
+        )
+        error.field = "redirect_uri"
+        raise error
+    return redirect_uri
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # else a registered port is "taken" for a minute after each answer
+
+    def __init__(self, port: int, path: str, hosts: set[str], attempt: Attempt) -> None:
+        self.path, self.attempt, self.ended = path, weakref.ref(attempt), threading.Event()
+        super().__init__(("127.0.0.1", port), _Answer)
+        self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | hosts
+        threading.Thread(target=self.serve_forever, args=(0.1,), name="labauth listener", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop, once the pages under way are written."""
+        time.sleep(0.2)
+        self.shutdown()
+        self.server_close()
+        self.ended.set()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up is nobody's business."""
+
+
+class _Answer(BaseHTTPRequestHandler):
+    """GET of the redirect address: the answer. Everything else: a page that says so, and nothing is done."""
+
+    server: _Listener
+    server_version, sys_version = "labauth", ""
+    timeout = 10
+
+    def do_GET(self) -> None:
+        attempt, (path, _, query) = self.server.attempt(), self.path.partition("?")
+        if self.headers.get("Host", "").lower() not in self.server.hosts or attempt is None:
+            self._page(403, "This address serves one sign-in only.")
+        elif hmac.compare_digest(path.encode(), f"/{attempt._proof}".encode()):
+            attempt.here = True
+            attempt._changed()
+            self._page(204, "")
+        elif path != self.server.path or not query:
+            self._page(404, "There is nothing here. Go back to the notebook.")
+        else:
+            self._page(*attempt.heard(query))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Another verb, or no HTTP: the same page and headers, and nothing of what was sent."""
+        self._page(code, "There is nothing here. Go back to the notebook.")
+
+    def _page(self, status: int, sentence: str) -> None:
+        script_nonce = secrets.token_urlsafe(12)
+        body = "" if status == 204 else _PAGE.format(sentence=escape(sentence), nonce=script_nonce)
+        self.send_response(status)
+        content = b"" if self.command == "HEAD" else body.encode()
+        policy = (
+            f"default-src 'none'; style-src 'nonce-{script_nonce}'; script-src 'nonce-{script_nonce}'; frame-ancestors 'none'"
+        )
+        for name, value in (
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(content))),
+            ("Cache-Control", "no-store"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Content-Security-Policy", policy),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is logged: the address holds the code."""
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>labauth</title>
+<style nonce="{nonce}">
+:root {{ color-scheme: light dark }}
+body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em }}
+</style>
+<p>{sentence}</p>
+<script nonce="{nonce}">history.replaceState(null, "", location.pathname)</script></html>
+"""
+
+
+def _listen(attempt: Attempt, redirect_uri: str) -> _Listener | None:
+    """The listener that the redirect address leads to; None where it leads elsewhere, or its port is taken (then: paste)."""
+    parts = urlsplit(checked_redirect(redirect_uri) if redirect_uri else "http://127.0.0.1:0/")
+    proxied = _PROXIED.search(parts.path)
+    if proxied:
+        absolute = "/proxy/absolute/" in parts.path
+        port, path, hosts = int(proxied[1]), parts.path if absolute else proxied[2] or "/", {parts.netloc.lower()}
+    elif parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"):
+        port, path, hosts = parts.port or 0, parts.path or "/", set()
+    else:
+        return None
+    try:
+        try:
+            listener = _Listener(port, path, hosts, attempt)
+        except OSError:
+            # The cell was run again: the try before it has the port, and nobody waits for that one.
+            earlier = _holding.get(port)
+            if earlier is None or earlier._exchange.method is not attempt._exchange.method or earlier._listener is None:
+                raise
+            before = earlier._listener
+            earlier.cancel(NotSignedIn("A newer try took the place of this one."))
+            before.ended.wait(5)
+            listener = _Listener(port, path, hosts, attempt)
+    except (OSError, OverflowError):
+        return None
+    if port:
+        _holding[port] = attempt
+    return listener

@@ -1,0 +1,299 @@
+"""What the sandbox's authorization servers share: checked requests, pages with a form, codes, refresh tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import urlencode
+
+from flask import Response, request
+from werkzeug.datastructures import MultiDict
+
+from .lab import KEY, Issued, Site, refused
+
+CODE_SECONDS, REFRESH_SECONDS = 60.0, 30 * 86400.0
+WRONG_SIGN_INS = 3
+"""After so many wrong sign-ins in one browser the client is told access_denied."""
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[!-\"$-~]*)?")
+PROOF, SESSION = re.compile(r"[A-Za-z0-9._~-]{43,128}"), re.compile(r"[A-Za-z0-9_-]{43}")
+
+STYLE = """
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 30rem; margin: 3rem auto; padding: 0 1rem }
+body { color: #1c2127; background: #fff }
+.sandbox { color: #5f6b7c; border-bottom: 1px solid #d3d8de } [role=alert] { color: #ac2f33; font-weight: 600 }
+label, input { display: block; width: 100%; box-sizing: border-box }
+input { font: inherit; padding: .4rem; margin-bottom: 1rem }
+button { font: inherit; padding: .4rem 1.2rem; margin-right: .5rem } code { overflow-wrap: anywhere }
+"""
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    # No form-action: Chromium would apply it to the redirect after the form, too.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+}
+FIELDS = {
+    "username": ("User name", "text", "username"),
+    "email": ("E-mail address", "email", "username"),
+    "password": ("Password", "password", "current-password"),
+    "otp": ("One-time code", "text", "one-time-code"),
+    "user_code": ("Code shown on your device", "text", "off"),
+}
+"""A form's fields: label, type, autocomplete."""
+
+
+def only(values: MultiDict[str, str], name: str) -> str | None:
+    """The value of `name`, where it is there once."""
+    found = values.getlist(name)
+    return found[0] if len(found) == 1 else None
+
+
+def repeated(values: MultiDict[str, str]) -> bool:
+    """Is a parameter given twice (RFC 6749 3.1, 3.2: it must not be)?"""
+    return any(len(found) > 1 for found in values.listvalues())
+
+
+def page(title: str, body: str, status: int = 200) -> Response:
+    """A web page; `body` is HTML."""
+    text = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        f'<p class="sandbox">SANDBOX: a practice page, on this computer only</p><h1>{escape(title)}</h1>{body}</html>'
+    )
+    return Response(text, status, HEADERS, mimetype="text/html")
+
+
+def send_to(url: str) -> Response:
+    """A redirect that is a GET, also after a form."""
+    return Response("", 303, HEADERS | {"Location": url})
+
+
+def stop(sentence: str) -> Response:
+    """The error page: nobody is sent anywhere."""
+    return page("This sign-in cannot go on", f'<p role="alert">{escape(sentence)}</p>', 400)
+
+
+@dataclass
+class Asked:
+    """An authorization request whose client and redirect_uri are known."""
+
+    client_id: str
+    redirect_uri: str
+    scopes: frozenset[str]
+    state: str | None
+    challenge: str
+    nonce: str | None
+
+    def back(self, **answer: str) -> Response:
+        """Back to the client with a code or an error, and with the state that it sent."""
+        query = urlencode(answer | ({} if self.state is None else {"state": self.state}))
+        return send_to(f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}")
+
+    def denied(self, sentence: str) -> Response:
+        """Back to the client: the person, or the server, said no."""
+        return self.back(error="access_denied", error_description=sentence)
+
+
+@dataclass
+class Code:
+    """An authorization code: what was asked, and by whom it was allowed."""
+
+    asked: Asked
+    subject: str
+    expires_at: float
+    family: str
+    used: bool = False
+
+
+class AuthorizationServer:
+    """The part of one site that people see, and its codes and refresh tokens.
+
+    `clients`: client_id -> must it use PKCE? None: this server does not know PKCE.
+    `scopes`: those there are (empty: the parameter is ignored).
+    """
+
+    def __init__(self, here: Site, clients: dict[str, bool | None], scopes: frozenset[str] = frozenset()) -> None:
+        self.here, self.clients, self.scopes = here, clients, scopes
+        self.codes: dict[str, Code] = {}
+        self.wrong: Counter[str] = Counter()
+        self.cookie = f"sandbox-{here.name}"  # cookies are not kept apart by port, so not by site either
+        here.flags["redirects"] = []
+
+    # The authorization endpoint
+
+    def registered(self, redirect_uri: str) -> bool:
+        """Loopback on any port (RFC 8252 7.3), and what the flag `redirects` adds, to the letter."""
+        return bool(LOOPBACK.fullmatch(redirect_uri)) or redirect_uri in self.here.flags["redirects"]
+
+    def asked(self) -> Asked | Response:
+        """This authorization request; or the answer to a wrong one, which goes to the client only if that is known."""
+        sent = request.args
+        client_id, redirect_uri = only(sent, "client_id") or "", only(sent, "redirect_uri") or ""
+        if client_id not in self.clients:
+            return stop("No application with this client_id is registered here.")
+        if not self.registered(redirect_uri):
+            return stop("This redirect_uri is not registered for the application.")
+        scopes = frozenset((only(sent, "scope") or "").split())
+        state = only(sent, "state") if self.here.flags.get("echo_state", True) else None
+        challenge = (only(sent, "code_challenge") or "") if self.clients[client_id] is not None else ""
+        asked = Asked(client_id, redirect_uri, scopes, state, challenge, only(sent, "nonce"))
+        if (problem := self._problem(asked)) is not None:
+            return asked.back(error=problem[0], error_description=problem[1])
+        return asked
+
+    def _problem(self, asked: Asked) -> tuple[str, str] | None:
+        sent, must = request.args, self.clients[asked.client_id]
+        if repeated(sent):
+            return "invalid_request", "A parameter is given twice"
+        if "response_type" not in sent:
+            return "invalid_request", "response_type is missing"
+        if sent["response_type"] != "code":
+            return "unsupported_response_type", "The only response_type is code"
+        if must and not asked.challenge:
+            return "invalid_request", "A public client must send a code_challenge (PKCE)"
+        if must is not None and (asked.challenge or "code_challenge_method" in sent):
+            if sent.get("code_challenge_method") != "S256":
+                return "invalid_request", "The only code_challenge_method is S256"
+            if not SESSION.fullmatch(asked.challenge):
+                return "invalid_request", "A code_challenge of S256 has 43 characters of base64url"
+        if self.scopes and asked.scopes - self.scopes:
+            return "invalid_scope", "The application does not have all of these scopes"
+        return None
+
+    def form(
+        self,
+        title: str,
+        text: str,
+        fields: tuple[str, ...] = (),
+        buttons: tuple[str, str] = ("Allow", "Deny"),
+        problem: str = "",
+        **filled: str,
+    ) -> Response:
+        """The page on which a person types `fields` and says yes or no; `text` is HTML, `problem` what was wrong before."""
+        session = request.cookies.get(self.cookie, "")
+        fresh = not SESSION.fullmatch(session)
+        session = secrets.token_urlsafe(32) if fresh else session
+        body = [f'<p role="alert">{escape(problem)}</p>'] if problem else []
+        body += [text, f'<form method="post"><input type="hidden" name="seal" value="{self._seal(session)}">']
+        for name in fields:
+            label, kind, complete = FIELDS[name]
+            body.append(
+                f'<label for="{name}">{label}</label><input id="{name}" name="{name}" type="{kind}" autocomplete="{complete}" '
+                f'value="{escape(filled.get(name, ""))}" required>'
+            )
+        body.append(f'<button name="choice" value="allow">{buttons[0]}</button>')
+        body.append(f'<button name="choice" value="deny" formnovalidate>{buttons[1]}</button></form>')
+        person = self.here.person()
+        known = "".join(f"<br>{FIELDS[name][0]}: <code>{escape(person[name])}</code>" for name in fields if name in person)
+        body.append(f"<p>To practise, type:{known}</p>" if known else "")
+        response = page(title, "".join(body), 401 if problem else 200)
+        if fresh:
+            response.set_cookie(self.cookie, session, httponly=True, samesite="Lax")
+        return response
+
+    def _seal(self, session: str) -> str:
+        """Binds a form to the browser that was shown it, and to the request that it answers."""
+        return hmac.new(KEY.encode(), f"{session} {request.path} ".encode() + request.query_string, "sha256").hexdigest()
+
+    def forged(self) -> Response | None:
+        """The refusal of a form that another page sent, or that no button sent."""
+        session, seal = request.cookies.get(self.cookie, ""), request.form.get("seal", "")
+        if not SESSION.fullmatch(session) or not hmac.compare_digest(self._seal(session).encode(), seal.encode()):
+            return stop("The form did not come from this page, or your browser keeps no cookies: open the page again.")
+        if request.form.get("choice") not in ("allow", "deny"):
+            return stop("The form says neither yes nor no.")
+        return None
+
+    def wrong_again(self) -> bool:
+        """Count a wrong sign-in of this browser; True: that was the last one."""
+        session = request.cookies.get(self.cookie, "")
+        with self.here.lab.lock:
+            self.wrong[session] += 1
+            last = self.wrong[session] >= WRONG_SIGN_INS
+            if last:
+                del self.wrong[session]
+        return last
+
+    def allowed(self, asked: Asked, subject: str) -> Response:
+        """Back to the client, with a code."""
+        code = secrets.token_urlsafe(24)
+        with self.here.lab.lock:
+            self.codes[code] = Code(asked, subject, self.here.now + CODE_SECONDS, str(uuid.uuid4()))
+        return asked.back(code=code)
+
+    # The token endpoint (call these with the lab's lock held until the tokens are issued)
+
+    def redeem(self, client_id: str | None) -> Code | Response:
+        """The code of this token request, used up by it; or the refusal. `client_id` None: the request names no client."""
+        sent, code = request.form, self.codes.get(request.form.get("code", ""))
+        if not sent.get("code") or not sent.get("redirect_uri"):
+            return refused(400, "invalid_request", "code and redirect_uri are required form fields")
+        if code is None or client_id not in (None, code.asked.client_id):
+            return refused(400, "invalid_grant", "The code is unknown, or was given to another client")
+        if code.used:  # RFC 6749 4.1.2: somebody has a copy, so what came from it ends
+            self.here.end(code.family)
+            return refused(400, "invalid_grant", "The code was used before; the tokens that came from it are revoked")
+        if self.here.now >= code.expires_at:
+            return refused(400, "invalid_grant", "The code has expired")
+        if sent["redirect_uri"] != code.asked.redirect_uri:
+            return refused(400, "invalid_grant", "redirect_uri is not the one that the code was asked with")
+        if self.clients[code.asked.client_id] is not None and not _proves(sent.get("code_verifier", ""), code.asked.challenge):
+            return refused(400, "invalid_grant", "code_verifier does not fit the code_challenge")
+        code.used = True
+        return code
+
+    def new_refresh_token(self, client_id: str, subject: str, scopes: frozenset[str], family: str) -> str:
+        """One more refresh token of `family`."""
+        refresh_token = secrets.token_urlsafe(32)
+        life = self.here.flags["refresh_life"]
+        with self.here.lab.lock:
+            self.here.refresh_tokens[refresh_token] = Issued(subject, self.here.now + life, scopes, family, client_id=client_id)
+        return refresh_token
+
+    def refresh(self, client_id: str) -> tuple[Issued, frozenset[str]] | Response:
+        """What the refresh token of this request stands for, and the scopes asked for; or the refusal."""
+        sent = request.form
+        if not sent.get("refresh_token"):
+            return refused(400, "invalid_request", "refresh_token is a required form field")
+        issued = self.here.refresh_tokens.get(sent["refresh_token"])
+        if issued is None or issued.client_id != client_id:
+            return refused(400, "invalid_grant", "The refresh token is unknown, or was given to another client")
+        if issued.dead:  # used before, or revoked: somebody has a copy, so the whole family ends
+            self.here.end(issued.family)
+            return refused(400, "invalid_grant", "The refresh token was used before or revoked")
+        if self.here.now >= issued.expires_at:
+            return refused(400, "invalid_grant", "The refresh token has expired")
+        scopes = frozenset(sent.get("scope", "").split()) or issued.scopes
+        if scopes - issued.scopes:
+            return refused(400, "invalid_scope", "A refresh token gives no scope that it was not granted")
+        issued.dead = bool(self.here.flags["rotate"])
+        return issued, scopes
+
+    def revoked(self, client_id: str) -> Response | None:
+        """Revoke the token of this request (a refresh token: with its family), or refuse (RFC 7009 2.1: another's token)."""
+        named = request.form.get("token", "")
+        with self.here.lab.lock:
+            refresh_token = self.here.refresh_tokens.get(named)
+            issued = refresh_token or self.here.tokens.get(named)
+            if issued is None:
+                return None  # RFC 7009 2.2: an unknown token is no error
+            if issued.client_id not in ("", client_id):
+                return refused(400, "invalid_grant", "The token was given to another client")
+            issued.dead = True
+            if refresh_token is not None:
+                self.here.end(issued.family)
+        return None
+
+
+def _proves(verifier: str, challenge: str) -> bool:
+    """RFC 7636 4.6. Without a challenge there is nothing to prove, and a verifier is a sign of foul play (RFC 9700 4.8.2)."""
+    if not verifier or not challenge:
+        return verifier == challenge
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return bool(PROOF.fullmatch(verifier)) and base64.urlsafe_b64encode(digest).rstrip(b"=") == challenge.encode()

@@ -1,0 +1,483 @@
+"""The verbs login and begin: what is looked up, asked for or remembered, the first token, who you are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from . import credentials, remembering
+from .browser import Attempt, checked_redirect
+from .clocks import WALL
+from .credentials import Found
+from .errors import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    MissingCredentials,
+    NotSignedIn,
+    ProviderUnreachable,
+    SignInRefused,
+    StoreUnavailable,
+    nearest,
+    one_line,
+    read_error,
+)
+from .grants import Exchange, claims_of, refused
+from .logins import _LOCK, _LOGINS, Login, changed, practice_lab
+from .masking import Secret, scrub
+from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
+from .remembering import Recall
+from .sessions import LabSession, is_dead
+from .stores import REFRESH_TOKEN, Memory
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from .sandbox import Lab
+
+
+def login(
+    provider: str,
+    method: str | None = None,
+    *,
+    tenant: str | None = None,
+    name: str | None = None,
+    remember: bool | str = False,
+    store: str = "keyring",
+    **fields: str,
+) -> Login:
+    """Sign in, and keep the login under `name` (the provider's name by default); one of that name is replaced.
+
+    `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or "sandbox"; `fields`: the
+    method's fields, such as ``client_secret=os.environ["X"]``; what is not given is looked up, then asked for.
+    `remember`: True, "credentials" or "refresh-token" keeps that for the next kernel in `store`, the operating system's
+    "keyring", or a "file" that only you can read.
+
+    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`, `StoreUnavailable`.
+    """
+    fields = _veiled(fields)
+    return sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+
+
+def begin(
+    provider: str,
+    method: str | None = None,
+    *,
+    tenant: str | None = None,
+    name: str | None = None,
+    remember: bool | str = False,
+    store: str = "keyring",
+    **fields: str,
+) -> Attempt:
+    """Begin to sign in with a browser, and give the `Attempt`: open its `url`, then `wait` for the login, or hand `answer` the
+    address that the browser landed on. The arguments, and what is raised, are those of `login`.
+    """
+    fields = _veiled(fields)
+    if method is None:
+        method = next((m.name for m in credentials.allowed(find(provider)) if m.flow), None)
+    return start(provider, method, tenant, name, fields, _word(remember), store)
+
+
+def _word(remember: bool | str) -> str:
+    return remembering.AUTO if remember is True else remember or ""
+
+
+def _veiled(fields: Mapping[str, str]) -> dict[str, str]:
+    """Masked from the first line on, as a traceback with locals shows what stands there."""
+    return {field: value if field in PLAIN_FIELDS else _masked(value) for field, value in fields.items()}
+
+
+def _masked(value: str) -> str:
+    return Secret(value) if isinstance(value, str) else value
+
+
+@dataclass(repr=False)
+class _Plan:
+    """A sign-in as far as it is known before the first request. `prompt`: whether somebody may be asked at a prompt."""
+
+    name: str
+    exchange: Exchange
+    found: Found
+    sandboxed: bool
+    prompt: bool
+    keeps: str
+    store: str
+    recall: Recall | None
+
+
+def sign_in(
+    provider: str,
+    method: str | None,
+    tenant: str | None,
+    name: str | None,
+    fields: Mapping[str, str | None],
+    prompt: bool,
+    remember: str = "",
+    store: str = "keyring",
+) -> Login:
+    """What `login` does; without `prompt` nobody is asked, and what is missing raises `MissingCredentials`."""
+    over = ""
+    plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, recalling=True)
+    if plan.recall is not None:
+        try:
+            return _acquire(plan, plan.recall.entry.token)
+        except LoginExpired as error:
+            over = f"{plan.recall.source}: {error}"
+            plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, False, plan.recall, over)
+    if plan.exchange.method.flow is None:
+        return _acquire(plan)
+    if not prompt or not credentials.in_terminal():
+        raise _needs_person(plan, over)
+    return _in_terminal(_attempt(plan))
+
+
+def start(
+    provider: str,
+    method: str | None,
+    tenant: str | None,
+    name: str | None,
+    fields: Mapping[str, str | None],
+    remember: str = "",
+    store: str = "keyring",
+    watch: Callable[[], None] = lambda: None,
+) -> Attempt:
+    """What `begin` does; `watch` is called when the attempt changes."""
+    plan = _planned(provider, method, tenant, name, fields, False, remember, store, recalling=False)
+    if plan.exchange.method.flow is None:
+        raise InvalidInput(f"{plan.exchange.provider.title} {plan.exchange.method.name} needs no browser: use login for it.")
+    return _attempt(plan, watch)
+
+
+def _attempt(plan: _Plan, watch: Callable[[], None] = lambda: None) -> Attempt:
+    redirect_uri = plan.exchange.fields.get("redirect_uri")
+    if redirect_uri:
+        checked_redirect(redirect_uri)
+    return Attempt(plan.exchange, lambda token: _acquire(plan, token), watch)
+
+
+def _needs_person(plan: _Plan, over: str) -> MissingCredentials:
+    """The error where a browser method is asked for, and nobody with a browser can be reached."""
+    provider, method = plan.exchange.provider, plan.exchange.method
+    others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.marker)
+    stored = f" (What was remembered is over: {over})" if over else ""
+    remember = ", once with --remember" if method.refreshes else ""
+    return MissingCredentials(
+        f"{provider.title} {method.name} needs a person with a browser, and nobody can be asked here.{stored} "
+        f"Run %labauth login {provider.name} --method {method.name} where you can answer{remember}; or use {others}."
+    )
+
+
+def _in_terminal(attempt: Attempt) -> Login:
+    """Sign in with a browser from a terminal: the page is opened, and its answer waited for, or pasted."""
+    import getpass
+    import webbrowser
+
+    address = str.__str__(attempt.url)
+    opened = webbrowser.open(address)
+    what = "Sign in on the page that has opened" if opened else "Open this address and sign in"
+    print(f"{what}:\n{address}", file=sys.stderr)
+    try:
+        question = "Then press Enter here; if the browser could not come back, paste the address that it landed on: "
+        while attempt.state not in ("done", "over"):
+            pasted = getpass.getpass(question)
+            if attempt.state in ("done", "over"):
+                break
+            if not pasted.strip() and attempt.state == "waiting":
+                continue
+            try:
+                attempt.answer(pasted) if pasted.strip() else None
+            except InvalidInput as error:
+                print(error, file=sys.stderr)
+            if attempt.state == "asking":
+                attempt.confirm(credentials.confirm(str(attempt.error)))
+        login: Login = attempt.wait(1)
+        return login
+    except (KeyboardInterrupt, EOFError):
+        attempt.cancel()
+        raise NotSignedIn("The sign-in was cancelled.") from None
+
+
+def _planned(
+    provider: str,
+    method: str | None,
+    tenant: str | None,
+    name: str | None,
+    fields: Mapping[str, str | None],
+    prompt: bool,
+    remember: str,
+    store: str,
+    recalling: bool,
+    past: Recall | None = None,
+    trouble: str = "",
+) -> _Plan:
+    """Everything that is known, looked up or asked for before the first request.
+
+    `past`: what was remembered and is over: its fields are still good; `trouble`: why, for the reasons.
+    """
+    chosen = find(provider)
+    given = {field: value for field, value in fields.items() if value is not None}
+    name = _checked_name(name or chosen.name)
+    asked = None if method is None else _allowed(chosen, method).name
+    recall = None
+    if recalling and not _marked(chosen):
+        try:
+            recall = _recalled(chosen, name, asked, tenant)
+        except StoreUnavailable as error:
+            trouble = str(error)  # what cannot be remembered can still be asked for
+    known = recall or past
+    way = chosen.method(known.entry.method) if known and not given else _choose_method(chosen, asked, tenant, given)
+    if known is not None and known.entry.method != way.name:
+        recall = known = None
+    keeps = remembering.chosen(chosen, way, remember, store)
+    names = [f.name for f in way.fields]
+    for field, value in given.items():
+        if field not in names:
+            raise nearest(field, names, f"field of {chosen.title} {way.name}")
+        if not isinstance(value, str):
+            raise InvalidInput(f"{field} must be text, not {type(value).__name__}.")
+    found = credentials.collect(chosen, way, tenant, given, remembering.values(known) if known else None)
+    if known is not None and not remembering.fits(found, known.entry):
+        if not remembering.fits(found, known.entry, secrets=False):
+            found = credentials.collect(chosen, way, tenant, given)  # a client's secret goes with no other client
+        recall = None  # the environment has other credentials by now: they win, and share no token
+    found.reasons += [trouble] if trouble else []
+    if _is_sandbox(found.fields.get("tenant")):
+        exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
+        return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
+    _complete(chosen, way, found, name, prompt, recall)
+    origin = chosen.origin(found.fields["tenant"])
+    exchange = Exchange(chosen, way, origin, chosen.auth_origin(origin), found.fields, WALL)
+    if recall is not None:
+        exchange.subject = recall.entry.sub or ""
+        if recall.entry.token is not None:
+            found.sources.setdefault("token", recall.source)
+    return _Plan(name, exchange, found, False, prompt, keeps, store, recall)
+
+
+def _recalled(provider: Provider, name: str, method: str | None, tenant: str | None) -> Recall | None:
+    """What is remembered of that name, unless the environment says another tenant, or the admin another method.
+
+    Where several tenants are remembered, what comes after memory in the order of sources may say which.
+    """
+    heads = remembering.heads(provider, name, method, tenant)
+    if not heads:
+        return None
+    if tenant is None:
+        found = credentials.collect(provider, provider.method(method or heads[0].method), None, {})
+        source = found.sources.get("tenant")
+        if source in (credentials.ENVIRONMENT, credentials.DOTENV) or (len(heads) > 1 and source != credentials.DEFAULT):
+            tenant = found.fields.get("tenant")
+    recall = remembering.recall(provider, name, method, tenant)
+    return recall if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider) else None
+
+
+def _marked(provider: Provider) -> bool:
+    """Whether this is a place that signs in by itself (inside a job)."""
+    return any(m.marker and os.environ.get(m.marker) for m in provider.methods)
+
+
+def _allowed(provider: Provider, name: str) -> Method:
+    """The method called `name`. Raises `InvalidInput` where there is none, or the admin does not allow it."""
+    method, methods = provider.method(name), credentials.allowed(provider)
+    if method not in methods:
+        names = ", ".join(m.name for m in methods)
+        raise InvalidInput(
+            f"{provider.title} {method.name} is not allowed here by your admin (LabAuth.methods). Choose: {names}."
+        )
+    return method
+
+
+def _is_sandbox(tenant: str | None) -> bool:
+    return (tenant or "").strip().lower() == "sandbox"
+
+
+def _choose_method(provider: Provider, name: str | None, tenant: str | None, given: Mapping[str, str]) -> Method:
+    """The method asked for; else the one whose fields were given; else one that the environment supplies; else the default.
+
+    A browser method is chosen by itself only where it is the default, or where something of it was preset.
+    """
+    if name is not None:
+        return _allowed(provider, name)
+    methods = credentials.allowed(provider)
+    if given:
+        fitting = [m for m in methods if set(given) <= {f.name for f in m.fields}]
+        return fitting[0] if fitting else methods[0]
+    if _is_sandbox(tenant):
+        return methods[0]
+    for method in methods:
+        if method.marker and os.environ.get(method.marker):
+            return method
+    for method in methods:
+        if not method.marker:
+            found = credentials.collect(provider, method, tenant, {})
+            preset = {source for field, source in found.sources.items() if field != "tenant"} - {credentials.DEFAULT}
+            if not found.missing(method) and (preset or not method.flow):
+                return method
+    return methods[0]
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not name or any(c.isspace() for c in name) or name.startswith("-"):
+        raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
+    return name
+
+
+def _complete(provider: Provider, method: Method, found: Found, name: str, prompt: bool, recall: Recall | None = None) -> None:
+    """Ask for what is missing, or raise where nobody can be asked."""
+    missing = found.missing(method)
+    if recall is not None and recall.entry.keeps == REFRESH_TOKEN:
+        missing = [f for f in missing if method.flow and not f.secret]  # the refresh token stands for the secret
+    if "tenant" not in found.fields:
+        missing.insert(0, provider.tenant)
+    if not missing:
+        return
+    if method.marker:
+        why = f" ({'; '.join(found.reasons)})" if found.reasons else ""
+        names = ", ".join(variable for f in missing for variable in f.env)
+        raise MissingCredentials(
+            f"This does not look like a {provider.title} job: {names} is not set{why}. "
+            f"Outside a job, type %labauth login {provider.name}"
+        )
+    if not prompt or not credentials.can_ask():
+        raise credentials.missing_error(provider, method, found, missing, name)
+    for field in missing:
+        found.take(field, credentials.ask(provider, field), credentials.ASKED)
+
+
+def _on_sandbox(
+    provider: Provider, method: Method, given: Mapping[str, str], lab: Lab, before: Found | None = None
+) -> tuple[Exchange, Found]:
+    """The sandbox's own credentials, and what was given instead of them (to practise a wrong one), or remembered."""
+    found, own = Found(), lab.credentials(provider.name, method.name)
+    for field in method.fields:
+        source = before.sources.get(field.name, "") if before else ""
+        if field.name in given:
+            found.take(field, given[field.name].strip(), credentials.GIVEN)
+        elif before is not None and source in remembering.PLACES.values():
+            found.take(field, before.fields[field.name], source)
+        elif value := own.get(field.name):
+            found.take(field, value, credentials.SANDBOX)
+        elif field.default:
+            found.take(field, field.default, credentials.DEFAULT)
+    origin = lab.origin(provider.name)
+    return Exchange(provider, method, origin, origin, found.fields, lab.clock), found
+
+
+def _acquire(plan: _Plan, first: Token | None = None) -> Login:
+    """The first token (`first`: one that is there already), and the login kept under its name."""
+    name, exchange, found = plan.name, plan.exchange, plan.found
+    while True:
+        try:
+            result = Login(name, exchange, found, plan.sandboxed, first, plan.recall)
+            result.token()
+            break
+        except (SignInRefused, InvalidInput, LoginExpired) as error:
+            if plan.recall is not None and isinstance(error, LoginExpired):
+                raise
+            # Two-factor sign-in: the provider says only now that it wants the code.
+            asking = getattr(error, "code", "") == "OTPRequiredError" and "otp" not in found.sources
+            if not asking or not plan.prompt or not credentials.can_ask():
+                raise _from_where(error, plan) from None
+            wanted = next(f for f in exchange.method.fields if f.name == "otp")
+            found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
+    try:
+        result.who = _who(result)
+    except SignInRefused as error:
+        raise _from_where(error, plan) from None
+    if plan.keeps:
+        _remember(result, plan)
+    with _LOCK:
+        old = _LOGINS.get(name)
+        if old is not None and old.origin == result.origin:
+            # Sessions that cells hold go on with the new token.
+            old.__dict__.update(result.__dict__)
+            if result._tokens.renewable:
+                old._tokens._acquire = old._obtain
+            result = old
+        elif old is not None:
+            old.signed_in = False
+        _LOGINS[name] = result
+    changed()
+    return result
+
+
+def _remember(login: Login, plan: _Plan) -> None:
+    """Keep what the next kernel needs, and say so in `login.kept`. The sign-in stands, whatever becomes of that."""
+    memory = Memory(plan.store, login.provider.name, login.tenant, login.name)
+    place = remembering.PLACES[plan.store]
+    if login._memory == memory and plan.recall is not None and plan.recall.entry.keeps == plan.keeps:
+        login.kept = f"Remembered in the {place}."
+        return
+    try:
+        entry = remembering.keep(login._exchange, login.found, plan.keeps, memory, login.token())
+    except LabauthError as error:
+        login.kept = f"Not remembered: {error}"
+        return
+    if entry is None:
+        scopes = " (ask for the scope offline_access)" if login.method.flow and not plan.sandboxed else ""
+        why = "the sandbox supplies it" if plan.sandboxed else f"{login._exchange.title} gave no refresh token{scopes}"
+        typed = "nothing of it was typed: its source supplies it again"
+        login.kept = f"Not remembered: {why if plan.keeps != 'credentials' or plan.sandboxed else typed}."
+        return
+    login.kept = f"Remembered in the {place}."
+    login._memory, login._entry = memory, entry.id
+
+
+def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
+    """`error`, with where the secret came from, if not from the user just now: else a stale variable wins again and again."""
+    method, found = plan.exchange.method, plan.found
+    name = method.secret.name
+    if plan.recall is not None:
+        error.args = (
+            f"{error} (It was remembered in the {plan.recall.source}: sign in anew with --ask, or forget it with "
+            f"%labauth logout {plan.name} --forget.)",
+        )
+        return error
+    if method.flow is not None:
+        return error
+    source, variable = found.sources.get(name, ""), found.variables.get(name, "")
+    if source not in ("", credentials.GIVEN, credentials.ASKED, credentials.SANDBOX):
+        error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
+    return error
+
+
+def _who(login: Login) -> str | None:
+    """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
+    who: str | None = None
+    with login.session() as session:
+        session.tries = 1
+        for probe in login.provider.probes:
+            if login.method.minted and not probe.keys:
+                continue  # it would prove a token that the provider has just made
+            follows = "{answer}" in probe.path
+            if follows != bool(who):
+                break  # it needs a name and there is none, or there is a name and it would add nothing
+            who = _probe(login, session, probe, who) or who
+    claim = login.method.claim
+    return who or (claims_of(login.token().access_token).get(claim) if claim else None)
+
+
+def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None) -> str | None:
+    """The name that `probe` tells, if any."""
+    provider, pasted = login.provider, not login.method.minted
+    url = login.origin + probe.path.replace("{answer}", previous or "")
+    try:
+        response = session.request(probe.verb, url, json={} if probe.verb == "POST" else None)
+        body = response.json() if response.ok else None
+    except ProviderUnreachable:
+        if pasted:
+            raise
+        return None  # the token came, so the sign-in is good; the name is only an extra
+    except ValueError:
+        body = None
+    # "No permission", said by the provider itself, proves a pasted credential as well as data does; a web page does not.
+    proven = isinstance(body, dict) or (response.status_code in (401, 403, 404, 429) and read_error(response)[0] != "")
+    if pasted and previous is None and (is_dead(provider, response) or not proven):
+        raise refused(login._exchange, response, login.secrets())
+    body = body.get("data", body) if isinstance(body, dict) else {}
+    named = (body.get(key) for key in probe.keys if isinstance(body, dict))
+    found = next((value for value in named if isinstance(value, str) and value), None)
+    return None if found is None else scrub(one_line(found, 80), login.secrets())

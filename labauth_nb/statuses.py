@@ -1,0 +1,87 @@
+"""What is told of logins: the five values of a status, times in words, and the table of all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from html import escape
+from typing import TYPE_CHECKING
+
+from .providers import PROVIDERS
+
+if TYPE_CHECKING:
+    import pandas
+
+    from .logins import Login
+
+SIGNED_OUT, VALID, EXPIRING, EXPIRED, UNKNOWN = (
+    "signed out",
+    "valid",
+    "expiring",
+    "expired",
+    "valid with unknown expiry",
+)
+
+
+def in_words(seconds: float) -> str:
+    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min"."""
+    if seconds < 60:
+        return "under 1 min"
+    for unit, size, most in (("min", 60, 120), ("h", 3600, 48)):
+        if math.ceil(seconds / size) <= most:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{math.ceil(seconds / 86400)} d"
+
+
+class Status:
+    """All logins as rows; shows as a text table, or an HTML one in a notebook. `frame()` gives a DataFrame."""
+
+    COLUMNS = ("login", "provider", "tenant", "method", "who am I", "status", "time left", "credentials from", "note")
+
+    def __init__(self, logins: list[Login]) -> None:
+        self.rows = [
+            (
+                login.name,
+                login.provider.title,
+                "SANDBOX" if login.sandbox else login.tenant,
+                login.method.name,
+                login.who or "not told",
+                login.status,
+                login.time_left,
+                login.found.source(),
+                "; ".join(filter(None, (login.clock_note, login.last_error))),
+            )
+            for login in logins
+        ]
+        self.stories = [f"{each.name}: {each.found.story()}" for each in logins if not each.sandbox]
+        noted = any(row[-1] for row in self.rows)
+        self._columns = self.COLUMNS if noted else self.COLUMNS[:-1]
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return (dict(zip(self.COLUMNS, row, strict=True)) for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def frame(self) -> pandas.DataFrame:
+        """The rows as a DataFrame."""
+        import pandas
+
+        return pandas.DataFrame(self.rows, columns=list(self.COLUMNS))
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "Not signed in anywhere. To sign in, type %labauth login " + " | ".join(PROVIDERS)
+        table = [self._columns, *(row[: len(self._columns)] for row in self.rows)]
+        widths = [max(len(row[i]) for row in table) for i in range(len(self._columns))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        return "\n".join([*lines, *self.stories])
+
+    def _repr_html_(self) -> str:
+        if not self.rows:
+            return f"<p>{escape(repr(self))}</p>"
+        head = "".join(f"<th>{escape(c)}</th>" for c in self._columns)
+        rows = (row[: len(self._columns)] for row in self.rows)
+        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        stories = "".join(f"<p>{escape(story)}</p>" for story in self.stories)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{stories}"

@@ -1,0 +1,556 @@
+"""Where a login is remembered for the next kernel: the operating system's keyring, or a file when asked for by name.
+
+Many kernels share one remembered login, and its refresh token may be used once only: whoever renews holds the lock,
+reads again under it, writes `pending` before it asks, and writes the answer before it lets go.
+Beside the two stores there is an index of what is remembered, without secrets: no keyring can list, and whoever never
+remembered anything has no index and never sees their keyring touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from .errors import StoreUnavailable, nearest
+from .masking import Fields, Secret
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from keyring.backend import KeyringBackend
+
+T = TypeVar("T")
+KEYRING, FILE = "keyring", "file"
+STORES = (KEYRING, FILE)
+CREDENTIALS, REFRESH_TOKEN = "credentials", "refresh-token"
+KEEPS = (CREDENTIALS, REFRESH_TOKEN)
+LOCK_SECONDS = 90.0
+"""How long one kernel waits for another: longer than a token request with its retries."""
+INDEX_SECONDS = 10.0
+"""How long one waits for the index, which is held for milliseconds."""
+VERSION = 1
+INDEX = "remembered.json"
+SERVICE = "labauth-nb"
+WINDOWS_MOST = 1280
+"""Windows' keyring holds 2560 bytes of UTF-16."""
+_WINDOWS = os.name == "nt"
+
+_BUSY_INDEX = "The list of what is remembered is in use by another kernel. Try again."
+MISSING = "Remembering needs one more package. Install it with: pip install 'labauth-nb[keyring]'"
+_WEAKER = "or, if a file that only you can read is enough, ask for it by name: --store file"
+NO_KEYRING = (
+    "This computer has no keyring that can be used (no backend was found). "
+    f"Install one (on Linux: GNOME Keyring or KWallet), {_WEAKER}"
+)
+
+
+def unavailable(store: str) -> str:
+    """Why `store` cannot be used here and what to do; "" where it can. Asks for nothing and creates nothing."""
+    if store not in STORES:
+        raise nearest(store, STORES, "store")
+    try:
+        import filelock  # noqa: F401
+
+        there = next(folder for folder in (_data(), *_data().parents) if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            return f"Nothing can be remembered: {there} cannot be written to."
+        if store == KEYRING:
+            _keyring()
+    except ImportError:
+        return MISSING
+    except OSError as error:
+        return f"Nothing can be remembered: {error.filename} cannot be used ({error.strerror})."
+    except StoreUnavailable as error:
+        return str(error)
+    return ""
+
+
+@dataclass(repr=False)
+class Entry:
+    """What the next kernel needs of one login.
+
+    `id`: of the act of remembering (another id: somebody else signed in under the same name); `keeps`: what the user
+    chose; `fields`: what the user gave, the secrets as `Secret`; `sub`: what the next ID token is checked by;
+    `pending`: a refresh was begun and its answer never written, so the refresh token may be used up.
+    """
+
+    provider: str
+    tenant: str
+    name: str
+    method: str
+    keeps: str
+    fields: Fields = field(default_factory=Fields)
+    token: Token | None = None
+    sub: str | None = None
+    pending: bool = False
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.name!r} of {self.provider} ({self.tenant}), keeps {self.keeps}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("What is remembered is not pickled: read it again in the other process.")
+
+    def secrets(self) -> list[str]:
+        """Every secret in it."""
+        return [*self.fields.secrets(), *(self.token.secrets() if self.token else [])]
+
+
+def dumps(entry: Entry) -> Secret:
+    """`entry` as JSON, as short as it goes (`WINDOWS_MOST`): what repeats and what is None is left out."""
+    row: dict[str, object] = {f.name: getattr(entry, f.name) for f in fields(entry)}
+    row |= {"version": VERSION, "secrets": [name for name, value in entry.fields.items() if isinstance(value, Secret)]}
+    if token := entry.token:
+        held: dict[str, object] = {f.name: getattr(token, f.name) for f in fields(token)}
+        if token.header.endswith(token.access_token):
+            held |= {"header": None, "scheme": token.header.removesuffix(token.access_token)}
+        row["token"] = {name: value for name, value in held.items() if value is not None}
+    return Secret(json.dumps({name: value for name, value in row.items() if value is not None}, separators=(",", ":")))
+
+
+def loads(text: str) -> Entry | None:
+    """The entry in `text`; None where it is torn, foreign or from another version."""
+    try:
+        row: Any = _veiled(json.loads(text))
+        if row["version"] != VERSION or row["keeps"] not in KEEPS:
+            return None
+        hidden = [str(name) for name in row["secrets"]]
+        given = Fields({name: _secret(v) if name in hidden else str(_secret(v)) for name, v in row["fields"].items()})
+        entry = Entry(
+            provider=str(_secret(row["provider"])),
+            tenant=str(_secret(row["tenant"])),
+            name=str(_secret(row["name"])),
+            method=str(_secret(row["method"])),
+            keeps=str(row["keeps"]),
+            fields=given,
+            sub=_plain(row, "sub"),
+            pending=row["pending"] is True,
+            id=str(_secret(row["id"])),
+        )
+        if held := row.get("token"):
+            access = _secret(held["access_token"])
+            entry.token = Token(
+                access_token=access,
+                header=_secret(held["header"]) if "header" in held else Secret(_secret(held["scheme"]) + access),
+                issued_at=float(held["issued_at"]),
+                expires_at=None if held.get("expires_at") is None else float(held["expires_at"]),
+                refresh_token=_optional(held, "refresh_token"),
+                jid=_optional(held, "jid"),
+                scope=_plain(held, "scope"),
+            )
+        return entry
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _veiled(value: Any) -> Any:
+    """`value` with every string in it a `Secret`, so that no traceback with locals shows one."""
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, dict):
+        return {str(name): _veiled(item) for name, item in value.items()}
+    return [_veiled(item) for item in value] if isinstance(value, list) else value
+
+
+def _secret(value: object) -> Secret:
+    if not isinstance(value, Secret):
+        raise TypeError("not a string")
+    return value
+
+
+def _optional(row: Any, name: str) -> Secret | None:
+    return None if row.get(name) is None else _secret(row[name])
+
+
+def _plain(row: Any, name: str) -> str | None:
+    return None if row.get(name) is None else str(_secret(row[name]))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The place of one login in one store."""
+
+    store: str
+    provider: str
+    tenant: str
+    name: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is remembered by, in whichever store."""
+        return self.provider, self.tenant, self.name
+
+    @property
+    def digest(self) -> str:
+        """The name of its files."""
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Alone with this login, among all threads and kernels of this user; the same thread may enter it again.
+
+        A kernel that is killed lets go. Raises `StoreUnavailable` after `LOCK_SECONDS` of waiting.
+        """
+        wait = f"{LOCK_SECONDS:g} s"
+        busy = (
+            f"Another kernel has been renewing {self.name} of {self.provider} ({self.tenant}) for {wait}. Try again, and look "
+            "whether the keyring waits for your password; if it stays so, restart that kernel."
+        )
+        with _lock(self.digest, LOCK_SECONDS, busy):
+            yield
+
+    def listed(self) -> bool:
+        """Whether it is said to be remembered here, be it readable or not."""
+        head = _listed(self.key)
+        return head is not None and head.store == self.store
+
+    def read(self) -> Entry | None:
+        """What is remembered here; None: nothing, or nothing that can be read. Raises `StoreUnavailable`."""
+        if not self.listed():
+            return None
+        text = _PLACES[self.store].get(self)
+        entry = None if text is None else loads(text)
+        return entry if entry and (entry.provider, entry.tenant, entry.name) == self.key else None
+
+    def write(self, entry: Entry) -> None:
+        """Remember `entry` here, and nowhere else (a copy in the other store goes first: two would burn each other).
+
+        Raises `StoreUnavailable`; what was here before is then still here.
+        """
+        head = Head(*self.key, method=entry.method, keeps=entry.keeps, store=self.store)
+        if (entry.provider, entry.tenant, entry.name) != self.key:
+            raise ValueError("This entry belongs elsewhere.")
+        with self.locked():
+            before = _listed(self.key)
+            if before is not None and before.store != self.store:
+                before.memory().forget()
+                before = None
+            if before != head:
+                _list(self.key, head)  # first: no secret is ever kept that is not listed
+            try:
+                _PLACES[self.store].put(self, dumps(entry))
+            except StoreUnavailable:
+                if before != head:
+                    _list(self.key, before)
+                raise
+
+    def forget(self) -> bool:
+        """Remove it; whether there was anything. Raises `StoreUnavailable`: it is then still listed."""
+        if _listed(self.key) is None:
+            return False
+        with self.locked():
+            if not self.listed():
+                return False
+            _PLACES[self.store].delete(self)
+            _list(self.key, None)
+            return True
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the index says of one remembered login: no secret."""
+
+    provider: str
+    tenant: str
+    name: str
+    method: str
+    keeps: str
+    store: str
+
+    def memory(self) -> Memory:
+        """Its place."""
+        return Memory(self.store, self.provider, self.tenant, self.name)
+
+
+def remembered(provider: str | None = None, name: str | None = None) -> list[Head]:
+    """What is remembered, in the order of remembering; touches no keyring. Without the extra packages: nothing.
+
+    Raises `StoreUnavailable` where there is a list that cannot be opened.
+    """
+    heads = [head for row in _rows()[0] if (head := _head(row))]
+    return [head for head in heads if provider in (None, head.provider) and name in (None, head.name)]
+
+
+def forget_all() -> list[Head]:
+    """Forget every login in every store, and what killed writers left beside them; gives what was forgotten.
+
+    Goes on past one that cannot be forgotten, and raises `StoreUnavailable` at the end.
+    """
+    forgotten: list[Head] = []
+    trouble: dict[str, str] = {}
+    for head in remembered():
+        try:
+            forgotten += [head] if head.memory().forget() else []
+        except StoreUnavailable as error:
+            trouble[head.name] = str(error)
+    with suppress(StoreUnavailable):
+        if (data := _data()).exists():
+            with _lock("index", INDEX_SECONDS, _BUSY_INDEX):  # nobody lists meanwhile, and nobody writes what is not listed
+                still = [head.memory().digest for head in remembered()]
+                for path in [*data.glob("entries/*"), *data.glob(f"{INDEX}.*")]:
+                    if not any(path.name.startswith(digest) for digest in still):
+                        with suppress(OSError):
+                            path.unlink()
+    if trouble:
+        first = next(iter(trouble.values()))
+        raise StoreUnavailable(f"Forgotten: {len(forgotten)}. Still remembered: {', '.join(trouble)}. {first}")
+    return forgotten
+
+
+# The index
+
+
+def _head(row: object) -> Head | None:
+    """The head in one row; None where it is not one of this version."""
+    names = [f.name for f in fields(Head)]
+    if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
+        return None
+    head = Head(**{name: row[name] for name in names})
+    return head if head.store in STORES and head.keeps in KEEPS else None
+
+
+def _listed(key: tuple[str, str, str]) -> Head | None:
+    return next((head for head in remembered() if head.memory().key == key), None)
+
+
+def _rows() -> tuple[list[object], bool]:
+    """The rows of the index, and whether it is whole; of a torn one, those that can be read."""
+    try:
+        text = (_data() / INDEX).read_text("utf-8", errors="replace")
+    except (StoreUnavailable, FileNotFoundError, NotADirectoryError):
+        return [], True
+    except OSError as error:
+        raise StoreUnavailable(f"What is remembered cannot be read: {_data() / INDEX} ({error.strerror}).") from None
+    with suppress(ValueError, RecursionError):
+        rows = json.loads(text)
+        if isinstance(rows, list):
+            return rows, True
+    found: list[object] = []
+    for line in text.splitlines():
+        with suppress(ValueError, RecursionError):
+            if isinstance(row := json.loads(line.strip().rstrip(",")), dict):
+                found.append(row)
+    return found, False
+
+
+def _list(key: tuple[str, str, str], head: Head | None) -> None:
+    """Put `head` into the index in place of what is there for `key`; rows of other versions stay as they are."""
+    with _lock("index", INDEX_SECONDS, _BUSY_INDEX):
+        path = _data() / INDEX
+        rows, whole = _rows()
+        if not whole:
+            aside = next(p for n in count() if not (p := path.with_name(f"{INDEX}.broken{n or ''}")).exists())
+            _put(aside, path.read_text("utf-8", errors="replace"))
+        rows = [row for row in rows if (other := _head(row)) is None or other.memory().key != key]
+        rows += [asdict(head)] if head else []
+        if rows:
+            _put(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a line each: a torn one is not lost
+        else:
+            path.unlink(missing_ok=True)
+
+
+# The two stores
+
+
+class _Place(Protocol):
+    def get(self, memory: Memory) -> Secret | None: ...
+    def put(self, memory: Memory, text: Secret) -> None: ...
+    def delete(self, memory: Memory) -> None: ...
+
+
+class _InKeyring:
+    """One item of the operating system's keyring per login.
+
+    One at a time among our kernels: some backends (Windows, files) rewrite the items of others when they write one.
+    """
+
+    def get(self, memory: Memory) -> Secret | None:
+        text = _ask(lambda ring: ring.get_password(SERVICE, " ".join(memory.key)), "read it")
+        return None if text is None else Secret(text)
+
+    def put(self, memory: Memory, text: Secret) -> None:
+        long = f" It has {len(text)} characters; Windows keeps {WINDOWS_MOST}." if _WINDOWS and len(text) > WINDOWS_MOST else ""
+        _ask(lambda ring: ring.set_password(SERVICE, " ".join(memory.key), text), "keep it", long)
+
+    def delete(self, memory: Memory) -> None:
+        def gone(ring: KeyringBackend) -> None:
+            if ring.get_password(SERVICE, " ".join(memory.key)) is not None:  # else: deleted by hand
+                ring.delete_password(SERVICE, " ".join(memory.key))
+
+        _ask(gone, "delete it")
+
+
+def _ask(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
+    ring = _keyring()
+    with _lock("keyring", LOCK_SECONDS, "Another kernel waits for the keyring. Unlock it, then try again."):
+        try:
+            return what(ring)
+        except Exception as error:  # a backend may raise anything, and its text may hold what it was given
+            said = f"The keyring ({ring.name}) did not {verb}: {type(error).__name__}.{note}"
+            raise StoreUnavailable(f"{said} Unlock it and try again, {_WEAKER}") from None
+
+
+def _keyring() -> KeyringBackend:
+    """The keyring to use. Raises `StoreUnavailable` where there is none, or a weak one that nobody chose.
+
+    keyring calls a backend of priority 1 and more recommended. One with less (it keeps plain text, say) counts as
+    chosen when it is not among those that keyring found by itself: it then comes from PYTHON_KEYRING_BACKEND,
+    keyring's configuration file or `keyring.set_keyring`. Of a chain, the first recommended member is used.
+    """
+    try:
+        import keyring
+        from keyring import backend
+        from keyring.backends import chainer, fail, null
+    except ImportError:
+        raise StoreUnavailable(MISSING) from None
+    try:
+        ring: KeyringBackend | None = keyring.get_keyring()
+        if isinstance(ring, chainer.ChainerBackend):
+            ring = next((member for member in ring.backends if member.priority >= 1), None)
+        if ring is None or isinstance(ring, (fail.Keyring, null.Keyring)):
+            raise StoreUnavailable(NO_KEYRING)
+        weak = ring.priority < 1 and any(ring is found for found in backend.get_all_keyring())
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # a backend may raise anything
+        said = f"This computer's keyring cannot be used ({type(error).__name__})."
+        raise StoreUnavailable(f"{said} Check PYTHON_KEYRING_BACKEND and the output of: keyring diagnose, {_WEAKER}") from None
+    if weak:
+        said = f"The only keyring found here ({ring.name}) does not protect what it keeps."
+        raise StoreUnavailable(f"{said} Install another (on Linux: GNOME Keyring or KWallet), {_WEAKER}")
+    return ring
+
+
+class _InFiles:
+    """A file per login, 0600 from its first moment on, in a folder 0700.
+
+    One that others can read is refused, as ssh refuses such a key: what is in it may be known to them.
+    """
+
+    def get(self, memory: Memory) -> Secret | None:
+        path = self._path(memory)
+        try:
+            with path.open("rb") as file:
+                if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                    advice = "If nobody has, type: chmod 600 on it; else sign in again, and change the secret at the provider."
+                    raise StoreUnavailable(f"Others on this computer can read {path}. {advice}")
+                return Secret(file.read().decode(errors="replace"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreUnavailable(f"What is remembered cannot be read: {path} ({error.strerror}).") from None
+
+    def put(self, memory: Memory, text: Secret) -> None:
+        _put(self._path(memory), text)
+
+    def delete(self, memory: Memory) -> None:
+        path = self._path(memory)
+        try:
+            _beside(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be removed ({error.strerror}).") from None
+
+    def _path(self, memory: Memory) -> Path:
+        return _data() / "entries" / f"{memory.digest}.json"
+
+
+_PLACES: dict[str, _Place] = {KEYRING: _InKeyring(), FILE: _InFiles()}
+
+
+# Files and locks
+
+
+def _data() -> Path:
+    """The user's data folder for this package."""
+    try:
+        import platformdirs
+    except ImportError:
+        raise StoreUnavailable(MISSING) from None
+    return platformdirs.user_data_path("labauth-nb", appauthor=False)
+
+
+def _folder(path: Path) -> None:
+    """Make `path`, for its owner only."""
+    for folder in (_data(), path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp")
+
+
+def _put(path: Path, text: str) -> None:
+    """Replace `path` as a whole; the caller holds its lock. A killed writer leaves the old one, and `_beside` at the most."""
+    new = _beside(path)
+    try:
+        _folder(path.parent)
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                raise StoreUnavailable(f"The file system of {path.parent} cannot keep a file to you alone.")
+            file.write(text.encode(errors="replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        for pause in (0.01, 0.1, 0.5, None):
+            try:
+                os.replace(new, path)
+                break
+            except PermissionError:  # on Windows: somebody reads it just now
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        if os.name == "posix":  # the name too is on disk before the token request goes out
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        raise StoreUnavailable(f"Nothing can be remembered in {path.parent} ({error.strerror}).") from None
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+_held = threading.local()
+"""The locks that this thread holds, so that it can enter them again."""
+
+
+@contextmanager
+def _lock(name: str, seconds: float, busy: str) -> Iterator[None]:
+    """Hold the lock `name`; after `seconds` of waiting raises `StoreUnavailable` with the sentence `busy`."""
+    try:
+        import filelock
+    except ImportError:
+        raise StoreUnavailable(MISSING) from None
+    path = _data() / "locks" / f"{name}.lock"
+    held: set[Path] = _held.__dict__.setdefault("paths", set())
+    if path in held:
+        yield
+        return
+    try:
+        _folder(path.parent)
+        lock = filelock.FileLock(path, mode=0o600)
+        lock.acquire(timeout=seconds, poll_interval=0.02)
+    except filelock.Timeout:
+        raise StoreUnavailable(busy) from None
+    except (OSError, NotImplementedError) as error:
+        raise StoreUnavailable(f"Nothing can be locked in {path.parent} ({type(error).__name__}).") from None
+    held.add(path)
+    try:
+        yield
+    finally:
+        held.discard(path)
+        lock.release()

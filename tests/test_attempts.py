@@ -1,0 +1,1103 @@
+"""One try at signing in with a browser: every bad answer over both ways home, the listener's manners, the device code."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import http.client
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+from test_secrets import leaks
+
+from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, browser, logins, session
+from labauth_nb.sandbox import Lab
+
+FOUNDRY, BENCHLING, DNANEXUS = ("foundry", "user"), ("benchling", "oidc"), ("dnanexus", "browser")
+ALL = [FOUNDRY, BENCHLING, DNANEXUS]
+SITE = {"benchling": "idp"}
+TITLE = {"foundry": "Foundry", "benchling": "The identity provider", "dnanexus": "DNAnexus"}
+READ = {"foundry": ("GET", "ontologies"), "benchling": ("GET", "plates"), "dnanexus": ("POST", "system/whoami")}
+WAYS = ["listener", "paste"]
+Query = list[tuple[str, str]]
+
+
+def began(provider: str, method: str, **fields: str) -> Attempt:
+    return begin(provider, method, tenant="sandbox", **fields)
+
+
+def asked(attempt: Attempt) -> dict[str, str]:
+    """The parameters of the sign-in page's address."""
+    return dict(parse_qsl(urlsplit(attempt.url).query, strict_parsing=True))
+
+
+def spent(lab: Lab, provider: str) -> int:
+    """Requests to the token endpoint so far."""
+    return lab.token_requests(SITE.get(provider, provider))
+
+
+def fetch(port: int, target: str, verb: str = "GET", host: str | None = None) -> tuple[int, str, dict[str, str]]:
+    """(status, body, headers) of a raw request to loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.putrequest(verb, target, skip_host=True)
+        connection.putheader("Host", f"127.0.0.1:{port}" if host is None else host)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def sentence(page: str) -> str:
+    found = re.search(r"<p>(.*?)</p>", page)
+    assert found, page
+    return unescape(found[1])
+
+
+def give(way: str, attempt: Attempt, address: str) -> str:
+    """Bring an answer home, by the listener or pasted; gives the sentence that the person reads ("": signed in)."""
+    if way == "paste":
+        try:
+            attempt.answer(address)
+        except LabauthError as error:
+            return str(error)
+        return ""
+    parts = urlsplit(address)
+    status, page, _ = fetch(parts.port or 0, f"{parts.path}?{parts.query}")
+    if status == 200 and attempt.state != browser.ASKING:
+        assert attempt.wait(10) is not None
+        assert sentence(page).startswith("You are signed in to ")
+        return ""
+    return sentence(page)
+
+
+def usable(lab: Lab, provider: str, method: str) -> None:
+    """After a try that is over, the next one signs in and reads."""
+    lab.set(SITE.get(provider, provider), **({"fault": ""} if provider == "benchling" else {}))
+    attempt = began(provider, method)
+    attempt.answer(lab.visit(attempt.url))
+    reads(provider)
+
+
+def reads(provider: str) -> None:
+    verb, path = READ[provider]
+    assert session(provider).request(verb, path, json={} if verb == "POST" else None).status_code == 200
+
+
+def waits_for(true: Callable[[], Any], seconds: float = 5) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def ours() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("labauth") and "sandbox" not in t.name]
+
+
+def port_of(attempt: Attempt) -> int:
+    return urlsplit(attempt.proof).port or 0
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as it:
+        it.settimeout(1)
+        return it.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _none_left() -> Iterator[None]:
+    """Whatever the tests do: no socket, no thread of an attempt stays once it is over or dropped."""
+    yield
+    gc.collect()
+    waits_for(lambda: not ours() or gc.collect() < 0, 8)
+
+
+# What an answer may be
+
+
+def _set(**changed: str) -> Callable[[Query], Query]:
+    return lambda query: [*((n, v) for n, v in query if n not in changed), *changed.items()]
+
+
+def _drop(*names: str) -> Callable[[Query], Query]:
+    return lambda query: [(n, v) for n, v in query if n not in names]
+
+
+def _twice(name: str, value: str) -> Callable[[Query], Query]:
+    return lambda query: [*query, (name, value)]
+
+
+OTHER = "That answer belongs to another sign-in (its state is another one), and was not used. Open the sign-in page again."
+STATELESS = (
+    "That answer has no state, so it cannot be told whose it is, and was not used. "
+    "Copy the whole address that the browser landed on."
+)
+CODELESS = "There is no code in that: copy the whole address that the browser landed on."
+TWICE = "That answer says something twice, and was not used. Open the sign-in page again."
+FOREIGN = "That answer is from another identity provider (iss), and was not used."
+GOES_ON = [
+    *((way, "wrong state", _set(state="x" * 43), OTHER) for way in ALL),
+    *((way, "non-ASCII state", _set(state="ä" * 43), OTHER) for way in ALL),
+    *((way, "error with a wrong state", lambda q: [("error", "access_denied"), ("state", "x")], OTHER) for way in ALL),
+    *((way, "no state", _drop("state"), STATELESS) for way in (FOUNDRY, BENCHLING)),
+    *((way, "empty state", _set(state=""), STATELESS) for way in (FOUNDRY, BENCHLING)),
+    *((way, "error without state", lambda q: [("error", "access_denied")], STATELESS) for way in (FOUNDRY, BENCHLING)),
+    *((way, "no code", _drop("code"), CODELESS) for way in ALL),
+    *((way, "non-ASCII code", _set(code="cödé"), CODELESS) for way in ALL),
+    *((way, "a code with a line break", _set(code="a\r\nb"), CODELESS) for way in ALL),
+    *((way, "code twice", _twice("code", "another"), TWICE) for way in ALL),
+    *((way, "state twice", _twice("state", "another"), TWICE) for way in ALL),
+    *((way, "code and error twice", lambda q: [*q, ("error", "a"), ("error", "b")], TWICE) for way in ALL),
+    (BENCHLING, "iss of another", _set(iss="https://evil.example"), FOREIGN),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("pair", "change", "said"), [(p, c, s) for p, _, c, s in GOES_ON], ids=[f"{p[0]}: {n}" for p, n, *_ in GOES_ON]
+)
+def test_bad_answers_that_the_try_survives(
+    lab: Lab, pair: tuple[str, str], change: Callable[[Query], Query], said: str, way: str
+) -> None:
+    """An answer that is not this try's gets its sentence, costs no token request, and the right one still signs in."""
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
+    assert give(way, attempt, bad) == said
+    assert (attempt.state, str(attempt.error)) == (browser.WAITING, said)
+    assert spent(lab, pair[0]) == 0
+    assert give(way, attempt, good) == ""
+    assert (attempt.state, attempt.error) == (browser.DONE, None)
+    assert spent(lab, pair[0]) == 1
+    reads(pair[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pair", ALL)
+def test_a_stale_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
+    """An answer of an earlier try is called that, costs no token request, and the new try goes on."""
+    first = began(*pair)
+    stale = urlsplit(lab.visit(first.url)).query
+    first.cancel()
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    said = "That answer is from an earlier try, and was not used. Open the sign-in page again."
+    assert give(way, attempt, f"{good.partition('?')[0]}?{stale}") == said
+    assert (attempt.state, spent(lab, pair[0])) == (browser.WAITING, 0)
+    assert give(way, attempt, good) == ""
+
+
+DECLINED = {
+    "foundry": "Foundry answered access_denied (The user declined). "
+    "The sign-in was declined: open the sign-in page again and allow it, or ask your admin.",
+    "benchling": "The identity provider answered access_denied (The user declined). "
+    "The sign-in was declined: open the sign-in page again, or ask your admin.",
+    "dnanexus": "DNAnexus answered access_denied (The user cancelled). "
+    "The sign-in was declined: open the sign-in page again, or use an API token.",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pair", ALL)
+def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
+    """Deny ends the try with the provider's word and what to do, without a token request; the next try signs in."""
+    attempt = began(*pair)
+    assert give(way, attempt, lab.visit(attempt.url, "deny")) == DECLINED[pair[0]]
+    assert attempt.state == browser.OVER
+    with pytest.raises(LabauthError, match="access_denied"):
+        attempt.wait(1)
+    assert spent(lab, pair[0]) == 0
+    usable(lab, *pair)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_errors(lab: Lab, way: str) -> None:
+    """An error that nobody knows is told as it came, on one line, without the try's secrets, with what to do."""
+    attempt = began(*FOUNDRY)
+    state, home = asked(attempt)["state"], asked(attempt)["redirect_uri"]
+    query = {"error": "temporarily_unavailable", "error_description": f"<b>try\x1b[31m\nlater</b> {state} " * 9, "state": state}
+    said = give(way, attempt, f"{home}?{urlencode(query)}")
+    assert said.startswith("Foundry answered temporarily_unavailable (<b>try[31m later</b> ***")
+    assert said.endswith(". Start the sign-in again, or choose another method.")
+    assert leaks([state], said, repr(attempt.error)) == []
+    usable(lab, *FOUNDRY)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_state_the_person_is_asked(lab: Lab, way: str) -> None:
+    """DNAnexus may echo no state: then nothing is sent until the person says yes; No waits on; nobody can swap the code."""
+    lab.set("dnanexus", echo_state=False)
+    question = (
+        "DNAnexus sent an answer without state, so it cannot be proved that it is yours. "
+        "Use it only if you have just signed in on that page yourself."
+    )
+    almost = "Almost there: go back to the notebook and answer the question in the panel."
+    attempt = began(*DNANEXUS)
+    home = asked(attempt)["redirect_uri"]
+    for _ in range(2):
+        assert give(way, attempt, lab.visit(attempt.url)) == (question if way == "paste" else almost)
+        assert (attempt.state, str(attempt.error), spent(lab, "dnanexus")) == (browser.ASKING, question, 0)
+        # Meanwhile: another's code is not put in its place, and the question stays the question.
+        assert give(way, attempt, f"{home}?code=of-another") in (almost, browser._SECOND)
+        assert give(way, attempt, f"{home}?code=x&state=y") in (almost, OTHER)
+        assert str(attempt.error) == question
+        attempt.confirm(False)
+        assert (attempt.state, attempt.error, spent(lab, "dnanexus")) == (browser.WAITING, None, 0)
+    give(way, attempt, lab.visit(attempt.url))
+    give(way, attempt, f"{home}?code=of-another")
+    attempt.confirm(True)
+    assert attempt.state == browser.DONE
+    attempt.confirm(True)  # a second click
+    assert spent(lab, "dnanexus") == 1
+    reads("dnanexus")
+
+
+def test_without_state_a_declined_sign_in(lab: Lab) -> None:
+    """An error without state is told too, where the provider may leave state out."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = began(*DNANEXUS)
+    assert give("listener", attempt, lab.visit(attempt.url, "deny")) == DECLINED["dnanexus"]
+    assert attempt.state == browser.OVER
+
+
+def test_sure(lab: Lab) -> None:
+    """`sure` says yes beforehand; without state and unsure, `answer` raises the question."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = began(*DNANEXUS)
+    assert attempt.answer(lab.visit(attempt.url), sure=True).who == "ada"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pair", ALL)
+def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
+    """A second answer to a try that is done is not used, over either way; after a cancel none is."""
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    assert give(way, attempt, good) == ""
+    try:
+        assert give(way, attempt, good) == browser._SECOND
+    except OSError:
+        assert way == "listener"  # it is closed already
+    assert (attempt.state, spent(lab, pair[0])) == (browser.DONE, 1)
+    cancelled = began(*pair)
+    address = lab.visit(cancelled.url)
+    cancelled.cancel()
+    try:
+        assert give(way, cancelled, address) == "This try is over: start the sign-in again from the notebook."
+    except OSError:
+        assert way == "listener"
+    assert spent(lab, pair[0]) == 1
+    with pytest.raises(NotSignedIn, match=r"^The sign-in was cancelled\.$"):
+        cancelled.wait(1)
+
+
+SPENT = "The code was used already, is too old, or belongs to another try: sign in again."
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pair", ALL)
+@pytest.mark.parametrize("why", ["used", "old", "made up"])
+def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str) -> None:
+    """A code that was used already, is too old or unknown is refused by the provider, in one sentence; the next try works."""
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    if why == "used":
+        lab_codes(lab, pair[0])[dict(parse_qsl(urlsplit(good).query))["code"]].used = True
+    elif why == "old":
+        lab.advance(61)
+    else:
+        good = re.sub(r"code=[^&]*", "code=made-up", good)
+    said = give(way, attempt, good)
+    assert said.startswith(f"{TITLE[pair[0]]} answered 400 invalid_grant (The code ")
+    assert said.endswith(f". {SPENT}")
+    assert (attempt.state, spent(lab, pair[0])) == (browser.OVER, 1)
+    usable(lab, *pair)
+
+
+def lab_codes(lab: Lab, provider: str) -> dict[str, Any]:
+    """The sandbox's own book of authorization codes."""
+    app = lab.sites[SITE.get(provider, provider)].app
+    view = next(f for name, f in app.view_functions.items() if name == "authorize")
+    server = next(c.cell_contents for c in view.__closure__ or () if hasattr(c.cell_contents, "codes"))
+    codes: dict[str, Any] = server.codes
+    return codes
+
+
+DOWN = [
+    (503, r"answered 503 .*has a problem of its own: try again in a minute\."),
+    (500, r"answered 500 .*has a problem of its own: try again in a minute\."),
+    ("html", r"answered 503 \(a web page instead of data"),
+    (
+        "truncated",
+        r"gave no answer: 127\.0\.0\.1:\d+ broke off the connection or sent an answer that cannot be read\. Try again\.",
+    ),
+    ("gone", r"gave no answer: 127\.0\.0\.1:1 refused the connection\. Check the address, and whether the server runs\."),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("pair", ALL)
+@pytest.mark.parametrize(("answer", "said"), DOWN, ids=[str(a) for a, _ in DOWN])
+def test_token_endpoint_down(lab: Lab, pair: tuple[str, str], answer: int | str, said: str, way: str) -> None:
+    """A token endpoint that is down, or gone, is told with who and what to do; the next try signs in."""
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    if answer == "gone":
+        attempt._exchange.auth_origin = "http://127.0.0.1:1"
+        attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint": "http://127.0.0.1:1/token"}
+    else:
+        lab.next(SITE.get(pair[0], pair[0]), answer, times=9, path="token")
+    told = give(way, attempt, good)
+    assert told.startswith(TITLE[pair[0]])
+    assert re.search(said, told), told
+    assert attempt.state == browser.OVER
+    lab.sites[SITE.get(pair[0], pair[0])].faults.clear()
+    usable(lab, *pair)
+
+
+UNTRUSTED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."
+SPOILED = {
+    "nonce": "it belongs to another sign-in (its nonce is another one)",
+    "none": "it is not signed by a key of the issuer (alg none)",
+    "hs256": "it is not signed by a key of the issuer (alg HS256)",
+    "aud": "its claim aud is missing or another's",
+    "iss": "its claim iss is missing or another's",
+    "expired": "it has expired already; check this computer's clock",
+    "no_email": "it has no claim 'email', by which Benchling finds the user. "
+    "Ask the admin of your identity provider to include it (scope openid email)",
+    "signature": "its signature is wrong",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", SPOILED)
+def test_spoiled_id_tokens(lab: Lab, fault: str, way: str) -> None:
+    """An ID token that proves nothing is refused before anything is sent to Benchling; the next try signs in."""
+    lab.set("idp", fault=fault)
+    attempt = began(*BENCHLING)
+    assert give(way, attempt, lab.visit(attempt.url)) == UNTRUSTED.format(SPOILED[fault])
+    assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (browser.OVER, 1, 0)
+    with pytest.raises(NotSignedIn):
+        session("benchling")
+    usable(lab, *BENCHLING)
+
+
+PASTED = [
+    ("", "Nothing was pasted: copy the whole address that the browser landed on."),
+    (" \n ", "Nothing was pasted: copy the whole address that the browser landed on."),
+    ("http://[::/?code=x&state=y", OTHER),
+    ("https://acme.example/", CODELESS),
+    ("code=abc", STATELESS),
+    ("\ud800", CODELESS),
+    ("cödé", CODELESS),
+    ("what is this", CODELESS),
+    ("https://127.0.0.1/?a=1&code=&state=", CODELESS),
+    ("error=access_denied", STATELESS),
+    ("x" * 300_000 + "ä", CODELESS),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), PASTED, ids=[t[:20].encode(errors="replace").decode() for t, _ in PASTED])
+def test_pasted_rubbish(lab: Lab, text: str, said: str) -> None:
+    """Whatever is pasted: a sentence, no token request, and the try goes on."""
+    attempt = began(*FOUNDRY)
+    with pytest.raises(InvalidInput) as caught:
+        attempt.answer(text)
+    assert (str(caught.value), caught.value.field) == (said, "answer")
+    assert (attempt.state, spent(lab, "foundry")) == (browser.WAITING, 0)
+    attempt.answer(lab.visit(attempt.url))
+
+
+def test_the_sign_in_page_pasted_back(lab: Lab) -> None:
+    """The sign-in page's own address, copied by mistake, has no code in it."""
+    attempt = began(*FOUNDRY)
+    with pytest.raises(InvalidInput, match="There is no code in that"):
+        attempt.answer(attempt.url)
+    attempt.cancel()
+
+
+@pytest.mark.parametrize(
+    "change", [str, lambda a: f"  {a[:40]}\n{a[40:]} ", lambda a: a.partition("?")[2], lambda a: a + "#_=_"]
+)
+def test_pasted_in_any_shape(lab: Lab, change: Callable[[str], str]) -> None:
+    """The whole address, wrapped over lines, its query alone, or with a fragment: all are the answer."""
+    attempt = began(*FOUNDRY)
+    attempt.answer(change(lab.visit(attempt.url)))
+    reads("foundry")
+
+
+@pytest.mark.parametrize("pair", [FOUNDRY, BENCHLING])
+def test_the_code_alone(lab: Lab, pair: tuple[str, str]) -> None:
+    """Where PKCE binds the code to this try, the code alone is enough; one that ends in "=" is still a code."""
+    attempt = began(*pair)
+    attempt.answer(dict(parse_qsl(urlsplit(lab.visit(attempt.url)).query))["code"])
+    reads(pair[0])
+    odd = began(*pair)
+    with pytest.raises(LabauthError, match="invalid_grant"):
+        odd.answer("c29tZSBjb2Rl==")
+
+
+def test_the_code_alone_without_pkce(lab: Lab) -> None:
+    """DNAnexus' code alone is asked about first."""
+    attempt = began(*DNANEXUS)
+    with pytest.raises(InvalidInput, match="Use it only if you have just signed in"):
+        attempt.answer(dict(parse_qsl(urlsplit(lab.visit(attempt.url)).query))["code"])
+    attempt.confirm(True)
+    reads("dnanexus")
+
+
+@pytest.mark.parametrize("pair", ALL)
+def test_twenty_answers_at_once(lab: Lab, pair: tuple[str, str]) -> None:
+    """Twenty answers at the same time, over both ways: one token request, one login, nineteen "answered already"."""
+    attempt = began(*pair)
+    good, gate, said = lab.visit(attempt.url), threading.Barrier(20), []
+
+    def answer(n: int) -> None:
+        gate.wait()
+        try:
+            said.append(give(WAYS[n % 2], attempt, good))
+        except OSError:
+            said.append(browser._SECOND)  # closed already
+
+    threads = [threading.Thread(target=answer, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert spent(lab, pair[0]) == 1
+    assert len(said) == 20
+    assert set(said) <= {"", browser._SECOND}
+    assert "" in said
+    assert attempt.state == browser.DONE
+
+
+def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two answers that are both found good before either is used: one token request all the same."""
+    attempt = began(*FOUNDRY)
+    good, gate, here, real = lab.visit(attempt.url), threading.Barrier(2), threading.local(), browser._digest
+    said: list[str] = []
+
+    def digest(text: str) -> bytes:
+        if threading.current_thread().name == "answers" and not hasattr(here, "met"):
+            here.met = gate.wait(5)
+        return real(text)
+
+    monkeypatch.setattr(browser, "_digest", digest)
+    work = [threading.Thread(target=lambda: said.append(give("paste", attempt, good)), name="answers") for _ in range(2)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join(10)
+    assert sorted(said) == ["", browser._SECOND]
+    assert spent(lab, "foundry") == 1
+
+
+# The sign-in page's address
+
+
+@pytest.mark.parametrize("pair", ALL)
+def test_url(lab: Lab, pair: tuple[str, str]) -> None:
+    """The address holds what the RFCs want and nothing more; S256 of a verifier of RFC 7636's length and characters."""
+    attempt, other = began(*pair), began(*pair)
+    sent, origin = asked(attempt), lab.origin(SITE.get(pair[0], pair[0]))
+    paths = {"foundry": "/multipass/api/oauth2/authorize", "benchling": "/authorize", "dnanexus": "/oauth2/authorize"}
+    assert attempt.url.partition("?")[0] == origin + paths[pair[0]]
+    names = {"response_type", "client_id", "redirect_uri", "state"}
+    names |= {"scope", "code_challenge", "code_challenge_method"} if pair != DNANEXUS else set()
+    names |= {"nonce"} if pair == BENCHLING else set()
+    assert set(sent) == names
+    assert (sent["response_type"], sent["redirect_uri"]) == ("code", f"http://127.0.0.1:{port_of(attempt)}/")
+    assert sent["client_id"] == lab.credentials(*pair)["client_id"]
+    assert attempt.url == attempt.url
+    for name in ("state", "nonce", "code_challenge"):
+        if name in sent:
+            assert re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[name])
+            assert sent[name] != asked(other)[name]
+    if pair != DNANEXUS:
+        verifier = str.__str__(attempt._verifier)
+        assert re.fullmatch(r"[A-Za-z0-9._~-]{43,128}", verifier)  # RFC 7636 4.1
+        digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        assert (sent["code_challenge"], sent["code_challenge_method"]) == (digest, "S256")
+        assert verifier not in attempt.url
+    attempt.cancel()
+    other.cancel()
+
+
+def test_wrong_verifier(lab: Lab) -> None:
+    """The code is bound to this try: with another verifier it buys nothing."""
+    attempt = began(*FOUNDRY)
+    good = lab.visit(attempt.url)
+    attempt._verifier = type(attempt._verifier)("x" * 43)
+    assert "400 invalid_grant (code_verifier does not fit" in give("paste", attempt, good)
+
+
+# The listener
+
+
+def test_landing_page(lab: Lab) -> None:
+    """The page says in plain words that it is done, is stored nowhere, refers nobody, and takes the code off its address."""
+    attempt = began(*FOUNDRY)
+    good = urlsplit(lab.visit(attempt.url))
+    status, page, headers = fetch(good.port or 0, f"/?{good.query}")
+    assert (status, sentence(page)) == (200, "You are signed in to Foundry. Close this page and go back to the notebook.")
+    assert leaks([v for _, v in parse_qsl(good.query)], page, str(headers)) == []
+    assert 'history.replaceState(null, "", location.pathname)' in page
+    assert headers["cache-control"] == "no-store"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-type"] == "text/html; charset=utf-8"
+    assert headers["connection"] == "close"
+    assert headers["server"].strip() == "labauth"
+    (nonce,) = set(re.findall(r'nonce="([^"]+)"', page))
+    assert headers["content-security-policy"] == (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; frame-ancestors 'none'"
+    )
+
+
+NOTHING = "There is nothing here. Go back to the notebook."
+STRANGE = [
+    ("GET", "/", None, 404),
+    ("GET", "/?", None, 404),
+    ("GET", "/other?{}", None, 404),
+    ("GET", "/favicon.ico", None, 404),
+    ("GET", "/%2e?{}", None, 404),
+    ("GET", "http://127.0.0.1/?{}", None, 404),
+    ("GET", "http://[/?{}", None, 404),
+    ("GET", "/?{}", "evil.example", 403),
+    ("GET", "/?{}", "evil.example:80", 403),
+    ("GET", "/?{}", "127.0.0.1", 403),
+    ("GET", "/?{}", "", 403),
+    ("POST", "/?{}", None, 501),
+    ("HEAD", "/?{}", None, 501),
+    ("PUT", "/?{}", None, 501),
+    ("OPTIONS", "/?{}", None, 501),
+    ("GET", "/?{}&x=" + "x" * 70_000, None, 414),
+    ("GET", "/?" + "%ff" * 2000, None, 400),
+    ("GET", "/?" + "&=;" * 2000, None, 400),
+]
+
+
+@pytest.mark.parametrize(("verb", "target", "host", "status"), STRANGE, ids=[f"{v} {t[:12]} {h}" for v, t, h, _ in STRANGE])
+def test_strange_requests(lab: Lab, verb: str, target: str, host: str | None, status: int) -> None:
+    """Another path, verb or Host, and rubbish: a page with the same headers, nothing sent, the try goes on."""
+    attempt = began(*FOUNDRY)
+    good = urlsplit(lab.visit(attempt.url))
+    got, page, headers = fetch(good.port or 0, target.replace("{}", good.query), verb, host)
+    assert got == status
+    assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
+    if verb == "HEAD":
+        assert page == ""
+    elif status != 400:
+        assert sentence(page) == (NOTHING if status != 403 else "This address serves one sign-in only.")
+    assert (attempt.state, spent(lab, "foundry"), attempt.here) == (browser.WAITING, 0, False)
+    assert give("listener", attempt, good.geturl()) == ""
+
+
+def test_slow_clients_do_not_block(lab: Lab) -> None:
+    """Clients that connect and say nothing, or half a line, keep nobody waiting, and nothing open afterwards."""
+    attempt = began(*FOUNDRY)
+    slow = [socket.create_connection(("127.0.0.1", port_of(attempt))) for _ in range(30)]
+    slow[0].sendall(b"GET /?code=")
+    start = time.monotonic()
+    try:
+        assert give("listener", attempt, lab.visit(attempt.url)) == ""
+        assert time.monotonic() - start < 3
+        waits_for(lambda: is_free(urlsplit(asked(attempt)["redirect_uri"]).port or 0))
+    finally:
+        for each in slow:
+            each.close()
+
+
+def test_proof(lab: Lab) -> None:
+    """Only this computer can fetch the proof; that proves "here", answers nothing and shows nothing."""
+    attempt = began(*FOUNDRY)
+    parts, told = urlsplit(attempt.proof), []
+    attempt._changed = lambda: told.append(1)
+    assert (parts.hostname, len(parts.path) > 20, attempt.here) == ("127.0.0.1", True, False)
+    assert fetch(parts.port or 0, parts.path, host="evil.example")[0] == 403
+    assert not attempt.here
+    assert fetch(parts.port or 0, parts.path)[:2] == (204, "")
+    assert (attempt.here, attempt.state, len(told)) == (True, browser.WAITING, 1)
+    attempt.cancel()
+    assert attempt.proof == ""
+
+
+def test_only_on_loopback(lab: Lab) -> None:
+    """The listener is bound to 127.0.0.1, at a port of its own for each try."""
+    one, two = began(*FOUNDRY), began(*FOUNDRY)
+    assert one._listener is not None
+    assert one._listener.server_address[0] == "127.0.0.1"
+    assert port_of(one) != port_of(two)
+    one.cancel()
+    two.cancel()
+
+
+@pytest.mark.parametrize("how", ["answer", "declined", "cancel", "time-out"])
+def test_closes(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one answer, a refusal, a cancel or the time-out the port is closed within a second, and no thread stays."""
+    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 0.3 if how == "time-out" else 60)
+    attempt = began(*FOUNDRY)
+    port = port_of(attempt)
+    if how in ("answer", "declined"):
+        give("listener", attempt, lab.visit(attempt.url, "allow" if how == "answer" else "deny"))
+    elif how == "cancel":
+        attempt.cancel()
+    waits_for(lambda: is_free(port), 2)
+    waits_for(lambda: not ours(), 2)
+    if how == "time-out":
+        said = r"^Nobody answered the sign-in page in 0\.005 min, so the try is over\. Start it again\.$"
+        with pytest.raises(NotSignedIn, match=said):
+            attempt.wait(1)
+        usable(lab, *FOUNDRY)
+
+
+def test_nobody_waits_forever(lab: Lab) -> None:
+    """`wait` ends after the time that it is given; the try goes on."""
+    attempt = began(*FOUNDRY)
+    with pytest.raises(NotSignedIn, match=r"^Nobody has signed in to Foundry in 0\.1 s\.$"):
+        attempt.wait(0.1)
+    assert attempt.state == browser.WAITING
+    attempt.cancel()
+
+
+def test_dropped(lab: Lab) -> None:
+    """Tries that were begun and dropped leave no socket and no thread."""
+    ports = [port_of(began(*FOUNDRY)) for _ in range(25)]
+    gc.collect()
+    waits_for(lambda: all(is_free(port) for port in ports), 5)
+    waits_for(lambda: not ours(), 5)
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SystemExit", "SIGKILL"])
+def test_closes_with_the_process(lab: Lab, end: str) -> None:
+    """When the kernel ends, however it ends, the port is free again, and nothing keeps the process alive."""
+    code = "import sys, labauth_nb\na = labauth_nb.begin('foundry', 'user', tenant='sandbox')\nprint(a.proof, flush=True)\n" + (
+        "raise SystemExit(0)" if end == "SystemExit" else "a.wait(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = urlsplit(process.stdout.readline().strip()).port or 0
+    if end != "SystemExit":
+        assert not is_free(port)
+        process.send_signal(getattr(signal, end))
+    _, errors = process.communicate(timeout=20)
+    assert (errors, is_free(port)) == ("", True)
+
+
+# Where the redirect address leads
+
+
+def free_port() -> int:
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return int(it.getsockname()[1])
+
+
+def test_registered_port(lab: Lab) -> None:
+    """A registered port and path are kept to the letter; declined, the same port serves the next try at once."""
+    home = f"http://127.0.0.1:{free_port()}/call/back?app=1"
+    first = began(*FOUNDRY, redirect_uri=home)
+    assert asked(first)["redirect_uri"] == home
+    landed = urlsplit(lab.visit(first.url, "deny"))
+    with socket.create_connection(("127.0.0.1", landed.port)) as client:
+        client.sendall(f"GET {landed.path}?{landed.query} HTTP/1.1\r\nHost: {landed.netloc}\r\n\r\n".encode())
+        while client.recv(4096):
+            pass  # the server hangs up first, so that its port is in TIME_WAIT
+    assert str(first.error) == DECLINED["foundry"]
+    waits_for(lambda: is_free(landed.port or 0), 2)
+    again = began(*FOUNDRY, redirect_uri=home)
+    assert again.proof
+    assert give("listener", again, lab.visit(again.url)) == ""
+
+
+def test_a_registered_port_of_the_try_before(lab: Lab) -> None:
+    """A cell that is run again takes its own registered port over; the try before it says why it is over."""
+    home = f"http://localhost:{free_port()}/"
+    first = began(*FOUNDRY, redirect_uri=home)
+    second = began(*FOUNDRY, redirect_uri=home)
+    assert second.proof
+    with pytest.raises(NotSignedIn, match="A newer try took the place of this one"):
+        first.wait(1)
+    assert give("listener", second, lab.visit(second.url).replace("localhost", "127.0.0.1")) == ""
+
+
+@pytest.mark.parametrize("home", ["http://127.0.0.1", "http://127.0.0.1:0/cb", "http://localhost/cb?app=1"])
+def test_any_port(lab: Lab, home: str) -> None:
+    """A redirect address without a port gets one; its host, path and query stay."""
+    attempt = began(*FOUNDRY, redirect_uri=home)
+    sent, given = urlsplit(asked(attempt)["redirect_uri"]), urlsplit(home)
+    assert sent.port == port_of(attempt)
+    assert (sent.hostname, sent.path, sent.query) == (given.hostname, given.path or "/", given.query)
+    assert give("listener", attempt, lab.visit(attempt.url).replace("localhost", "127.0.0.1")) == ""
+
+
+@pytest.mark.parametrize("holder", ["another program", "another provider"])
+def test_port_taken(lab: Lab, holder: str) -> None:
+    """Where the registered port is taken, there is no proof, and the answer is pasted."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        port = it.getsockname()[1]
+        if holder == "another program":
+            it.listen()
+        else:
+            it.close()
+            other = began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{port}/")
+        attempt = began(*FOUNDRY, redirect_uri=f"http://127.0.0.1:{port}/")
+        assert (attempt.proof, attempt.here) == ("", False)
+        assert give("paste", attempt, lab.visit(attempt.url)) == ""
+        if holder != "another program":
+            assert other.state == browser.WAITING
+            other.cancel()
+
+
+@pytest.mark.parametrize("path", ["/user/x/proxy/{}/cb", "/user/x/proxy/absolute/{}/cb"])
+def test_hub_proxy(lab: Lab, path: str) -> None:
+    """A hub's proxied address reaches the listener at the port in it, with the hub's Host and the path that is left."""
+    port = free_port()
+    home = f"https://Hub.example.org{path.replace('{}', str(port))}"
+    lab.set("foundry", redirects=[home])
+    attempt = began(*FOUNDRY, redirect_uri=home)
+    assert asked(attempt)["redirect_uri"] == home
+    landed = urlsplit(lab.visit(attempt.url))
+    inside = landed.path if "absolute" in path else "/cb"
+    assert fetch(port, f"{inside}?{landed.query}", host="evil.example")[0] == 403
+    assert fetch(port, f"/?{landed.query}", host="hub.example.org")[0] == 404
+    status, page, _ = fetch(port, f"{inside}?{landed.query}", host="hub.example.org")
+    assert (status, sentence(page)[:24]) == (200, "You are signed in to Fou")
+    assert attempt.wait(5).who
+
+
+@pytest.mark.parametrize("host", ["localhost:8888", "localhost"])
+def test_local_proxy(lab: Lab, host: str) -> None:
+    """A JupyterLab of this computer that proxies to the kernel: the listener is at the port behind it."""
+    port = free_port()
+    home = f"http://{host}/proxy/{port}/cb"
+    attempt = began(*FOUNDRY, redirect_uri=home)
+    assert asked(attempt)["redirect_uri"] == home
+    landed = urlsplit(lab.visit(attempt.url))
+    assert fetch(port, f"/cb?{landed.query}", host=host)[0] == 200
+
+
+@pytest.mark.parametrize("home", ["https://127.0.0.1:8443/cb", "http://[::1]:8765/", "http://[::1]/", "http://127.0.0.2:8765/"])
+def test_where_no_listener_could_answer(lab: Lab, home: str) -> None:
+    """Loopback that our listener does not serve (TLS, IPv6, another 127.x): no proof, and the answer is pasted."""
+    lab.set("foundry", redirects=[home])
+    attempt = began(*FOUNDRY, redirect_uri=home)
+    assert (attempt.proof, asked(attempt)["redirect_uri"]) == ("", home)
+    assert give("paste", attempt, lab.visit(attempt.url)) == ""
+
+
+def test_vendors_callback_page(lab: Lab) -> None:
+    """The vendor's own page that shows the code: no listener, the code alone is pasted."""
+    home = lab.origin("foundry") + "/multipass/api/oauth2/callback"
+    attempt = began(*FOUNDRY, redirect_uri=home)
+    assert attempt.proof == ""  # the sandbox itself holds that port
+    landed = lab.visit(attempt.url)
+    assert landed.startswith(home)
+    code = dict(parse_qsl(urlsplit(landed).query))["code"]
+    page = lab.sites["foundry"].app.test_client().get(landed).text
+    assert f'<code id="code">{code}</code>' in page
+    assert give("paste", attempt, code) == ""
+    reads("foundry")
+
+
+NO_ADDRESS = [
+    "ftp://x/",
+    "http://acme.example/cb",
+    "127.0.0.1:80",
+    "https://",
+    "https://u:p@x/",
+    "https://x/#f",
+    "http://127.0.0.1:99999/",
+]
+
+
+@pytest.mark.parametrize("home", NO_ADDRESS)
+def test_no_redirect_address(lab: Lab, home: str) -> None:
+    """What is no redirect address is refused before anything is begun, with what one is."""
+    with pytest.raises(InvalidInput) as caught:
+        began(*FOUNDRY, redirect_uri=home)
+    assert str(caught.value) == (
+        f"{home!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
+    )
+    assert caught.value.field == "redirect_uri"
+
+
+# Cancelled, and what nobody may see
+
+
+def test_cancel_while_the_code_is_redeemed(lab: Lab) -> None:
+    """A cancel while the token endpoint takes its time: what comes afterwards is not used."""
+    attempt = began(*FOUNDRY)
+    lab.next("foundry", "slow", path="token", seconds=0.6)
+    said: list[str] = []
+    good = lab.visit(attempt.url)
+    thread = threading.Thread(target=lambda: said.append(give("paste", attempt, good)))
+    thread.start()
+    waits_for(lambda: attempt.state == browser.BUSY)
+    attempt.cancel()
+    thread.join(10)
+    assert (said, attempt.state) == (["The sign-in was cancelled."], browser.OVER)
+    with pytest.raises(NotSignedIn):
+        logins.get("foundry")
+
+
+def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that came in time is used, though the token endpoint answers after the time-out."""
+    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 1.0)
+    attempt = began(*FOUNDRY)
+    lab.next("foundry", "slow", path="token", seconds=1.5)
+    assert give("paste", attempt, lab.visit(attempt.url)) == ""
+
+
+@pytest.mark.parametrize("pair", ALL)
+def test_nothing_is_shown(lab: Lab, pair: tuple[str, str], capfd: pytest.CaptureFixture[str], caplog: Any) -> None:
+    """Nothing is printed or logged, and no repr, error or traceback holds code, state, nonce, verifier or token."""
+    caplog.set_level(0)
+    attempt = began(*pair)
+    good = lab.visit(attempt.url)
+    wrong = good.replace("state=", "state=x")
+    texts = [repr(attempt), str(attempt), repr(vars(attempt)), repr(attempt.url), repr(vars(attempt._exchange))]
+    try:
+        attempt.answer(wrong)
+    except LabauthError as error:
+        texts += [*traceback.format_exception(error), *error._render_traceback_(), repr(vars(error))]
+    fetch(port_of(attempt), f"/?{urlsplit(wrong).query}")
+    mine = attempt.answer(good)
+    texts += [repr(attempt), repr(vars(attempt)), repr(mine), repr(vars(mine))]
+    late = began(*pair)
+    stale = re.sub(r"code=[^&]*", "code=canary-code-0001", lab.visit(late.url))
+    try:
+        late.answer(stale)
+    except LabauthError as error:
+        texts += [*traceback.format_exception(error), *error._render_traceback_(), repr(vars(error))]
+        response = getattr(error, "response", None)
+        texts += [repr(vars(response)), repr(vars(response.request))] if response is not None else []
+        texts += [str(pickle.dumps(response))]
+    out, err = capfd.readouterr()
+    secrets = [v for a in (good, stale) for n, v in parse_qsl(urlsplit(a).query) if n in ("code", "state")]
+    secrets += [str.__str__(s) for a in (attempt, late) for s in (a._state, a._verifier, a._nonce) if s]
+    secrets += [str.__str__(s) for s in mine.secrets()]
+    assert len(secrets) > 7
+    assert leaks(secrets, *texts, out, err, caplog.text) == []
+    for holder in (attempt, late):
+        with pytest.raises(TypeError, match=r"^A sign-in under way is not pickled\.$"):
+            pickle.dumps(holder)
+
+
+# The device code
+
+
+@pytest.fixture
+def device(lab: Lab) -> Attempt:
+    lab.set("idp", interval=0.1)
+    attempt = began(*BENCHLING)
+    assert attempt.offers_device
+    assert attempt.device_link == ""
+    attempt._changed = lambda: attempt.device_link and attempt.device()  # as the panel does
+    uri, code = attempt.device()
+    assert uri == lab.origin("idp") + "/device"
+    assert attempt.device_link == f"{uri}?user_code={code}"
+    return attempt
+
+
+def polls(lab: Lab) -> int:
+    return lab.count("idp", "POST /token")
+
+
+def test_device_pending_then_allowed(lab: Lab, device: Attempt) -> None:
+    """While nobody has decided it is asked again, at the server's pace; then the login is there, and the polling ends."""
+    waits_for(lambda: polls(lab) >= 2)
+    assert device.state == browser.WAITING
+    lab.visit(device.device_link)
+    assert device.wait(10).who == "ada@sandbox.example"
+    waits_for(lambda: not ours())
+    asked_once = polls(lab)
+    time.sleep(0.3)
+    assert polls(lab) == asked_once
+    reads("benchling")
+
+
+def test_device_once(lab: Lab, device: Attempt) -> None:
+    """Asked for by two views at once, it is one code."""
+    gate, seen = threading.Barrier(8), set()
+
+    def ask() -> None:
+        gate.wait()
+        seen.add(device.device())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert (len(seen), lab.count("idp", "device_authorization")) == (1, 1)
+    device.cancel()
+    late = began(*BENCHLING)
+    late.cancel()
+    with pytest.raises(InvalidInput, match="This try is over"):
+        late.device()
+    assert lab.count("idp", "device_authorization") == 1
+
+
+def test_device_slow_down(lab: Lab, device: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """slow_down adds to the interval, as RFC 8628 3.5 has it, and does not end the try."""
+    from labauth_nb import openid
+
+    monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.3)
+    app = lab.sites["idp"].app
+    view = app.view_functions["token"]
+    for_device = next(
+        c.cell_contents for c in view.__closure__ or () if getattr(c.cell_contents, "__name__", "") == "for_device"
+    )
+    devices = next(
+        c.cell_contents for c in for_device.__closure__ if isinstance(c.cell_contents, dict) and "fault" not in c.cell_contents
+    )
+    (waiting,) = devices.values()
+    waiting.interval = 0.35
+    monkeypatch.setattr("labauth_nb.sandbox.identity.SLOWER", 0.0)
+    waits_for(lambda: polls(lab) >= 2)
+    before = polls(lab)
+    time.sleep(1.0)
+    assert polls(lab) - before <= 3
+    assert device.state == browser.WAITING
+    lab.visit(device.device_link)
+    assert device.wait(10)
+
+
+def test_device_denied(lab: Lab, device: Attempt) -> None:
+    """Denied on the other device: who said it, what to do, and a usable next try."""
+    lab.visit(device.device_link, "deny")
+    with pytest.raises(LabauthError) as caught:
+        device.wait(10)
+    assert str(caught.value) == (
+        "The identity provider answered 400 access_denied (The user declined). "
+        "The sign-in was declined: open the sign-in page again, or ask your admin."
+    )
+    usable(lab, *BENCHLING)
+
+
+def test_device_ran_out(lab: Lab, device: Attempt) -> None:
+    """Nobody typed the code in time."""
+    lab.advance("11m")
+    with pytest.raises(LabauthError, match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$"):
+        device.wait(10)
+
+
+def test_device_ran_out_at_the_server(lab: Lab, device: Attempt) -> None:
+    """The server's own word for it, expired_token, is the same sentence (the clocks differ)."""
+    lab.skew(700)
+    with pytest.raises(LabauthError, match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$"):
+        device.wait(10)
+
+
+@pytest.mark.parametrize("answer", [503, 429, "truncated", "html"])
+def test_device_one_poll_lost(lab: Lab, device: Attempt, answer: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poll that gets no answer, or "too many requests", is asked again, more slowly."""
+    from labauth_nb import openid
+
+    monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.1)
+    before = polls(lab)
+    lab.next("idp", answer, path="/token", seconds=0)
+    waits_for(lambda: polls(lab) >= before + 3)
+    assert device.state == browser.WAITING
+    lab.visit(device.device_link)
+    assert device.wait(10)
+
+
+def test_device_cancelled(lab: Lab, device: Attempt) -> None:
+    """After a cancel nothing is asked any more, and an allowed device is not used."""
+    device.cancel()
+    waits_for(lambda: not ours())
+    before = polls(lab)
+    lab.visit(device.device_link)
+    time.sleep(0.4)
+    assert polls(lab) == before
+    assert device.state == browser.OVER
+
+
+def test_device_and_browser(lab: Lab, device: Attempt) -> None:
+    """The browser may be quicker: then the device code is not asked about any more, and its end ends nothing."""
+    assert give("listener", device, lab.visit(device.url)) == ""
+    lab.visit(device.device_link, "deny")
+    time.sleep(0.3)
+    assert device.state == browser.DONE
+    reads("benchling")
+
+
+def test_device_spoiled_id_token(lab: Lab, device: Attempt) -> None:
+    """An ID token that proves nothing is refused on this way, too."""
+    lab.set("idp", fault="none")
+    lab.visit(device.device_link)
+    with pytest.raises(LabauthError, match=r"not signed by a key of the issuer \(alg none\)"):
+        device.wait(10)
+    assert lab.count("benchling") == 0
+
+
+def test_device_not_to_be_had(lab: Lab) -> None:
+    """Where none is offered, or the server is down, a sentence says so; the browser way goes on, and it can be asked again."""
+    for pair in (FOUNDRY, DNANEXUS):
+        attempt = began(*pair)
+        assert not attempt.offers_device
+        with pytest.raises(InvalidInput, match="offers no device code: open the sign-in page in a browser instead"):
+            attempt.device()
+        attempt.cancel()
+    lab.set("idp", interval=0.1)
+    attempt = began(*BENCHLING)
+    lab.next("idp", 503, path="device_authorization")
+    with pytest.raises(LabauthError, match="The identity provider answered 503"):
+        attempt.device()
+    assert (attempt.state, "answered 503" in str(attempt.error)) == (browser.WAITING, True)
+    attempt.device()
+    assert attempt.error is None
+    lab.visit(attempt.device_link)
+    assert attempt.wait(10)
+    lab.set("idp", device=False)
+    attempt = began(*BENCHLING)
+    assert not attempt.offers_device
+    attempt.cancel()
+
+
+def test_begin_needs_a_browser_method(lab: Lab) -> None:
+    """`begin` takes a method with a browser, by default the provider's own; for another it names `login`."""
+    with pytest.raises(InvalidInput, match="needs no browser: use login for it"):
+        begin("benchling", "app", tenant="sandbox")
+    with pytest.raises(InvalidInput, match="needs no browser"):
+        begin("qbench", tenant="sandbox")
+    attempt = begin("foundry", tenant="sandbox")
+    assert attempt._exchange.method.name == "user"
+    attempt.cancel()
+
+
+def test_unreachable_issuer(lab: Lab) -> None:
+    """An issuer that is not there is said before anything is begun."""
+    with pytest.raises(ProviderUnreachable, match=r"^The identity provider gave no answer: 127\.0\.0\.1:1 refused"):
+        began(*BENCHLING, issuer="http://127.0.0.1:1")
+
+
+def test_sure_after_the_question(lab: Lab) -> None:
+    """The answer that the person was asked about is used when it is given again with `sure`; another one is not."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = begin("dnanexus", "browser", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    with pytest.raises(InvalidInput, match="without state"):
+        attempt.answer(landed)
+    with pytest.raises(InvalidInput, match="answered already"):
+        attempt.answer(lab.visit(attempt.url), sure=True)
+    assert attempt.answer(landed, sure=True).who == "ada"
+    assert lab.token_requests("dnanexus") == 1

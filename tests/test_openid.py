@@ -1,0 +1,540 @@
+"""OpenID Connect: what is believed of an issuer, its configuration, its keys and its ID tokens, and what never is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from test_secrets import leaks
+
+from labauth_nb import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    ProviderUnreachable,
+    SignInRefused,
+    begin,
+    logout,
+    openid,
+    session,
+)
+from labauth_nb.grants import Exchange
+from labauth_nb.sandbox import Lab
+from labauth_nb.sandbox.identity import CLIENT_ID, signing_key
+
+NONCE = "the-nonce-of-this-sign-in"
+REFUSED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def exchange(lab: Lab) -> Exchange:
+    """An exchange that knows its issuer, and nobody's keys yet."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.cancel()
+    return attempt._exchange
+
+
+def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
+    """The claims of a good ID token; None takes one away."""
+    now = int(lab.clock.time())
+    good: dict[str, Any] = {"iss": lab.origin("idp"), "sub": "ada", "aud": CLIENT_ID, "iat": now, "exp": now + 3600}
+    good |= {"nonce": NONCE, "email": "ada@sandbox.example"} | changed
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def signed(lab: Lab, body: dict[str, Any], alg: str = "RS256", kid: str | None = "", key: Any = None) -> str:
+    own, issuers = signing_key(lab.sites["idp"])
+    headers = {} if kid is None else {"kid": kid or own}
+    return jwt.encode(body, key or issuers, algorithm=alg, headers=headers)
+
+
+def b64(content: Any) -> str:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def hs256(lab: Lab) -> str:
+    """Signed by anybody: the "secret" is the public key."""
+    import hmac
+
+    kid, key = signing_key(lab.sites["idp"])
+    head = f"{b64({'alg': 'HS256', 'kid': kid, 'typ': 'JWT'})}.{b64(claims(lab))}"
+    secret = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return f"{head}.{b64(hmac.digest(secret, head.encode(), 'sha256'))}"
+
+
+def fetched(lab: Lab) -> int:
+    return lab.count("idp", "/jwks")
+
+
+OTHERS = "its claim {} is missing or another's"
+NOT_SIGNED = "it is not signed by a key of the issuer (alg {})"
+UNKNOWN = "its key is not among the issuer's"
+WRONG = "its signature is wrong"
+EMAIL = (
+    "it has no claim 'email', by which Benchling finds the user. "
+    "Ask the admin of your identity provider to include it (scope openid email)"
+)
+BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
+    ("no JWT", lambda lab: "not a token", "it is not a JWT", 0),
+    ("two parts", lambda lab: "a.b", "it is not a JWT", 0),
+    ("header is a list", lambda lab: f"{b64([])}.{b64({})}.x", "it is not a JWT", 0),
+    ("alg none", lambda lab: jwt.encode(claims(lab), "", algorithm="none"), NOT_SIGNED.format("none"), 0),
+    ("alg None", lambda lab: f"{b64({'alg': 'None'})}.{b64(claims(lab))}.", NOT_SIGNED.format("unknown"), 0),
+    ("alg missing", lambda lab: f"{b64({'typ': 'JWT'})}.{b64(claims(lab))}.eA", NOT_SIGNED.format("unknown"), 0),
+    ("alg is a list", lambda lab: f"{b64({'alg': ['RS256']})}.{b64(claims(lab))}.eA", NOT_SIGNED.format("unknown"), 0),
+    ("HS256 by the public key", hs256, NOT_SIGNED.format("HS256"), 0),
+    ("HS512", lambda lab: signed(lab, claims(lab), "HS512", key="x" * 64), NOT_SIGNED.format("HS512"), 0),
+    ("unknown kid", lambda lab: signed(lab, claims(lab), kid="another"), UNKNOWN, 2),
+    ("no kid", lambda lab: signed(lab, claims(lab), kid=None), UNKNOWN, 2),
+    ("another's key under its kid", lambda lab: signed(lab, claims(lab), key=STRANGER), WRONG, 2),
+    ("an EC signature under an RSA kid", lambda lab: signed(lab, claims(lab), "ES256", key=CURVE), WRONG, 1),
+    ("signature missing", lambda lab: signed(lab, claims(lab)).rpartition(".")[0] + ".", WRONG, 2),
+    ("claims changed", lambda lab: tampered(signed(lab, claims(lab))), WRONG, 2),
+    ("iss", lambda lab: signed(lab, claims(lab, iss="https://evil.example")), OTHERS.format("iss"), 1),
+    ("iss with a slash more", lambda lab: signed(lab, claims(lab, iss=lab.origin("idp") + "/")), OTHERS.format("iss"), 1),
+    ("no iss", lambda lab: signed(lab, claims(lab, iss=None)), OTHERS.format("iss"), 1),
+    ("aud", lambda lab: signed(lab, claims(lab, aud="another")), OTHERS.format("aud"), 1),
+    ("aud of others", lambda lab: signed(lab, claims(lab, aud=["a", "b"])), OTHERS.format("aud"), 1),
+    ("no aud", lambda lab: signed(lab, claims(lab, aud=None)), OTHERS.format("aud"), 1),
+    ("several aud, no azp", lambda lab: signed(lab, claims(lab, aud=[CLIENT_ID, "b"])), OTHERS.format("azp"), 1),
+    ("azp", lambda lab: signed(lab, claims(lab, azp="another")), OTHERS.format("azp"), 1),
+    ("no sub", lambda lab: signed(lab, claims(lab, sub=None)), OTHERS.format("sub"), 1),
+    ("no iat", lambda lab: signed(lab, claims(lab, iat=None)), OTHERS.format("iat"), 1),
+    ("no exp", lambda lab: signed(lab, claims(lab, exp=None)), OTHERS.format("exp"), 1),
+    ("exp over", lambda lab: signed(lab, claims(lab, exp=int(lab.clock.time()) - 61)), "it has expired already", 1),
+    ("exp is text", lambda lab: signed(lab, claims(lab, exp="tomorrow")), "it has expired already", 1),
+    ("exp is endless", lambda lab: signed(lab, claims(lab, exp=float("inf"))), "it has expired already", 1),
+    ("exp is NaN", lambda lab: signed(lab, claims(lab, exp=float("nan"))), "it has expired already", 1),
+    ("nonce", lambda lab: signed(lab, claims(lab, nonce="x")), "it belongs to another sign-in (its nonce is another one)", 1),
+    ("no nonce", lambda lab: signed(lab, claims(lab, nonce=None)), "it belongs to another sign-in (its nonce is", 1),
+    ("no email", lambda lab: signed(lab, claims(lab, email=None)), EMAIL, 1),
+    ("empty email", lambda lab: signed(lab, claims(lab, email="")), EMAIL, 1),
+]
+STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+
+
+def tampered(token: str) -> str:
+    head, _, signature = token.split(".")
+    body = jwt.decode(token, options={"verify_signature": False}) | {"email": "eve@sandbox.example"}
+    return f"{head}.{b64(body)}.{signature}"
+
+
+@pytest.mark.parametrize(("token", "why", "fetches"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_bad_id_tokens(lab: Lab, exchange: Exchange, token: Callable[[Lab], str], why: str, fetches: int) -> None:
+    """Each is refused with what is wrong with it; the issuer's keys are fetched once more at the most."""
+    spoiled = token(lab)
+    with pytest.raises(SignInRefused) as caught:
+        openid.verified(exchange, spoiled, NONCE)
+    assert str(caught.value).startswith(REFUSED.partition("{}")[0] + why)
+    assert str(caught.value).endswith(". Sign in again.")
+    assert caught.value.__cause__ is None
+    assert spoiled == "a.b" or leaks([spoiled], str(caught.value), repr(vars(caught.value))) == []
+    assert fetched(lab) == fetches
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"aud": [CLIENT_ID]},
+        {"aud": [CLIENT_ID, "b"], "azp": CLIENT_ID},
+        {"azp": CLIENT_ID},
+        {"exp": "leeway"},
+        {"iat": 4_000_000_000},
+        {"nbf": 4_000_000_000},
+    ],
+    ids=str,
+)
+def test_good_id_tokens(lab: Lab, exchange: Exchange, changed: dict[str, Any]) -> None:
+    """What OpenID Connect allows is believed: several audiences with azp, clocks that differ by a minute."""
+    if changed.get("exp"):
+        changed = {"exp": int(lab.clock.time()) - 50}
+    assert openid.verified(exchange, signed(lab, claims(lab, **changed)), NONCE)["sub"] == "ada"
+    assert fetched(lab) == 1
+    assert openid.verified(exchange, signed(lab, claims(lab, nonce=None)))["email"]
+    assert fetched(lab) == 1
+
+
+@pytest.mark.parametrize("keep_kid", [False, True])
+def test_rotated_keys(lab: Lab, exchange: Exchange, keep_kid: bool) -> None:
+    """Keys that have rotated, under a new name or the old one, are fetched once more; a wrong signature no more than that."""
+    openid.verified(exchange, signed(lab, claims(lab)), NONCE)
+    old = signed(lab, claims(lab))
+    lab.rotate_keys(keep_kid=keep_kid)
+    assert openid.verified(exchange, signed(lab, claims(lab)), NONCE)["sub"] == "ada"
+    assert fetched(lab) == 2
+    with pytest.raises(SignInRefused, match=WRONG if keep_kid else UNKNOWN):
+        openid.verified(exchange, old, NONCE)
+    assert fetched(lab) in (2, 3)  # newer PyJWT waits half a minute before it asks for an unknown key again
+
+
+@pytest.mark.parametrize("keep_kid", [False, True])
+def test_keys_rotate_between_page_and_token(lab: Lab, keep_kid: bool) -> None:
+    """A whole sign-in, its renewal under rotated keys, and data after each."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    before = fetched(lab)
+    lab.rotate_keys(keep_kid=keep_kid)
+    mine.refresh()
+    assert fetched(lab) - before == 1
+    assert session("benchling").get("plates").status_code == 200
+
+
+@pytest.mark.parametrize("answer", [503, "html", "truncated"])
+def test_keys_down(lab: Lab, answer: int | str) -> None:
+    """Keys that cannot be had are told with who did not give them; nothing goes to Benchling."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    lab.next("idp", answer, times=9, path="jwks")
+    with pytest.raises(LabauthError, match=r"^The identity provider (answered 503|gave no answer)"):
+        attempt.answer(lab.visit(attempt.url))
+    assert lab.count("benchling") == 0
+
+
+def test_a_client_secret_is_sent_where_there_is_one(lab: Lab) -> None:
+    """A confidential client authenticates in the body; the sandbox's public one is then refused, in one sentence."""
+    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret="kanari-client-secret-0001")
+    with pytest.raises(SignInRefused) as caught:
+        attempt.answer(lab.visit(attempt.url))
+    assert str(caught.value).startswith("The identity provider answered 401 invalid_client (")
+    assert str(caught.value).endswith("Check the client ID (and the secret of a confidential client) with its admin.")
+    assert leaks(["kanari-client-secret-0001"], repr(vars(caught.value))) == []
+
+
+# Renewal and revocation
+
+
+def token_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
+    """From now on every token response is changed on its way."""
+    app = lab.sites["idp"].app
+    real = app.view_functions["token"]
+
+    def changed() -> Any:
+        response = real()
+        if response.status_code == 200:
+            body = response.get_json()
+            change(body)
+            response.data = json.dumps(body)
+        return response
+
+    monkeypatch.setitem(app.view_functions, "token", changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda lab, body: body.update(id_token=signed(lab, claims(lab, sub="eve", nonce=None))),
+            "it is another person's (sub)",
+        ),
+        (lambda lab, body: body.update(id_token=jwt.encode(claims(lab), "", algorithm="none")), NOT_SIGNED.format("none")),
+        (lambda lab, body: body.update(id_token=signed(lab, claims(lab, aud="another"))), OTHERS.format("aud")),
+    ],
+)
+def test_renewal_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Callable[[Lab, Any], None], why: str) -> None:
+    """At renewal, too: another person's ID token, or one that proves nothing, is not sent to Benchling."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    token_answers(lab, monkeypatch, lambda body: change(lab, body))
+    lab.advance("2h")
+    before = lab.count("benchling")
+    with pytest.raises(SignInRefused) as caught:
+        session("benchling").get("plates")
+    assert str(caught.value) == REFUSED.format(why)
+    assert lab.count("benchling") == before
+
+
+def test_renewal_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer that gives no ID token for a refresh token: the login has expired, with what to type."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    token_answers(lab, monkeypatch, lambda body: body.pop("id_token"))
+    lab.advance("2h")
+    with pytest.raises(LoginExpired) as caught:
+        session("benchling").get("plates")
+    assert str(caught.value) == (
+        "The identity provider gives no new ID token for a refresh token. "
+        "To sign in again, type %labauth login benchling --tenant sandbox --method oidc"
+    )
+
+
+def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without an ID token is refused; an access token alone proves nothing."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    token_answers(lab, monkeypatch, lambda body: body.pop("id_token"))
+    with pytest.raises(SignInRefused) as caught:
+        attempt.answer(lab.visit(attempt.url))
+    assert str(caught.value) == REFUSED.format("there was none in the answer (is openid among the scopes?)")
+
+
+def test_renewal_keeps_or_takes_the_refresh_token(lab: Lab) -> None:
+    """Rotated refresh tokens are taken, others kept: three renewals either way; a revoked one says how to come back."""
+    for rotate in (True, False):
+        lab.set("idp", rotate=rotate)
+        attempt = begin("benchling", "oidc", tenant="sandbox")
+        attempt.answer(lab.visit(attempt.url))
+        for _ in range(3):
+            lab.advance("2h")
+            assert session("benchling").get("plates").status_code == 200
+    lab.revoke("idp", refresh=True)
+    lab.advance("2h")
+    said = (
+        r"no longer takes the refresh token of this sign-in\. To sign in again, type %labauth login benchling .*--method oidc$"
+    )
+    with pytest.raises(LoginExpired, match=said):
+        session("benchling").get("plates")
+
+
+def test_without_offline_access(lab: Lab) -> None:
+    """Without a refresh token the login ends with its ID token."""
+    attempt = begin("benchling", "oidc", tenant="sandbox", scopes="openid email")
+    attempt.answer(lab.visit(attempt.url))
+    lab.advance("2h")
+    with pytest.raises(LoginExpired, match=r"To sign in again, type %labauth login benchling"):
+        session("benchling").get("plates")
+
+
+def test_revocation(lab: Lab) -> None:
+    """Logging out revokes the refresh token at the identity provider, and says so."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    refresh_token = str.__str__(mine._tokens.current.refresh_token)
+    (said,) = logout("benchling")
+    assert said == "Signed out of Benchling (sandbox). The token was revoked at the identity provider."
+    assert lab.sites["idp"].refresh_tokens[refresh_token].dead
+    assert lab.count("idp", "POST /revoke") == 1
+
+
+def test_revocation_not_offered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the issuer offers none, or it fails, the sentence says that the token was not revoked."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    mine._exchange.metadata = {n: v for n, v in mine._exchange.metadata.items() if n != "revocation_endpoint"}
+    assert logout("benchling") == [
+        "Signed out of Benchling (sandbox). The token was not revoked: the identity provider offers no way to do it from here."
+    ]
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    lab.next("idp", 503, times=9, path="revoke")
+    assert "The token was not revoked: The identity provider answered 503" in logout("benchling")[0]
+
+
+# Discovery
+
+
+class Issuer(ThreadingHTTPServer):
+    """An issuer whose configuration is the test's: `answer` gives (status, headers, body) for a path."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        issuer = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, headers, body = issuer.answer(self.path)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.answer: Callable[[str], tuple[int, dict[str, str], str]] = lambda path: (404, {}, "")
+        self.configuration: dict[str, Any] = {
+            "issuer": self.address,
+            "authorization_endpoint": f"{self.address}/authorize",
+            "token_endpoint": f"{self.address}/token",
+            "jwks_uri": f"{self.address}/jwks",
+        }
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def says(self, body: Any, status: int = 200, **headers: str) -> None:
+        text = body if isinstance(body, str) else json.dumps(body)
+        self.answer = lambda path: (status, headers, text)
+
+
+@pytest.fixture
+def issuer(lab: Lab) -> Iterator[Issuer]:
+    it = Issuer()
+    yield it
+    it.shutdown()
+    it.server_close()
+
+
+def begun(issuer: str) -> None:
+    begin("benchling", "oidc", tenant="sandbox", issuer=issuer).cancel()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["{}", "{}/", "{}/.well-known/openid-configuration", " {}/.well-known/openid-configuration/ ", "{}//"],
+)
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
+    """With or without a slash, or as the address of the configuration itself; the issuer's own spelling counts for iss."""
+    issuer.says(issuer.configuration | {"issuer": issuer.address + slash})
+    attempt = begin("benchling", "oidc", tenant="sandbox", issuer=typed.format(issuer.address))
+    assert attempt._exchange.metadata["issuer"] == issuer.address + slash
+    assert attempt.url.startswith(f"{issuer.address}/authorize?response_type=code&")
+    assert not attempt.offers_device
+    attempt.cancel()
+
+
+CONFIG = "The identity provider answered 200 with no configuration. Check the issuer's address."
+MISSING = "The identity provider's {} is missing or no https address: tell its admin."
+DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
+    ("html", lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}), CONFIG),
+    ("a list", lambda it: it.says([]), CONFIG),
+    ("no JSON", lambda it: it.says("{"), CONFIG),
+    (
+        "another issuer",
+        lambda it: it.says(it.configuration | {"issuer": "https://evil.example"}),
+        "says that it is another issuer",
+    ),
+    ("no issuer", lambda it: it.says({**it.configuration, "issuer": None}), "says that it is another issuer"),
+    (
+        "redirect",
+        lambda it: it.says("", 302, Location="https://evil.example/"),
+        "answered 302 (a redirect to another address).",
+    ),
+    ("404", lambda it: it.says("", 404), "Check the issuer: it is the address without /.well-known/openid-configuration."),
+    ("500", lambda it: it.says("", 500), "The identity provider has a problem of its own: try again in a minute."),
+    *(
+        (f"no {name}", lambda it, name=name: it.says({**it.configuration, name: None}), MISSING.format(name))
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
+    ),
+    *(
+        (
+            f"http {name}",
+            lambda it, name=name: it.says({**it.configuration, name: "http://evil.example/"}),
+            MISSING.format(name),
+        )
+        for name in (
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "device_authorization_endpoint",
+            "revocation_endpoint",
+        )
+    ),
+    (
+        "script",
+        lambda it: it.says({**it.configuration, "authorization_endpoint": "javascript:alert(1)"}),
+        "is missing or no https",
+    ),
+    ("a number", lambda it: it.says({**it.configuration, "token_endpoint": 7}), "is missing or no https"),
+]
+
+
+@pytest.mark.parametrize(("says", "why"), [row[1:] for row in DOCUMENTS], ids=[row[0] for row in DOCUMENTS])
+def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: str) -> None:
+    """A configuration that is none, or another's, is refused before any page is opened; the field is named."""
+    says(issuer)
+    with pytest.raises(LabauthError) as caught:
+        begun(issuer.address)
+    assert why in str(caught.value)
+    assert "tenant" not in str(caught.value)
+    assert caught.value.field == "issuer"
+
+
+@pytest.mark.parametrize("typed", ["http://idp.example", "ftp://idp.example", "https://", "https://[", "//"])
+def test_no_issuer(lab: Lab, typed: str) -> None:
+    """Plain http elsewhere, and what is no address at all, is refused without a request."""
+    with pytest.raises(InvalidInput) as caught:
+        begun(typed)
+    assert str(caught.value).endswith(" is no issuer: give the https address of your lab's identity provider.")
+    assert caught.value.field == "issuer"
+
+
+def test_issuer_gone(lab: Lab) -> None:
+    """An issuer that does not answer is said with its host."""
+    with pytest.raises(
+        ProviderUnreachable, match=r"^The identity provider gave no answer: 127\.0\.0\.1:1 refused the connection"
+    ):
+        begun("http://127.0.0.1:1")
+
+
+def test_the_panel_names_the_issuer(lab: Lab) -> None:
+    """An issuer that cannot be reached is told at its own field of the form, not at the tenant's."""
+    from labauth_nb.panel import LoginPanel
+    from labauth_nb.providers import PROVIDERS
+
+    panel = LoginPanel(PROVIDERS["benchling"], "oidc", None, "benchling", {}, False)
+    for name, field in (("oidc", "issuer"), ("app", "tenant")):
+        error = panel._explained(ProviderUnreachable("x"), PROVIDERS["benchling"].method(name))
+        assert error.field == field
+
+
+def test_without_cryptography(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package that checks signatures nothing is begun, and the command to install it is named."""
+    monkeypatch.setattr(openid, "find_spec", lambda name: None)
+    with pytest.raises(InvalidInput) as caught:
+        begun(lab.origin("idp"))
+    assert str(caught.value) == ("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
+    assert lab.count("idp") == 0
+
+
+def test_discovery_once(lab: Lab) -> None:
+    """A sign-in and its renewals ask for the configuration once."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    mine.refresh()
+    mine.refresh()
+    assert lab.count("idp", "openid-configuration") == 1
+
+
+DEVICE_ANSWERS: list[tuple[dict[str, Any], str]] = [
+    ({"verification_uri": "http://evil.example/"}, "its page to type the code is no https address"),
+    ({"verification_uri_complete": "javascript:alert(1)"}, "its page to type the code is no https address"),
+    ({"device_code": None}, "The identity provider answered 200"),
+    ({"expires_in": "soon"}, "The identity provider answered 200"),
+    ({"interval": []}, "The identity provider answered 200"),
+]
+
+
+@pytest.mark.parametrize(("changed", "why"), DEVICE_ANSWERS, ids=[str(c) for c, _ in DEVICE_ANSWERS])
+def test_device_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], why: str) -> None:
+    """A device authorization that cannot be used, or that leads elsewhere, is refused; the browser way goes on."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    app = lab.sites["idp"].app
+    real = app.view_functions["device_authorization"]
+
+    def spoiled() -> Any:
+        response = real()
+        body = {n: v for n, v in (response.get_json() | changed).items() if v is not None}
+        response.data = json.dumps(body)
+        return response
+
+    monkeypatch.setitem(app.view_functions, "device_authorization", spoiled)
+    with pytest.raises(LabauthError) as caught:
+        attempt.device()
+    assert why in str(caught.value)
+    assert attempt.state == "waiting"
+    assert attempt.answer(lab.visit(attempt.url)).who
+
+
+def test_renewal_is_quick(lab: Lab) -> None:
+    """A good ID token is believed without another request for keys: twenty renewals fetch them once."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    start = time.monotonic()
+    for _ in range(20):
+        mine.refresh()
+    assert fetched(lab) == 1
+    assert time.monotonic() - start < 10

@@ -1,0 +1,1147 @@
+"""--remember: signed in again after a restart, one login in many kernels, kill -9, and what is never copied."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from kernels import Kernel
+from test_secrets import leaks
+
+import labauth_nb
+from labauth_nb import (
+    InvalidInput,
+    LoginExpired,
+    MissingCredentials,
+    SignInRefused,
+    StoreUnavailable,
+    begin,
+    login,
+    logout,
+    remembering,
+    status,
+    stores,
+)
+from labauth_nb.logins import _LOGINS, Login
+from labauth_nb.sandbox import Lab
+from labauth_nb.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
+
+pytestmark = [
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("keyring", "filelock", "platformdirs"))), reason="needs [keyring]"
+    ),
+    pytest.mark.skipif(os.name != "posix", reason="kill -9 and the variables that move the data folder are POSIX's"),
+]
+ROUNDS = int(os.environ.get("LABAUTH_ROUNDS", "3"))
+"""Rounds of the runs with kills: a few in CI, 20 by hand."""
+ALT = "keyrings.alt.file.PlaintextKeyring"
+KERNELS = 8
+PLACES = remembering.PLACES
+CLIENT = {"client_id": "sandbox-qbench-client", "client_secret": "sandbox-qbench-client-secret-0001"}
+PUBLIC = "sandbox-foundry-public"
+READ = {
+    "benchling": "get('plates')",
+    "qbench": "get('orders')",
+    "foundry": "get('ontologies')",
+    "dnanexus": "post('system/whoami', json={})",
+}
+WAYS = [
+    ("benchling", "app", CREDENTIALS),
+    ("benchling", "api-key", CREDENTIALS),
+    ("benchling", "id-token", CREDENTIALS),
+    ("benchling", "oidc", REFRESH_TOKEN),
+    ("qbench", "client", CREDENTIALS),
+    ("qbench", "client", REFRESH_TOKEN),
+    ("foundry", "service-user", CREDENTIALS),
+    ("foundry", "token", CREDENTIALS),
+    ("foundry", "user", REFRESH_TOKEN),
+    ("dnanexus", "api-token", CREDENTIALS),
+    ("dnanexus", "password", CREDENTIALS),
+]
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder and a real keyring backend of their own, for this process and those it starts."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", ALT)
+    monkeypatch.setenv("KEYRING_PROPERTY_FILE_PATH", str(tmp_path / "ring" / "ring.cfg"))
+    monkeypatch.setattr("keyring.core._keyring_backend", None)
+    return stores._data()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """Each store."""
+    return str(request.param)
+
+
+def holders(secrets: list[str], *folders: Path) -> set[str]:
+    """The folders' files that hold one of `secrets`, in any spelling, by the name of their own folder."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path.parent.name for path in files if leaks(secrets, path.read_bytes(), str(path))}
+
+
+def issued(lab: Lab) -> list[str]:
+    """Every token that the sandbox has given out."""
+    return [token for site in lab.sites.values() for token in (*site.tokens, *site.refresh_tokens)]
+
+
+def forget_here() -> None:
+    """As in a new kernel: nothing is known but what is remembered."""
+    _LOGINS.clear()
+
+
+def qbench(lab: Lab, remember: bool | str = True, store: str = KEYRING, **fields: str) -> Login:
+    """Sign in to QBench at the sandbox's own address, as if it were a real tenant."""
+    return login("qbench", tenant=lab.origin("qbench"), remember=remember, store=store, **(CLIENT | fields))
+
+
+def foundry_user(lab: Lab, store: str = KEYRING) -> Login:
+    """Sign in to Foundry as yourself, in the browser."""
+    attempt = begin("foundry", "user", tenant=lab.origin("foundry"), client_id=PUBLIC, remember=True, store=store)
+    signed_in: Login = attempt.answer(lab.visit(attempt.url))
+    return signed_in
+
+
+# After a restart
+
+
+def new_kernel(folder: Path) -> Kernel:
+    """A kernel that no page says hello to."""
+    kernel = Kernel(folder)
+    kernel.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+    return kernel
+
+
+def typed(lab: Lab, provider: str, method: str) -> list[str]:
+    """What a person types at the prompts of a method, in their order."""
+    found = lab.credentials(provider, method)
+    way = labauth_nb.providers.PROVIDERS[provider].method(method)
+    return [found[f.name] for f in way.fields if not f.optional]
+
+
+def restart(lab: Lab, folder: Path, store: str) -> tuple[list[str], list[str]]:
+    """Sign in by every way in one kernel, again in the next, log out, try in a third: (everything sent, every secret)."""
+    secrets: list[str] = []
+    kernels = []
+    names = {way: f"mine-{n}" for n, way in enumerate(WAYS)}
+    place = PLACES[store]
+    for name in ("benchling", "qbench", "foundry", "idp"):
+        lab.set(name, life=30)
+    lab.set("qbench", life=2)  # over before the next kernel: it has to renew
+    lab.set("foundry", life=2)
+    kernel = new_kernel(folder)
+    kernels.append(kernel)
+    for (provider, method, keeps), name in names.items():
+        tenant = lab.origin(provider)
+        if method in ("oidc", "user"):
+            more = {"client_id": PUBLIC} if method == "user" else {"client_id": "sandbox-benchling-oidc"}
+            more |= {"issuer": lab.origin("idp")} if method == "oidc" else {}
+            way = {"tenant": tenant, "name": name, "store": store, **more}
+            kernel.run(f"attempt = labauth_nb.begin({provider!r}, {method!r}, remember=True, **{way!r})")
+            url = kernel.text("print(str.__str__(attempt.url), end='')")
+            said = kernel.text(f"print(attempt.answer({lab.visit(url)!r}))")
+        else:
+            answers = typed(lab, provider, method)
+            secrets += [a for a in answers if a not in ("ada", CLIENT["client_id"])]
+            line = f"%labauth login {provider} --method {method} --tenant {tenant} --as {name}"
+            keep = f"--remember {keeps}" if keeps == REFRESH_TOKEN else "--remember"
+            said = kernel.text(f"{line} {keep} --store {store}", answers)
+        assert f"Remembered in the {place}." in said, (name, said)
+    kernel.stop()
+    time.sleep(2)
+    for name in ("qbench", "foundry"):
+        lab.set(name, life=3600)
+    kernel = new_kernel(folder)
+    kernels.append(kernel)
+    for (provider, method, _keeps), name in names.items():
+        said = kernel.text(f"%labauth login {provider} --as {name}")
+        assert said.startswith("Signed in to"), (name, said)
+        assert f"method {method};" in said
+        assert f"credentials from: {place}" in said
+        assert kernel.text(f"labauth_nb.session({name!r}).{READ[provider]}") == "<Response [200]>"
+    table = kernel.text("print(labauth_nb.status())")
+    assert table.count(f"  {place}\n") == len(WAYS)
+    listed = json.loads(json.dumps([vars(head) for head in remembered()]))
+    assert [(row["name"], row["keeps"]) for row in listed] == [(name, way[2]) for way, name in names.items()]
+    for name in list(names.values())[:-1]:
+        said = kernel.text(f"%labauth logout {name}", ["n"])
+        assert f"It is no longer remembered (it was in the {place})." in said
+    assert [head.name for head in remembered()] == [list(names.values())[-1]]
+    said = kernel.text("%labauth logout --all --forget", ["n"])
+    assert "no longer remembered" in said
+    kernel.stop()
+    kernel = new_kernel(folder)
+    kernels.append(kernel)
+    for (provider, _method, _keeps), name in names.items():
+        said = kernel.text(f"%labauth login {provider} --as {name}")
+        assert said.startswith("MissingCredentials: "), said
+    assert "nothing is remembered" in kernel.text("%labauth logout --all --forget")
+    kernel.stop()
+    return [message for each in kernels for message in each.messages], [*secrets, *issued(lab)]
+
+
+def test_a_restart(lab: Lab, store: str, tmp_path: Path, data: Path) -> None:
+    """Every provider, method and kind of keeping: signed in without asking after a restart, the status says from where,
+    `logout` removes it; no secret is in any output, prompt, history or file but the chosen store."""
+    sent, secrets = restart(lab, tmp_path, store)
+    assert len(secrets) > 20
+    assert leaks(secrets, *sent) == []
+    assert holders(secrets, tmp_path) == set()  # all of it was forgotten
+    assert remembered() == []
+
+
+def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path, data: Path) -> None:
+    """While it is remembered, no file but the store's own has a secret: no index, no lock, no history, no log."""
+    kernel = new_kernel(tmp_path)
+    kernel.run("import logging; logging.basicConfig(level=logging.DEBUG, filename='log.txt', force=True)\n%xmode Verbose")
+    tenant, answers = lab.origin("qbench"), list(CLIENT.values())
+    said = kernel.text(f"%labauth login qbench --tenant {tenant} --remember --store {store}", answers)
+    assert "Remembered" in said
+    kernel.run("mine = labauth_nb.session('qbench').login\nmine, vars(mine), mine._memory, mine._memory.read()")
+    kernel.run("vars(mine._memory.read()), mine._memory.read().token, labauth_nb.stores.dumps(mine._memory.read())")
+    kernel.run("get_ipython().history_manager.writeout_cache()\n%labauth status")
+    kernel.run("labauth_nb.stores.loads = None\nlabauth_nb.logins._LOGINS.clear()")
+    assert "TypeError" in kernel.text("%labauth login qbench")  # a bug of ours, shown with every local variable
+    secrets = [CLIENT["client_secret"], *issued(lab)]
+    assert leaks(secrets, *kernel.messages) == []
+    assert holders(secrets, tmp_path) == {"entries" if store == FILE else "ring"}
+    kernel.stop()
+
+
+SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1; exec \"$@\""
+IN_SECRET_SERVICE = """
+import sys; sys.path.insert(0, {here!r})
+import labauth_nb, json
+from labauth_nb import stores
+assert stores._keyring().name == "SecretService Keyring", stores._keyring()
+more = json.loads(sys.argv[1])
+mine = labauth_nb.login("qbench", **more)
+print(mine.found.source(), mine.session().get("orders").status_code, mine.kept)
+if "--out" in sys.argv: print(labauth_nb.logout("qbench"))
+"""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("dbus-run-session") and shutil.which("gnome-keyring-daemon")),
+    reason="needs dbus-run-session and gnome-keyring-daemon",
+)
+def test_a_restart_with_the_operating_systems_own_keyring(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GNOME's keyring: one process signs in, the next is signed in, the third finds nothing."""
+    for name in ("PYTHON_KEYRING_BACKEND", "DBUS_SESSION_BUS_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    code = IN_SECRET_SERVICE.format(here=str(Path(__file__).parent))
+    first = json.dumps({"tenant": lab.origin("qbench"), "remember": True, **CLIENT})
+    script = tmp_path / "script.sh"
+    script.write_text('"$1" -c "$2" "$3" && "$1" -c "$2" "{}" --out && ! "$1" -c "$2" "{}"\n')
+    command = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", "sh", str(script), sys.executable, code, first]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
+    lines = ended.stdout.splitlines()
+    assert lines[:2] == ["you 200 Remembered in the keyring.", "keyring 200 "], ended.stderr
+    assert "no longer remembered (it was in the keyring)" in lines[2]
+    assert "MissingCredentials" in ended.stderr
+    assert holders([CLIENT["client_secret"]], tmp_path / "data") == set()
+
+
+# Many kernels, one login
+
+
+class Kernels:
+    """Processes, each as a kernel of its own: forked from one that has only imported the packages (so they start fast)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.turn = folder / "kernels", 0
+        self.pids: list[int] = []
+        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_remembering as t; t.nursery()"
+        self.nurse = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+
+    def start(self, count: int = KERNELS, **order: Any) -> Kernels:
+        """`count` kernels that sign in and wait."""
+        self.turn += 1
+        self.here = self.folder / str(self.turn)
+        self.here.mkdir(parents=True)
+        assert self.nurse.stdin is not None
+        assert self.nurse.stdout is not None
+        self.nurse.stdin.write(json.dumps({"count": count, "here": str(self.here), **order}) + "\n")
+        self.nurse.stdin.flush()
+        self.pids = json.loads(self.nurse.stdout.readline())
+        end = time.monotonic() + 60
+        while len(list(self.here.glob("*.ready"))) < count:
+            assert time.monotonic() < end, "not ready"
+            time.sleep(0.005)
+        return self
+
+    def go(self) -> Kernels:
+        """Let them all make their requests, together."""
+        (self.here / "gate").touch()
+        return self
+
+    def kill(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pids[number], signal.SIGKILL)
+
+    def end(self) -> tuple[list[list[Any]], int]:
+        """(what those that were not killed got, how many were killed)"""
+        assert self.nurse.stdout is not None
+        codes: list[int] = json.loads(self.nurse.stdout.readline())
+        assert set(codes) <= {0, signal.SIGKILL}, codes
+        alive = [n for n, code in enumerate(codes) if code == 0]
+        return [json.loads((self.here / f"{n}.json").read_text()) for n in alive], len(codes) - len(alive)
+
+    def stop(self) -> None:
+        assert self.nurse.stdin is not None
+        if self.turn:
+            self.go()  # a test that failed leaves none behind
+        self.nurse.stdin.close()
+        self.nurse.wait(30)
+        assert self.nurse.stdout is not None
+        self.nurse.stdout.close()
+
+
+def nursery() -> None:
+    """In a process of its own: for each order a number of forks, their ids, and how each ended."""
+    import dotenv
+    import filelock
+    import jwt
+    import keyrings.alt.file
+
+    assert None not in (dotenv, filelock, jwt, keyrings.alt.file)
+    sys.stdin = None  # nobody can be asked
+    for line in open(0):  # noqa: SIM115
+        order, pids = json.loads(line), []
+        for number in range(order["count"]):
+            pid = os.fork()
+            if not pid:
+                try:
+                    _work(order, number)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            pids.append(pid)
+        print(json.dumps(pids), flush=True)
+        codes = [os.waitpid(pid, 0)[1] for pid in pids]
+        print(json.dumps(codes), flush=True)
+
+
+def _work(order: dict[str, Any], number: int) -> None:
+    here = Path(order["here"])
+    got: list[Any] = []
+    try:
+        mine = login(order["provider"], **order["login"])
+    except labauth_nb.LabauthError as error:
+        got.append(f"{type(error).__name__}: {error}")
+    if number < order.get("die", 0):
+        _dies_between_answer_and_write()
+    (here / f"{number}.ready").touch()
+    end = time.monotonic() + 60
+    while not (here / "gate").exists() and time.monotonic() < end:
+        time.sleep(0.001)
+    time.sleep(0.02 if number >= order.get("die", 0) > 0 else 0)  # whoever is to die comes first
+    for _ in range(order.get("requests", 3)) if not got else ():
+        try:
+            got.append(mine.session().request(*order["read"]).status_code)
+        except labauth_nb.LabauthError as error:
+            got.append(f"{type(error).__name__}: {error}")
+    written = here / f"{number}.new"
+    written.write_text(json.dumps(got if got else [mine.found.source()]))
+    written.rename(here / f"{number}.json")
+
+
+def _dies_between_answer_and_write() -> None:
+    write = Memory.write
+
+    def dying(self: Memory, entry: stores.Entry) -> None:
+        if not entry.pending:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, entry)
+
+    Memory.write = dying  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, data: Path) -> Iterator[Kernels]:
+    it = Kernels(tmp_path)
+    yield it
+    it.stop()
+
+
+def order(lab: Lab, provider: str = "qbench", **more: Any) -> dict[str, Any]:
+    path = {"qbench": "orders", "foundry": "ontologies"}[provider]
+    return {"provider": provider, "login": {"tenant": lab.origin(provider)}, "read": ["GET", path], **more}
+
+
+def short(lab: Lab, provider: str, sign_in: Any, seconds: float = 4) -> tuple[Login, int]:
+    """Sign in for `seconds` only (the next token lives long): (the login, token requests so far)."""
+    lab.reset()
+    forget_here()
+    lab.set(provider, life=seconds)
+    mine: Login = sign_in()
+    lab.set(provider, life=3600)
+    return mine, lab.token_requests(provider)
+
+
+def expire(mine: Login) -> None:
+    """Wait until its token is over."""
+    token = mine._tokens.current
+    assert token is not None
+    assert token.expires_at is not None
+    time.sleep(max(token.expires_at - time.time(), 0) + 0.05)
+
+
+def accepted(lab: Lab, memory: Memory, provider: str = "qbench") -> bool:
+    """Whether the entry is whole, not in doubt, and its token is good at the provider."""
+    entry = memory.read()
+    assert entry is not None
+    assert entry.token is not None
+    url = lab.origin(provider) + {"qbench": "/qbench/api/v2/orders", "foundry": "/api/v2/ontologies"}[provider]
+    good = requests.get(url, headers={"Authorization": str(entry.token.header)}, timeout=30).status_code == 200
+    return good and not entry.pending
+
+
+@pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
+def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: str, keeps: str) -> None:
+    """8 processes, 3 requests each: 1 token request, 0 failures, and the newest token is the one that is kept."""
+    mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store))
+    kernels.start(**order(lab))
+    expire(mine)
+    got, _ = kernels.go().end()
+    assert got == [[200] * 3] * KERNELS
+    assert lab.token_requests("qbench") - before == 1
+    assert mine._memory is not None
+    assert accepted(lab, mine._memory)
+    assert mine.session().get("orders").status_code == 200  # this one, too, goes on with that token
+    assert lab.token_requests("qbench") - before == 1
+
+
+def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels, store: str) -> None:
+    """Foundry as yourself: no secret, each refresh token works once; 3 crossings of 8 processes cost 3 token requests."""
+    mine, _before = short(lab, "foundry", lambda: foundry_user(lab, store), 6)
+    memory = mine._memory
+    assert memory is not None
+    for _ in range(2):
+        kernels.start(**order(lab, "foundry"))
+        before = lab.token_requests("foundry")
+        expire(mine)
+        lab.set("foundry", life=6)
+        got, _ = kernels.go().end()
+        assert got == [[200] * 3] * KERNELS
+        assert lab.token_requests("foundry") - before == 1
+        mine.session().get("ontologies")  # this kernel takes what the others got
+        assert accepted(lab, memory, "foundry")
+
+
+def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 8 processes that cross expiry, 1 or 2 die between the server's answer and the write, and 2 at random moments:
+    the others have 0 failures, there is 1 token request more per kill at the most, and the next kernel is signed in."""
+    rows = []
+    for turn in range(ROUNDS):
+        mine, before = short(lab, "qbench", lambda: qbench(lab, CREDENTIALS, store))
+        kernels.start(**order(lab, die=1 + turn % 2))
+        expire(mine)
+        kernels.go()
+        # At any moment with our files only: this keyring's backend is a file too, and rewrites it in place.
+        for number in random.sample(range(2, KERNELS), 2) if store == FILE else ():
+            time.sleep(random.uniform(0, 0.04))
+            kernels.kill(number)
+        got, kills = kernels.end()
+        asked = lab.token_requests("qbench") - before
+        failures = sum(status != 200 for each in got for status in each)
+        rows.append((len(got), kills, asked, failures))
+        assert failures == 0, got
+        assert got
+        assert asked <= 1 + kills
+        assert mine._memory is not None
+        (fresh,), _ = kernels.start(1, **order(lab)).go().end()
+        assert fresh == [200] * 3
+        assert lab.token_requests("qbench") - before <= 1 + kills
+        assert accepted(lab, mine._memory)
+        assert mine.session().get("orders").status_code == 200
+    with capsys.disabled():
+        total = [sum(row[n] for row in rows) for n in range(4)]
+        said = "survivors {}, killed {}, token requests {}, failures {}".format(*total)
+        print(f"\n{PLACES[store]}, {ROUNDS} rounds of {KERNELS} processes: {said}; token requests per round "
+              f"{[row[2] for row in rows]}, kills per round {[row[1] for row in rows]}")  # fmt: skip
+
+
+@pytest.mark.parametrize("provider", ["foundry", "qbench"])
+def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: str, store: str) -> None:
+    """With a refresh token only, a kill between answer and write costs a new sign-in: everybody is told so in a sentence,
+    nobody goes on with a wrong state, and the new sign-in is shared again."""
+
+    def sign_in() -> Login:
+        return foundry_user(lab, store) if provider == "foundry" else qbench(lab, REFRESH_TOKEN, store)
+
+    mine, before = short(lab, provider, sign_in)
+    memory = mine._memory
+    assert memory is not None
+    kernels.start(**order(lab, provider, die=1))
+    expire(mine)
+    kernels.go()
+    got, kills = kernels.end()
+    if kills:
+        said = {answer for each in got for answer in each}
+        title = {"foundry": "Foundry", "qbench": "QBench"}[provider]
+        (sentence,) = said - {200}
+        assert sentence.startswith(f"LoginExpired: {title} no longer takes the refresh token of this sign-in.")
+        assert f"type %labauth login {provider}" in sentence
+    else:  # another was first; the one that was to die had nothing to write
+        assert got == [[200] * 3] * KERNELS
+    forget_here()
+    again = sign_in()
+    assert again.kept == f"Remembered in the {PLACES[store]}."
+    before = lab.token_requests(provider)
+    assert kernels.start(**order(lab, provider)).go().end() == ([[200] * 3] * KERNELS, 0)
+    assert lab.token_requests(provider) == before
+    assert accepted(lab, memory, provider)
+
+
+def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) -> None:
+    """kill -9 at random moments of Foundry's refresh: all survivors go on, or all are told to sign in again."""
+    for _ in range(ROUNDS):
+        mine, _before = short(lab, "foundry", lambda: foundry_user(lab, FILE))
+        kernels.start(**order(lab, "foundry"))
+        expire(mine)
+        kernels.go()
+        for number in random.sample(range(KERNELS), 3):
+            time.sleep(random.uniform(0, 0.03))
+            kernels.kill(number)
+        got, _ = kernels.end()
+        good = [each for each in got if each == [200] * 3]
+        told = [each for each in got if all(str(a).startswith("LoginExpired: Foundry no longer takes") for a in each)]
+        assert len(good) + len(told) == len(got)
+        assert not good or not told
+        (fresh,), _ = kernels.start(1, **order(lab, "foundry")).go().end()
+        assert (fresh == [200] * 3) if good else fresh[0].startswith("MissingCredentials: Foundry user needs a person"), fresh
+
+
+def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
+    """A backend that lost it: with the secret the kernel goes on, without it a sentence; nobody writes it anew unasked."""
+    for keeps, good in ((CREDENTIALS, True), (REFRESH_TOKEN, False)):
+        qbench(lab, keeps, store)
+        forget_here()
+        mine = login("qbench")
+        memory = mine._memory
+        assert memory is not None
+        stores._PLACES[store].put(memory, stores.Secret("{"))
+        if good:
+            mine.refresh()
+            assert mine.session().get("orders").status_code == 200
+        else:
+            with pytest.raises(StoreUnavailable, match="What is remembered of qbench is damaged or deleted: sign in anew"):
+                mine.refresh()
+        assert memory.read() is None
+        assert "no longer remembered" in logout("qbench", forget=True)[-1]
+        assert remembered() == []
+
+
+def test_log_out_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
+    """The 7 others are told, with what to type, and none of them writes the entry anew."""
+    _mine, before = short(lab, "qbench", lambda: qbench(lab, True, store), 3600)
+    kernels.start(7, **order(lab))
+    assert "no longer remembered" in logout("qbench")[0]
+    lab.expire("qbench")
+    got, _ = kernels.go().end()
+    tenant = lab.origin("qbench")
+    sentence = "LoginExpired: qbench was logged out in another kernel. To sign in again, type %labauth login qbench"
+    assert got == [[f"{sentence} --tenant {tenant}"] * 3] * 7
+    assert remembered() == []
+    assert lab.token_requests("qbench") == before
+
+
+def test_sign_in_anew_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
+    """With other credentials under the same name: the others are told, and neither write over it nor forget it."""
+    mine = qbench(lab, True, store)
+    kernels.start(3, **order(lab))
+    lab.set("qbench", client_secret="another-client-secret-000000000002")
+    forget_here()
+    anew = qbench(lab, True, store, client_secret="another-client-secret-000000000002")
+    assert anew._memory is not None
+    written = anew._memory.read()
+    lab.expire("qbench")
+    got, _ = kernels.go().end()
+    assert all("qbench was signed in anew in another kernel. To sign in again" in said for each in got for said in each)
+    assert "remembered" not in mine.logout()
+    assert anew._memory.read() == written
+
+
+def test_the_same_remembered_by_several_kernels_at_once(lab: Lab, kernels: Kernels, store: str) -> None:
+    """They share one entry: crossing expiry together costs 1 token request."""
+    lab.set("qbench", life=4)
+    typed = {"tenant": lab.origin("qbench"), "remember": True, "store": store, **CLIENT}
+    kernels.start(**order(lab, login=typed))
+    lab.set("qbench", life=3600)
+    before = lab.token_requests("qbench")
+    time.sleep(4)
+    assert kernels.go().end() == ([[200] * 3] * KERNELS, 0)
+    assert lab.token_requests("qbench") - before == 1
+    assert len(remembered()) == 1
+
+
+def test_a_revoked_token_costs_one_renewal_for_all(lab: Lab, kernels: Kernels) -> None:
+    """Where the provider revokes what several kernels hold, each goes on, also with one that has an older token."""
+    mine = qbench(lab)
+    kernels.start(4, **order(lab))
+    mine.refresh()  # the others hold the older one
+    before = lab.token_requests("qbench")
+    lab.revoke("qbench", refresh=True)
+    assert kernels.go().end() == ([[200] * 3] * 4, 0)
+    assert lab.token_requests("qbench") - before == 1
+    assert mine.session().get("orders").status_code == 200
+
+
+FORKS = """
+import multiprocessing, time, labauth_nb, sys
+sys.path.insert(0, {here!r})
+from test_remembering import expire
+mine = labauth_nb.login("qbench", tenant={tenant!r})
+held = mine.session()
+def work(number):
+    return held.get("orders").status_code, session_.get("orders").status_code
+session_ = labauth_nb.session("qbench")
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    expire(mine)
+    print(pool.map(work, range(20), chunksize=1) == [(200, 200)] * 20, held.get("orders").status_code)
+"""
+
+
+def test_a_pool_of_forks(lab: Lab, store: str) -> None:
+    """A fork pool that uses a remembered login's session across expiry: 1 token request, 0 failures."""
+    _mine, before = short(lab, "qbench", lambda: qbench(lab, REFRESH_TOKEN, store))
+    code = FORKS.format(here=str(Path(__file__).parent), tenant=lab.origin("qbench"))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout.split() == ["True", "200"], ended.stderr
+    assert lab.token_requests("qbench") - before == 1
+
+
+# What is already on the machine
+
+
+def nothing_of(canary: list[str], tmp_path: Path) -> None:
+    """None of it is in the data folder or the keyring."""
+    assert holders(canary, *(f for f in (tmp_path / "data", tmp_path / "ring") if f.exists())) == set()
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_variables_are_not_copied(lab: Lab, where: str, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment or .env supplies supplies itself again: the token is shared, the secret is not kept."""
+    values = {"QBENCH_URL": lab.origin("qbench"), "QBENCH_CLIENT_ID": CLIENT["client_id"]}
+    values |= {"QBENCH_CLIENT_SECRET": CLIENT["client_secret"]}
+    if where == "environment":
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+    else:
+        Path(".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    mine = login("qbench", remember=True, store=store)
+    assert mine.found.source() == where
+    nothing_of([CLIENT["client_secret"]], tmp_path)
+    before = lab.token_requests("qbench")
+    forget_here()
+    again = login("qbench")
+    assert where in again.found.source()
+    assert lab.token_requests("qbench") == before  # the token was shared
+    logout("qbench")
+    assert remembered() == []
+
+
+def test_a_variable_that_is_gone_is_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A remembered token does not stand for a client ID or a secret that the environment no longer has."""
+    monkeypatch.setenv("FOUNDRY_CLIENT_ID", "sandbox-foundry-client")
+    tenant = lab.origin("foundry")
+    login("foundry", "service-user", tenant=tenant, client_secret="sandbox-foundry-client-secret", remember=True)
+    monkeypatch.delenv("FOUNDRY_CLIENT_ID")
+    forget_here()
+    with pytest.raises(MissingCredentials, match=r"^Foundry Client ID is missing.*FOUNDRY_CLIENT_ID"):
+        login("foundry", "service-user", tenant=tenant)
+    monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", lab.origin("idp"))
+    benchling = {"tenant": lab.origin("benchling"), "client_id": "sandbox-benchling-oidc"}
+    attempt = begin("benchling", "oidc", remember=True, **benchling)
+    attempt.answer(lab.visit(attempt.url))
+    forget_here()
+    assert login("benchling", "oidc").found.source() == "environment + keyring"
+    monkeypatch.delenv("LABAUTH_BENCHLING_ISSUER")
+    forget_here()
+    with pytest.raises(MissingCredentials, match=r"^Benchling Issuer is missing"):
+        login("benchling", "oidc")
+
+
+def test_another_client_in_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment wins; a client ID of another client is never sent with the remembered secret."""
+    mine = qbench(lab)
+    forget_here()
+    monkeypatch.setenv("QBENCH_CLIENT_ID", "another-client")
+    with pytest.raises(MissingCredentials, match="Client secret is missing"):
+        login("qbench", tenant=mine.tenant)
+    monkeypatch.setenv("QBENCH_CLIENT_ID", CLIENT["client_id"])
+    assert login("qbench", tenant=mine.tenant).found.sources["client_secret"] == "keyring"
+    forget_here()
+    monkeypatch.setenv("QBENCH_CLIENT_SECRET", "wrong-secret-000000000000000000001")
+    with pytest.raises(SignInRefused, match=r"Client secret came from: environment QBENCH_CLIENT_SECRET"):
+        login("qbench", tenant=mine.tenant)
+
+
+def test_dx_login_s_files(lab: Lab, tmp_path: Path, store: str) -> None:
+    """Found, named as the source, never copied, and neither changed nor destroyed by a log out."""
+    token = lab.credentials("dnanexus", "api-token")["token"]
+    file = Path.home() / ".dnanexus_config" / "environment.json"
+    file.parent.mkdir()
+    origin = lab.origin("dnanexus").removeprefix("http://")
+    host, _, port = origin.partition(":")
+    written = {"DX_APISERVER_HOST": host, "DX_APISERVER_PORT": port, "DX_APISERVER_PROTOCOL": "http"}
+    context = json.dumps({"auth_token_type": "Bearer", "auth_token": token})
+    file.write_text(json.dumps(written | {"DX_SECURITY_CONTEXT": context}))
+    before = file.read_bytes()
+    mine = login("dnanexus", remember=True, store=store)
+    assert mine.kept == "Not remembered: nothing of it was typed: its source supplies it again."
+    assert [row["credentials from"] for row in status()] == ["dx login"]
+    nothing_of([token], tmp_path)
+    assert "was not revoked, as it was not made here" in logout("dnanexus")[0]
+    assert file.read_bytes() == before
+    assert login("dnanexus").session().post("system/whoami", json={}).status_code == 200
+
+
+def test_a_job(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job signs in by itself, refuses to be remembered, and its token survives a log out, even with --revoke."""
+    token = lab.credentials("dnanexus", "job")["token"]
+    host, _, port = lab.origin("dnanexus").removeprefix("http://").partition(":")
+    for name, value in {
+        "DX_JOB_ID": "job-1",
+        "DX_SECURITY_CONTEXT": json.dumps({"auth_token": token}),
+        "DX_APISERVER_HOST": host,
+        "DX_APISERVER_PORT": port,
+        "DX_APISERVER_PROTOCOL": "http",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidInput, match="A job's token is not remembered: the job supplies it"):
+        login("dnanexus", remember=True)
+    mine = login("dnanexus")
+    assert mine.method.name == "job"
+    assert mine.found.source() == "environment"
+    assert "never destroyed" in logout("dnanexus", revoke=True)[0]
+    nothing_of([token], tmp_path)
+    assert login("dnanexus").session().post("system/whoami", json={}).status_code == 200
+
+
+def test_foundry_dev_tools(lab: Lab, tmp_path: Path, store: str) -> None:
+    """Its config is found and named; with --remember the secret stays there only, and a log out leaves the file alone."""
+    file = Path.home() / ".foundry-dev-tools" / "config.toml"
+    file.parent.mkdir()
+    secret = "sandbox-foundry-client-secret"
+    file.write_text(
+        f"[credentials]\ndomain = '{lab.origin('foundry')}'\n[credentials.oauth]\ngrant_type = 'client_credentials'\n"
+        f"client_id = 'sandbox-foundry-client'\nclient_secret = '{secret}'\n"
+    )
+    before = file.read_bytes()
+    mine = login("foundry", remember=True, store=store)
+    assert mine.found.source() == "foundry-dev-tools"
+    nothing_of([secret], tmp_path)
+    forget_here()
+    again = login("foundry")
+    assert again.found.source() == f"{PLACES[store]} + foundry-dev-tools"
+    logout("foundry")
+    assert file.read_bytes() == before
+    assert login("foundry").session().get("ontologies").status_code == 200
+
+
+def test_foundry_code_workspaces(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FOUNDRY_TOKEN is probed before it is trusted, never copied, and lives on after a log out."""
+    monkeypatch.setenv("FOUNDRY_HOSTNAME", lab.origin("foundry"))
+    monkeypatch.setenv("FOUNDRY_TOKEN", "not-a-token-of-this-foundry-0001")
+    with pytest.raises(SignInRefused, match=r"The Token came from: environment FOUNDRY_TOKEN"):
+        login("foundry", remember=True)
+    assert status().rows == []
+    token = lab.credentials("foundry", "token")["token"]
+    monkeypatch.setenv("FOUNDRY_TOKEN", token)
+    before = lab.count("foundry", "GET /multipass/api/me")
+    mine = login("foundry", remember=True)
+    assert lab.count("foundry", "GET /multipass/api/me") == before + 1
+    assert mine.found.source() == "environment"
+    assert mine.kept.startswith("Not remembered: nothing of it was typed")
+    logout("foundry")
+    nothing_of([token], tmp_path)
+    assert remembered() == []
+    assert lab.count("foundry", "revoke") == 0
+    assert login("foundry").session().get("ontologies").status_code == 200
+
+
+# A store that cannot be used
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """The keyring fails from now on, with a text that holds what it was given."""
+
+    def fails(self: object, service: str, user: str, password: str = "") -> None:
+        raise OSError(f"locked {password!s}")
+
+    for name in names or ("set_password", "get_password", "delete_password"):
+        monkeypatch.setattr(f"{ALT}.{name}", fails)
+
+
+@pytest.mark.parametrize(
+    "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "keyring.backends.chainer.ChainerBackend"]
+)
+def test_no_keyring(lab: Lab, backend: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said before anything is asked for or sent, the file is offered by name only, and nothing is written."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
+    if "chainer" in backend:
+        monkeypatch.setattr("keyring.backends.chainer.ChainerBackend.backends", [])
+    with pytest.raises(StoreUnavailable, match=r"no backend was found.*ask for it by name: --store file$"):
+        qbench(lab)
+    assert lab.token_requests("qbench") == 0
+    assert not data.exists()
+    assert qbench(lab, store=FILE).kept == "Remembered in the file store."
+    assert stat.S_IMODE(next((data / "entries").iterdir()).stat().st_mode) == 0o600
+    forget_here()
+    assert login("qbench").found.source() == "file store"
+
+
+def test_a_weak_keyring_that_nobody_chose(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain text, found by itself: said, and not used."""
+    import keyring
+    from keyring.backend import get_all_keyring
+    from keyrings.alt.file import PlaintextKeyring
+
+    monkeypatch.delenv("PYTHON_KEYRING_BACKEND")
+    found = next(ring for ring in get_all_keyring() if type(ring) is PlaintextKeyring)
+    monkeypatch.setattr(keyring.core, "_keyring_backend", found)
+    with pytest.raises(StoreUnavailable, match="does not protect what it keeps"):
+        qbench(lab)
+    assert not remembered()
+
+
+def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sign-in stands, and says that it is not remembered and why; nothing is listed."""
+    if store == KEYRING:
+        refuse(monkeypatch, "set_password")
+    else:
+        monkeypatch.setattr(stores.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    mine = qbench(lab, store=store)
+    assert mine.kept.startswith("Not remembered: ")
+    assert "No space left" in mine.kept or "did not keep it: OSError" in mine.kept
+    assert CLIENT["client_secret"] not in repr(mine)
+    assert mine.session().get("orders").status_code == 200
+    assert remembered() == []
+
+
+@pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
+def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that came and could not be written is used all the same, for 1 token request; the next renewal starts from it."""
+    mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store), 1)
+    forget_here()
+    again = login("qbench")
+    place, put = stores._PLACES[store], stores._PLACES[store].put
+    expire(mine)
+    with monkeypatch.context() as full:
+
+        def only_doubts(memory: Memory, text: Any) -> None:
+            if '"pending":true' not in text:
+                raise StoreUnavailable("full")
+            put(memory, text)
+
+        full.setattr(place, "put", only_doubts)
+        assert again.session().get("orders").status_code == 200
+    assert lab.token_requests("qbench") - before == 1
+    again.refresh()
+    assert again.session().get("orders").status_code == 200
+    assert lab.token_requests("qbench") - before == 2
+    assert again._memory is not None
+    assert accepted(lab, again._memory)
+
+
+def test_a_locked_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever cannot unlock it is not kept from signing in: it is named among the reasons, and renewals go on."""
+    mine, _ = short(lab, "qbench", lambda: qbench(lab), 1)
+    tenant = lab.origin("qbench")
+    refuse(monkeypatch)
+    expire(mine)
+    assert mine.session().get("orders").status_code == 200  # from the secret
+    forget_here()
+    with pytest.raises(
+        MissingCredentials, match=r"Client secret are missing.*The keyring .* did not read it: OSError\. Unlock it"
+    ):
+        login("qbench", tenant=tenant)
+    with pytest.raises(MissingCredentials, match="did not read it: OSError"):
+        login("qbench")
+    given = login("qbench", tenant=tenant, **CLIENT)
+    assert given.session().get("orders").status_code == 200
+    assert "did not read it" in given.found.story()
+    assert "locked" not in given.found.story()
+    assert logout("qbench")[0].startswith("Signed out of QBench")
+    with pytest.raises(StoreUnavailable, match="did not delete it"):
+        logout("qbench")
+    assert len(remembered()) == 1
+
+
+def test_a_locked_keyring_without_a_secret(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the refresh token only, it is not used while it cannot be written: others would be burnt. Later it is."""
+    qbench(lab, REFRESH_TOKEN)
+    forget_here()
+    mine = login("qbench")
+    before = lab.token_requests("qbench")
+    with monkeypatch.context() as locked:
+        refuse(locked)
+        with pytest.raises(StoreUnavailable, match=r"did not read it: OSError\. Unlock it and try again"):
+            mine.refresh()
+        assert mine.session().get("orders").status_code == 200
+        said = logout("qbench")[0]
+        assert "It is still remembered: The keyring" in said
+    assert lab.token_requests("qbench") == before
+    forget_here()
+    login("qbench").refresh()
+
+
+def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is bounded: with the secret the kernel goes on alone, else a sentence says what to do."""
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.3)
+    mine = qbench(lab, store=store)
+    forget_here()
+    assert mine._memory is not None
+    code = (
+        "import sys, time; from labauth_nb.stores import Memory\n"
+        "with Memory(*sys.argv[1:]).locked(): print('held', flush=True); time.sleep(60)"
+    )
+    memory = mine._memory
+    script = [sys.executable, "-c", code, store, *memory.key]
+    child = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        again = login("qbench")
+        began = time.monotonic()
+        again.refresh()
+        assert 0.3 <= time.monotonic() - began < 3
+        assert again.session().get("orders").status_code == 200
+        assert qbench(lab, store=store, client_id=CLIENT["client_id"]).kept in (
+            f"Remembered in the {PLACES[store]}.",
+            f"Not remembered: {busy(memory)}",
+        )
+        said = logout("qbench")[0]
+        assert f"It is still remembered: {busy(memory)}" in said
+    finally:
+        child.kill()
+        child.communicate()
+    forget_here()
+    assert login("qbench").session().get("orders").status_code == 200
+
+
+def busy(memory: Memory) -> str:
+    return (
+        f"Another kernel has been renewing {memory.name} of {memory.provider} ({memory.tenant}) for 0.3 s. Try again, and look "
+        "whether the keyring waits for your password; if it stays so, restart that kernel."
+    )
+
+
+# Words and names
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel for magic lines, with a data folder of its own."""
+    folder = tmp_path_factory.mktemp("shell")
+    env = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PYTHON_KEYRING_BACKEND": ALT}
+    env |= {"IPYTHONDIR": str(folder / "ipython"), "KEYRING_PROPERTY_FILE_PATH": str(folder / "ring" / "ring.cfg")}
+    it = Kernel(folder, env)
+    it.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+    it.run("from labauth_nb.stores import remembered")
+    yield it
+    it.stop()
+
+
+@pytest.mark.parametrize(
+    ("line", "keeps", "store"),
+    [
+        ("--remember qbench --tenant {tenant}", CREDENTIALS, KEYRING),
+        ("qbench --tenant {tenant} --remember", CREDENTIALS, KEYRING),
+        ("qbench --remember --tenant {tenant}", CREDENTIALS, KEYRING),
+        ("qbench --tenant {tenant} --remember credentials", CREDENTIALS, KEYRING),
+        ("qbench --tenant {tenant} --remember refresh-token", REFRESH_TOKEN, KEYRING),
+        ("qbench --remember=refresh-token --tenant {tenant}", REFRESH_TOKEN, KEYRING),
+        ("--remember refresh-token qbench --tenant {tenant} --store file", REFRESH_TOKEN, FILE),
+        ("qbench --tenant {tenant} --store file", CREDENTIALS, FILE),
+        ("qbench --remember= --tenant {tenant}", CREDENTIALS, KEYRING),
+        ("qbench --tenant {tenant} --store=keyring", CREDENTIALS, KEYRING),
+    ],
+)
+def test_the_words(lab: Lab, shell: Kernel, line: str, keeps: str, store: str) -> None:
+    """--remember takes the next word only where that says what is kept; --store says where, and asks for it by itself."""
+    said = shell.text(f"%labauth login {line.format(tenant=lab.origin('qbench'))}", list(CLIENT.values()))
+    assert f"Remembered in the {PLACES[store]}." in said, said
+    assert shell.text("print([(h.keeps, h.store) for h in remembered()])") == f"[{(keeps, store)}]\n"
+    assert "no longer remembered" in shell.text("%labauth logout qbench")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("qbench --remember=everything", "InvalidInput: What is to be remembered? Choose one of: credentials, refresh-token."),
+        ("qbench --remember --store cloud", "InvalidInput: There is no store 'cloud'. Choose one of: keyring, file"),
+        ("qbench --remember everything", "InvalidInput: A word on that line is not known"),
+        ("--remember", "InvalidInput: The following arguments are required: provider"),
+        ("--remember credentials", "InvalidInput: "),
+        (
+            "benchling --method app --remember refresh-token",
+            "InvalidInput: Benchling app has no refresh token: write --remember",
+        ),
+        ("dnanexus --method browser --remember", "InvalidInput: DNAnexus browser gives nothing that could be remembered"),
+        ("dnanexus --method job --remember", "InvalidInput: A job's token is not remembered: the job supplies it."),
+    ],
+)
+def test_bad_words(shell: Kernel, line: str, said: str) -> None:
+    """A word that is none, or a method that has nothing to keep: one sentence, before anything is asked for."""
+    shell.prompts.clear()
+    (output,) = shell.run(f"%labauth login {line} --tenant http://127.0.0.1:9")
+    assert "\n".join(output["traceback"]).startswith(said)
+    assert not shell.prompts
+
+
+def test_the_sandbox_remembers_what_was_typed_only(lab: Lab, store: str) -> None:
+    """The sandbox supplies its own credentials: those are not kept; a secret that was typed is, and its token is not."""
+    mine = login("qbench", tenant="sandbox", remember=True, store=store)
+    assert mine.kept == "Not remembered: the sandbox supplies it."
+    assert remembered() == []
+    login("qbench", tenant="sandbox", remember=True, store=store, client_secret=CLIENT["client_secret"])
+    entry = Memory(store, "qbench", "sandbox", "qbench").read()
+    assert entry is not None
+    assert entry.token is None
+    forget_here()
+    again = login("qbench")
+    assert again.sandbox
+    assert PLACES[store] in again.found.source()
+    again.refresh()
+    entry = Memory(store, "qbench", "sandbox", "qbench").read()
+    assert entry is not None
+    assert entry.token is None
+    assert "no longer remembered" in logout("qbench")[0]
+    assert remembered() == []
+
+
+@pytest.mark.parametrize(("provider", "method"), [("benchling", "api-key"), ("foundry", "token"), ("qbench", "client")])
+def test_log_out_in_the_same_kernel(lab: Lab, provider: str, method: str, store: str) -> None:
+    """What this kernel has remembered itself is forgotten by its log out, also where it has no token to share."""
+    fields = lab.credentials(provider, method)
+    login(provider, method, tenant=lab.origin(provider), remember=True, store=store, **fields)
+    assert len(remembered()) == 1
+    assert "It is no longer remembered" in logout(provider, revoke=False)[0]
+    assert remembered() == []
+
+
+def test_several_tenants_under_one_name(lab: Lab) -> None:
+    """Which one is meant is asked, never guessed; --tenant says it, in any spelling."""
+    one, two = lab.origin("qbench"), lab.origin("qbench").replace("127.0.0.1", "localhost")
+    qbench(lab)
+    forget_here()
+    login("qbench", tenant=two, remember=True, **CLIENT)
+    assert [head.tenant for head in remembered()] == [one, two]
+    forget_here()
+    with pytest.raises(
+        InvalidInput, match=f"^qbench is remembered for several tenants: {one}, {two}. Say which with --tenant."
+    ):
+        login("qbench")
+    assert login("qbench", tenant=f"{two}/orders?x=1").tenant == two
+    forget_here()
+    said = logout("qbench", forget=True)
+    assert said == [f"qbench ({tenant}) is no longer remembered (it was in the keyring)." for tenant in (one, two)]
+
+
+@pytest.mark.parametrize("name", ["qbench-prod", "Ünï☃", "a/b\\..", "x" * 200, "quote'\"", "${HOME}", "--"])
+def test_names(lab: Lab, name: str, store: str, data: Path) -> None:
+    """Any word may name a login; it is never a path."""
+    if name == "--":
+        with pytest.raises(InvalidInput, match="cannot name a login"):
+            login("qbench", tenant=lab.origin("qbench"), name=name, remember=True, **CLIENT)
+        return
+    login("qbench", tenant=lab.origin("qbench"), name=name, remember=True, store=store, **CLIENT)
+    forget_here()
+    assert login("qbench", name=name).found.source() == PLACES[store]
+    assert {path.parent.name for path in data.rglob("*") if path.is_file()} <= {"labauth-nb", "entries", "locks"}
+    assert "no longer remembered" in logout(name)[0]
+
+
+def test_the_wrong_secret_is_not_remembered(lab: Lab) -> None:
+    """Only what has signed in is kept; a remembered secret that has become wrong is said to be remembered, and how to go on."""
+    with pytest.raises(SignInRefused):
+        qbench(lab, client_secret="wrong-secret-000000000000000000001")
+    assert remembered() == []
+    qbench(lab)
+    forget_here()
+    lab.set("qbench", client_secret="another-client-secret-000000000002")
+    lab.revoke("qbench", refresh=True)
+    with pytest.raises(SignInRefused, match=r"It was remembered in the keyring: sign in anew with --ask, or forget it with"):
+        login("qbench")
+    forget_here()
+    anew = qbench(lab, client_secret="another-client-secret-000000000002")
+    assert anew.kept == "Remembered in the keyring."
+
+
+def test_no_refresh_token_came(lab: Lab) -> None:
+    """Without offline_access there is nothing to keep, and the sentence says how to get it."""
+    attempt = begin(
+        "foundry", "user", tenant=lab.origin("foundry"), client_id=PUBLIC, scopes="api:ontologies-read", remember=True
+    )
+    mine: Login = attempt.answer(lab.visit(attempt.url))
+    assert mine.kept == "Not remembered: Foundry gave no refresh token (ask for the scope offline_access)."
+    assert remembered() == []
+
+
+def test_the_other_store_asked_for_later(lab: Lab) -> None:
+    """Asked for in the other store, it moves there: one place only."""
+    qbench(lab)
+    forget_here()
+    assert login("qbench", remember=True, store=FILE).kept == "Remembered in the file store."
+    assert [head.store for head in remembered()] == [FILE]
+    forget_here()
+    again = login("qbench")
+    assert again.found.source() == "file store"
+    again.refresh()
+    assert again.session().get("orders").status_code == 200
+
+
+def test_nothing_is_remembered_unasked(lab: Lab, data: Path, tmp_path: Path) -> None:
+    """Without --remember nothing is written and no keyring is touched."""
+    qbench(lab, remember=False)
+    logout("qbench")
+    assert not data.exists()
+    assert not (tmp_path / "ring").exists()
+
+
+def test_the_expired_refresh_token(lab: Lab) -> None:
+    """Over for good: where nobody can be asked, one sentence says what happened and what to type."""
+    lab.set("foundry", refresh_life=1, life=1)
+    foundry_user(lab)
+    forget_here()
+    time.sleep(1.1)
+    with pytest.raises(MissingCredentials, match=r"What was remembered is over: keyring: Foundry no longer takes the refresh"):
+        login("foundry", "user", tenant=lab.origin("foundry"))
+    with pytest.raises(LoginExpired):
+        remembering.renewed(*_expired(lab))
+
+
+def _expired(lab: Lab) -> Any:
+    (head,) = remembered()
+    entry = head.memory().read()
+    assert entry is not None
+    provider = labauth_nb.providers.PROVIDERS["foundry"]
+    from labauth_nb.clocks import WALL
+    from labauth_nb.grants import GRANTS, Exchange
+
+    origin = lab.origin("foundry")
+    exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)
+    return exchange, head.memory(), entry.id, None, None, GRANTS["authorization_code"]
