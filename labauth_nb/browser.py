@@ -7,20 +7,24 @@ OpenID Connect Core 3.1. The browser is told nothing but the provider's page; th
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import os
 import re
 import secrets
+import socket
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from . import grants
 from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line
@@ -31,6 +35,10 @@ from .tokens import Token
 
 ATTEMPT_SECONDS = 600.0
 """How long a try is waited for."""
+TAKEN_SECONDS = 1.0
+"""How long a registered port is tried again: the try before this one may be just letting go of it."""
+CODE_LEAST = 8
+"""A word that is shorter is no authorization code."""
 WAITING, ASKING, BUSY, DONE, OVER = "waiting", "asking", "busy", "done", "over"
 """The states of a try: for the browser; for a yes to an answer without state; redeeming; signed in; failed or cancelled."""
 
@@ -71,19 +79,29 @@ class Attempt:
         self._proof = secrets.token_urlsafe(16)
         self._lock, self._device_lock = threading.Lock(), threading.RLock()
         self._ended = threading.Event()
+        self._owner = 0  # the thread that redeems, while the state is "busy"
+        self._discarded: set[bytes] = set()  # digests of codes of which at least one was another's
         self._asked: Code | None = None  # an answer without state, until the person says yes
         self._device: Any = None
         self.state = WAITING
+        self.question = 0
+        """How often it was asked whether an answer is the person's own: the number of the question that stands."""
         self.here = False
         """Whether it is proven that the browser can reach the kernel's computer by loopback."""
         self.error: LabauthError | None = None
         """What went wrong last; the try goes on unless its `state` is "over"."""
         self.login: Any = None
         self._expires_at = time.monotonic() + ATTEMPT_SECONDS
-        self._listener = _listen(self, exchange.fields.get("redirect_uri", ""))
-        self._redirect_uri = exchange.fields.get("redirect_uri") or ""
-        if self._listener is not None and (not self._redirect_uri or _portless(self._redirect_uri)):
-            parts = urlsplit(self._redirect_uri or "http://127.0.0.1/")
+        self._redirect_uri = exchange.fields.get("redirect_uri") or "http://127.0.0.1/"
+        self._listener, why = _listen(self, self._redirect_uri)
+        if why:
+            self.error = _about_answer(f"{why}: paste the address instead.")
+        if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
+            refusal = InvalidInput(f"{why}, and whoever has it would get the answer. Close that, or register another address.")
+            refusal.field = "redirect_uri"
+            raise refusal
+        if self._listener is not None and _portless(self._redirect_uri):
+            parts = urlsplit(self._redirect_uri)
             netloc = f"{parts.hostname}:{self._listener.server_port}"
             self._redirect_uri = parts._replace(netloc=netloc, path=parts.path or "/").geturl()
         # Neither keeps the attempt alive: nobody can wait for one that is dropped, and its socket must not stay.
@@ -140,10 +158,13 @@ class Attempt:
                     self._device = openid.device(self._exchange)
                 except LabauthError as error:
                     raise self._said(error) from None
+                except BaseException as error:
+                    raise self._unforeseen(error) from None
                 with self._lock:
                     self.error = self.error if self.state == ASKING else None
-                threading.Thread(target=self._poll, name="labauth device code", daemon=True).start()
-                self._changed()
+                polled = (weakref.ref(self), self._exchange, self._device, self._ended)
+                threading.Thread(target=_poll, args=polled, name="labauth device code", daemon=True).start()
+                self._tell()
         return self._device.verification_uri, self._device.user_code
 
     @property
@@ -162,36 +183,54 @@ class Attempt:
         `sure`: use it although it brings no state (where the provider may leave that out, it is asked for).
         Raises `InvalidInput` for what is no answer to this try, `SignInRefused`, `ProviderUnreachable`.
         """
-        text = "".join(pasted.split())
-        if not text:
-            raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
-        if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
-            self._take(parse_qsl(text.partition("#")[0].rpartition("?")[2]), sure=sure)
-        elif len(pasted.split()) > 1:
-            raise self._said(_about_answer(_NO_CODE))
-        else:
-            self._take([("code", text)], bare=True, sure=sure)
-        return self.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1])
+        pasted = Secret(pasted if isinstance(pasted, str) else "")
+        try:
+            text = Secret("".join(pasted.split()))
+            if not text:
+                raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
+            if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
+                self._take(_query(text), sure=sure)
+            elif len(pasted.split()) > 1 or len(text) < CODE_LEAST:
+                raise self._said(_about_answer(_NO_CODE))
+            else:
+                self._take([("code", text)], bare=True, sure=sure)
+            return self.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1])
+        except LabauthError:
+            raise
+        except BaseException as error:
+            raise self._unforeseen(error) from None
 
     def confirm(self, yes: bool) -> None:
         """The person's word on an answer that brought no state: use it, or go on waiting."""
-        with self._lock:
-            asked, self._asked = self._asked, None
-            if self.state != ASKING:
-                return
-            self.state = BUSY if yes and asked is not None else WAITING
-            self.error = None
-        self._changed()
-        if yes and asked is not None:
-            self._redeem(asked)
+        try:
+            with self._lock:
+                asked, self._asked = self._asked, None
+                if self.state != ASKING:
+                    return
+                yes = yes and asked is not None
+                self._owner = threading.get_ident()
+                self.state = BUSY if yes else WAITING
+                self.error = None
+            self._tell()
+            if yes and asked is not None:
+                self._redeem(asked)
+        except LabauthError:
+            raise
+        except BaseException as error:
+            raise self._unforeseen(error) from None
 
     def wait(self, seconds: float = ATTEMPT_SECONDS) -> Any:
         """The login, once there is one. Raises what went wrong; `NotSignedIn` after `seconds` (real time)."""
         end = time.monotonic() + seconds
-        while self.state not in (DONE, OVER) and self.state != ASKING:
-            if time.monotonic() >= end:
-                raise NotSignedIn(f"Nobody has signed in to {self._exchange.provider.title} in {seconds:g} s.")
-            self._ended.wait(0.1)
+        try:
+            while self.state not in (DONE, OVER) and self.state != ASKING:
+                if time.monotonic() >= end:
+                    raise NotSignedIn(f"Nobody has signed in to {self._exchange.provider.title} in {seconds:g} s.")
+                self._ended.wait(0.1)
+        except LabauthError:
+            raise
+        except BaseException as error:
+            raise self._unforeseen(error) from None
         if self.state == DONE:
             return self.login
         raise (self.error or NotSignedIn("The sign-in was cancelled.")).again()
@@ -207,16 +246,18 @@ class Attempt:
     def heard(self, query: str) -> tuple[int, str]:
         """The browser came home with `query`; gives status and sentence for the page. Never raises."""
         try:
-            self._take(parse_qsl(query))
+            self._take(_query(query))
         except LabauthError as error:
             return 400, str(error)
+        except BaseException as error:
+            return 500, str(self._broken(error))
         if self.state == ASKING:
             return 200, "Almost there: go back to the notebook and answer the question in the panel."
         return 200, f"You are signed in to {self._exchange.provider.title}. Close this page and go back to the notebook."
 
-    def _take(self, pairs: list[tuple[str, str]], bare: bool = False, sure: bool = False) -> None:
+    def _take(self, pairs: list[tuple[str, Secret]], bare: bool = False, sure: bool = False) -> None:
         query = dict(pairs)
-        state, code, error = query.get("state", ""), query.get("code", ""), query.get("error", "")
+        state, code, error = (query.get(name, Secret()) for name in ("state", "code", "error"))
         with self._lock:
             if self.state in (DONE, BUSY):
                 raise _about_answer(_SECOND)
@@ -231,33 +272,59 @@ class Attempt:
             if _digest(state) in _earlier:
                 why = "is from an earlier try"
             raise self._said(_about_answer(f"That answer {why}, and was not used. Open the sign-in page again."))
-        issuer = query.get("iss")
-        if issuer is not None and self._openid and issuer != self._exchange.metadata["issuer"]:  # RFC 9207 2.4
-            raise self._said(_about_answer("That answer is from another identity provider (iss), and was not used."))
+        self._check_issuer(query.get("iss"), bare)
         if not state and self._flow.echoes_state and not (bare and self._flow.pkce):
             why = "has no state, so it cannot be told whose it is, and was not used"
             raise self._said(_about_answer(f"That answer {why}. Copy the whole address that the browser landed on."))
+        if error and not state:  # any page can send that: it ends nothing, and its words are not shown
+            raise self._said(_about_answer(f"{self._exchange.title} {_UNPROVEN}"))
         if error:
             raise self._failed(self._declined(error, query.get("error_description", "")))
         if not re.fullmatch(r"[\x21-\x7e]+", code):
             raise self._said(_about_answer(_NO_CODE))
-        answer = Code(Secret(code), self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce)
-        with self._lock:
-            unproven = not state and not self._flow.pkce
-            same = sure and self._asked is not None and hmac.compare_digest(_digest(code), _digest(self._asked.code))
-            if self.state not in (WAITING, ASKING) or (unproven and self.state == ASKING and not same):
-                raise _about_answer(_SECOND)  # nor may it take the place of the one that the person is asked about
-            if unproven and not sure:
-                self.state, self._asked = ASKING, answer
-                self.error = _about_answer(
-                    f"{self._exchange.title} sent an answer without state, so it cannot be proved that it is yours. "
-                    "Use it only if you have just signed in on that page yourself."
-                )
-            else:
-                self.state, self._asked, self.error = BUSY, None, None
-        self._changed()
-        if self.state == BUSY:
+        answer = Code(code, self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce)
+        try:
+            with self._lock:
+                self._settle(answer, unproven=not state and not self._flow.pkce, sure=sure)
+        finally:
+            self._tell()
+        if self.state == BUSY and self._owner == threading.get_ident():
             self._redeem(answer)
+
+    def _check_issuer(self, issuer: str | None, bare: bool) -> None:
+        """RFC 9207 2.4: who promises to say who it is, says so; a code alone, pasted, has no place for it."""
+        if not self._openid:
+            return
+        if issuer is not None and issuer != self._exchange.metadata["issuer"]:
+            raise self._said(_about_answer("That answer is from another identity provider (iss), and was not used."))
+        promised = self._exchange.metadata.get("authorization_response_iss_parameter_supported") is True
+        if issuer is None and promised and not bare:
+            why = "does not say which identity provider it is from (iss), and was not used"
+            raise self._said(_about_answer(f"That answer {why}. Copy the whole address that the browser landed on."))
+
+    def _settle(self, answer: Code, unproven: bool, sure: bool) -> None:
+        """Use `answer`, or ask whether it is the person's own; under the lock."""
+        digest = _digest(answer.code)
+        same = self._asked is not None and hmac.compare_digest(digest, _digest(self._asked.code))
+        if self.state not in (WAITING, ASKING):
+            raise _about_answer(_SECOND)
+        if unproven and digest in self._discarded:
+            raise _about_answer(_TWO)
+        if unproven and self._asked is not None and not same:
+            # One of the two is another's. Which one, the person cannot tell either.
+            self._discarded |= {digest, _digest(self._asked.code)}
+            self.state, self._asked, self.error = WAITING, None, _about_answer(_TWO)
+            raise _about_answer(_TWO)
+        if unproven and not sure:
+            self.question += not same
+            self.state, self._asked = ASKING, answer
+            self.error = _about_answer(
+                f"{self._exchange.title} sent an answer without state, so it cannot be proved that it is yours. "
+                "Use it only if you have just signed in on that page yourself."
+            )
+        else:
+            self._owner = threading.get_ident()
+            self.state, self._asked, self.error = BUSY, None, None
 
     def _redeem(self, answer: Code) -> None:
         try:
@@ -279,40 +346,63 @@ class Attempt:
             self.state, self.error = DONE, None
         self._close()
 
-    def _poll(self) -> None:
-        from . import openid
-
-        try:
-            token = openid.poll(self._exchange, self._device, self._ended)
-        except LabauthError as error:
-            if self.state in (WAITING, ASKING):  # else the browser was quicker
-                self._failed(error)
-            return
+    def _polled(self, token: Token | None, error: LabauthError | None) -> None:
+        """What became of the device code."""
         with self._lock:
-            if token is None or self.state not in (WAITING, ASKING):
+            if self.state not in (WAITING, ASKING):  # the browser was quicker
                 return
-            self.state = BUSY
-        self._changed()
+            if token is not None:
+                self._owner = threading.get_ident()
+                self.state = BUSY
+        if error is not None:
+            self._failed(error)
+        if token is None:
+            return
+        self._tell()
         try:
             self._finish(token)
-        except LabauthError as error:
-            self._failed(error)
+        except LabauthError as caught:
+            self._failed(caught)
+        except BaseException as caught:
+            self._broken(caught)
+
+    def _broken(self, error: BaseException) -> LabauthError:
+        """The sentence for what is no sentence: an interrupt, or a bug. Ends the try where this thread was redeeming."""
+        mine = self.state == BUSY and self._owner == threading.get_ident()
+        if isinstance(error, Exception):
+            said = NotSignedIn(f"The sign-in broke off ({_place(error)}): start it again.")
+        else:
+            said = NotSignedIn("The sign-in was interrupted: start it again." if mine else "Interrupted; the sign-in goes on.")
+        return self._failed(said) if mine else said
+
+    def _unforeseen(self, error: BaseException) -> BaseException:
+        """What is raised for `error`: a sentence; an interrupt as it is, but without its frames, which hold the answer."""
+        said = self._broken(error)
+        if isinstance(error, Exception):
+            return said
+        vars(error)["_render_traceback_"] = lambda: [f"{type(error).__name__}: {said}"]
+        return error.with_traceback(None)
 
     def _declined(self, code: str, description: str) -> SignInRefused:
         """The error that came instead of a code (RFC 6749 4.1.2.1)."""
         known = [self._state, self._verifier, *self._exchange.fields.secrets()]
-        code, said = scrub(one_line(code, 60), known), scrub(one_line(description), known).rstrip(".")
+        code, said = one_line(scrub(code, known), 60), one_line(scrub(description, known)).rstrip(".")
         hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
         error = SignInRefused(f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}")
         error.code, error.hint = code, hint
         return error
+
+    def _tell(self) -> None:
+        """Whoever watches is told; that it fails there is nothing to a sign-in."""
+        with suppress(Exception):
+            self._changed()
 
     def _said(self, error: LabauthError) -> LabauthError:
         """`error` is kept for the panel; the try goes on. The question whether an answer is yours stays as it is."""
         with self._lock:
             if self.state == WAITING:
                 self.error = error
-        self._changed()
+        self._tell()
         return error
 
     def _failed(self, error: LabauthError) -> LabauthError:
@@ -328,7 +418,7 @@ class Attempt:
         self._finalize.detach()
         listener, self._listener = self._listener, None
         _dropped(listener, self._ended)
-        self._changed()
+        self._tell()
 
     def __repr__(self) -> str:
         return f"<Attempt to sign in to {self._exchange.provider.title}: {self.state}>"
@@ -342,18 +432,67 @@ _NO_CODE = "There is no code in that: copy the whole address that the browser la
 _OVER = "This try is over: start the sign-in again from the notebook."
 
 
+_TWO = "Two answers came, and at least one is not yours: open the sign-in page again."
+_UNPROVEN = (
+    "sent a refusal without state, so it cannot be proved that it is yours. This sign-in goes on: "
+    "if you have not declined it, open the sign-in page again."
+)
+
+
+def _query(text: str) -> list[tuple[str, Secret]]:
+    """The names and values in an address, or in its query alone."""
+    text = Secret(text.partition("#")[0])
+    parts = [Secret(part) for part in text.partition("?")]
+    whole = "=" in parts[0] and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+    query = text if whole else parts[2]
+    return [(name, Secret(value)) for name, value in parse_qsl(query, keep_blank_values=True)]
+
+
+def _place(error: BaseException) -> str:
+    """Which error it was, and where; not its words, which may hold anything."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(error).__name__}{where}"
+
+
 def _dropped(listener: _Listener | None, ended: threading.Event) -> None:
     ended.set()
     if listener is not None:
-        # Not by this thread: it may be the one that serves the answer, and its page has to be written first.
-        threading.Thread(target=listener.close, name="labauth listener closes", daemon=True).start()
+        listener.close()
 
 
 def _watch(reference: weakref.ref[Attempt], ended: threading.Event, expires_at: float) -> None:
-    if not ended.wait(max(expires_at - time.monotonic(), 0)):
-        attempt, minutes = reference(), f"{ATTEMPT_SECONDS / 60:g} min"
-        if attempt is not None and attempt.state != BUSY:
-            attempt.cancel(NotSignedIn(f"Nobody answered the sign-in page in {minutes}, so the try is over. Start it again."))
+    if ended.wait(max(expires_at - time.monotonic(), 0)):
+        return
+    attempt, minutes = reference(), f"{ATTEMPT_SECONDS / 60:g} min"
+    busy = attempt is not None and attempt.state == BUSY
+    del attempt
+    # An answer that came in time is used; but what redeems it may hang, too.
+    if busy and ended.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1]):
+        return
+    attempt, said = reference(), f"Nobody answered the sign-in page in {minutes}, so the try is over. Start it again."
+    if attempt is not None:
+        hung = f"{attempt._exchange.title} did not answer in time, so the try is over. Start it again."
+        attempt.cancel(NotSignedIn(hung if attempt.state == BUSY else said))
+
+
+def _poll(reference: weakref.ref[Attempt], exchange: Exchange, device: Any, ended: threading.Event) -> None:
+    """Wait for the device code to be typed; the attempt is not kept alive by it."""
+    from . import openid
+
+    token: Token | None = None
+    error: LabauthError | None = None
+    try:
+        token = openid.poll(exchange, device, ended)
+    except LabauthError as caught:
+        error = caught
+    except BaseException as caught:
+        error = NotSignedIn(f"The sign-in broke off ({_place(caught)}): start it again.")
+    attempt = reference()
+    if attempt is not None:
+        attempt._polled(token, error)
 
 
 def _about_answer(sentence: str) -> InvalidInput:
@@ -388,22 +527,41 @@ def checked_redirect(redirect_uri: str) -> str:
     return redirect_uri
 
 
+_listeners: weakref.WeakSet[_Listener] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """The child of a fork serves no sign-in: with its copies of the sockets the ports would stay taken."""
+    for listener in list(_listeners):
+        listener.socket.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = os.name == "posix"  # else a registered port is "taken" for a minute after each answer
 
     def __init__(self, port: int, path: str, hosts: set[str], attempt: Attempt) -> None:
-        self.path, self.attempt, self.ended = path, weakref.ref(attempt), threading.Event()
+        self.path, self.attempt, self.ended, self.timeout = path, weakref.ref(attempt), threading.Event(), 0.1
         super().__init__(("127.0.0.1", port), _Answer)
         self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | hosts
-        threading.Thread(target=self.serve_forever, args=(0.1,), name="labauth listener", daemon=True).start()
+        _listeners.add(self)
+        threading.Thread(target=self._serve, name="labauth listener", daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError, ValueError):  # the socket was closed meanwhile
+            while not self.ended.is_set():
+                self.handle_request()
 
     def close(self) -> None:
-        """Stop, once the pages under way are written."""
-        time.sleep(0.2)
-        self.shutdown()
-        self.server_close()
+        """Give the port back at once; the threads that write a page finish it."""
         self.ended.set()
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # else the thread that waits for a connection keeps the port
+        self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that hangs up is nobody's business."""
@@ -422,7 +580,7 @@ class _Answer(BaseHTTPRequestHandler):
             self._page(403, "This address serves one sign-in only.")
         elif hmac.compare_digest(path.encode(), f"/{attempt._proof}".encode()):
             attempt.here = True
-            attempt._changed()
+            attempt._tell()
             self._page(204, "")
         elif path != self.server.path or not query:
             self._page(404, "There is nothing here. Go back to the notebook.")
@@ -468,31 +626,41 @@ body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto
 """
 
 
-def _listen(attempt: Attempt, redirect_uri: str) -> _Listener | None:
-    """The listener that the redirect address leads to; None where it leads elsewhere, or its port is taken (then: paste)."""
-    parts = urlsplit(checked_redirect(redirect_uri) if redirect_uri else "http://127.0.0.1:0/")
+def _listen(attempt: Attempt, redirect_uri: str) -> tuple[_Listener | None, str]:
+    """The listener that the redirect address leads to, or None, and why: "" where it leads elsewhere (then: paste)."""
+    parts = urlsplit(checked_redirect(redirect_uri))
     proxied = _PROXIED.search(parts.path)
-    if proxied:
+    if proxied and 0 < int(proxied[1]) < 65536:
         absolute = "/proxy/absolute/" in parts.path
-        port, path, hosts = int(proxied[1]), parts.path if absolute else proxied[2] or "/", {parts.netloc.lower()}
+        port, path, hosts = int(proxied[1]), parts.path if absolute else proxied[2] or "/", _spellings(parts)
     elif parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"):
         port, path, hosts = parts.port or 0, parts.path or "/", set()
     else:
-        return None
-    try:
+        return None, ""
+    earlier = _holding.get(port)
+    if earlier is not None and earlier._listener is not None:
+        if earlier._exchange.method is not attempt._exchange.method:
+            return None, f"Port {port} is taken by the sign-in to {earlier._exchange.provider.title} that is under way"
+        # The cell was run again: nobody waits for the try before this one any more.
+        earlier.cancel(NotSignedIn("A newer try took the place of this one."))
+    end = time.monotonic() + TAKEN_SECONDS
+    while True:
         try:
             listener = _Listener(port, path, hosts, attempt)
-        except OSError:
-            # The cell was run again: the try before it has the port, and nobody waits for that one.
-            earlier = _holding.get(port)
-            if earlier is None or earlier._exchange.method is not attempt._exchange.method or earlier._listener is None:
-                raise
-            before = earlier._listener
-            earlier.cancel(NotSignedIn("A newer try took the place of this one."))
-            before.ended.wait(5)
-            listener = _Listener(port, path, hosts, attempt)
-    except (OSError, OverflowError):
-        return None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return None, f"Port {port} of this computer cannot be used ({error.strerror})"
+            if time.monotonic() >= end:
+                return None, f"Port {port} is taken by another program on this computer"
+            time.sleep(0.05)
+        else:
+            break
     if port:
         _holding[port] = attempt
-    return listener
+    return listener, ""
+
+
+def _spellings(parts: SplitResult) -> set[str]:
+    """How a browser may spell the host of an address: it leaves the scheme's own port out (RFC 9110 7.2)."""
+    netloc, usual = parts.netloc.lower(), ":443" if parts.scheme == "https" else ":80"
+    return {netloc, netloc.removesuffix(usual)} | ({netloc + usual} if parts.port is None else set())

@@ -61,6 +61,7 @@ class SandboxClock(Clock):
 
 
 WALL = Clock()
+LONGEST_SECONDS = 100 * 365 * 86400.0
 
 
 def seconds_in(amount: str) -> float:
@@ -68,4 +69,7 @@ def seconds_in(amount: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
     if not match:
         raise ValueError(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"That is too long a time: {LONGEST_SECONDS / 86400:.0f}d at the most.")
+    return seconds

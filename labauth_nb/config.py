@@ -30,10 +30,10 @@ class LabAuth(Configurable):
         from .errors import LabauthError  # not at the top: it brings requests, and loading the extension stays light
         from .providers import find
 
-        trait, value = proposal["trait"].name, proposal["value"]
+        trait, value = proposal["trait"].name, {str(k).strip().lower(): v for k, v in proposal["value"].items()}
         try:
             for key, given in value.items():
-                provider, _, method = str(key).partition("/")
+                provider, _, method = key.partition("/")
                 known = find(provider)
                 if trait == "methods" and method:
                     raise TraitError(f"LabAuth.{trait}: {key} is no provider: write {provider}.")
@@ -45,6 +45,8 @@ class LabAuth(Configurable):
                     raise TraitError(f"LabAuth.{trait}: {key} must be text.")
                 if trait == "tenants" and given.strip().lower() != "sandbox":
                     known.origin(given)
+                if trait == "issuers" and "://" in given and not given.lower().startswith(("https://", "http://127.0.0.1")):
+                    raise TraitError(f"LabAuth.{trait}: {given[:80]!r} is no https address.")
         except LabauthError as error:
             raise TraitError(f"LabAuth.{trait}: {error}") from None
         return value

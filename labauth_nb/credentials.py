@@ -99,6 +99,8 @@ def collect(
     found = Found()
     wanted = {f.name: f for f in (provider.tenant, *method.fields)}
     for name, value in given.items():
+        if not _sendable(value):
+            raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
         if value.strip():
             found.take(wanted[name], value.strip(), GIVEN)
     if tenant is not None:
@@ -138,6 +140,15 @@ def collect(
 Lookup = Callable[[Field], tuple[str, str]]
 
 
+def _sendable(value: str) -> bool:
+    """Whether `value` is text that can be written in UTF-8 (a variable may hold any bytes)."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _local(tenant: str | None) -> bool:
     return is_loopback(urlsplit(tenant or "").hostname) or tenant == "sandbox"
 
@@ -163,6 +174,8 @@ def _sources(
                     value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
                 if value is not None and not value.strip():
                     found.reasons.append(f"{source}: {name} is empty")
+                elif value is not None and not _sendable(value):
+                    found.reasons.append(f"{source}: {name} was passed over, it is not text in UTF-8")
                 elif value is not None:
                     value = _unwrapped(name, value, found.reasons)
                     if value:
@@ -184,7 +197,11 @@ def _sources(
 def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
     from dotenv import dotenv_values, find_dotenv
 
-    path = find_dotenv(usecwd=True)
+    try:
+        path = find_dotenv(usecwd=True)
+    except OSError:
+        reasons.append(".env: this notebook's folder is gone")
+        return None
     if not path:
         reasons.append(".env: there is none in this folder or above it")
         return None
@@ -212,9 +229,26 @@ def _unwrapped(name: str, value: str, reasons: list[str]) -> str:
     return token
 
 
+def _home() -> Path:
+    """The user's home; a folder that is not there for a user who has none (a container with any uid)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
+
+
+def _there() -> bool:
+    """Whether the folder that this process works in still exists."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
 def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """What `dx login` wrote: this shell's session, the user's, the machine's. Source: dxpy, DXConfig."""
-    user = Path(os.environ.get("DX_USER_CONF_DIR") or Path.home() / ".dnanexus_config")
+    user = Path(os.environ.get("DX_USER_CONF_DIR") or _home() / ".dnanexus_config")
     for folder in (user / "sessions" / str(os.getppid()), user, Path("/etc/dnanexus")):
         try:
             content = json.loads((folder / "environment.json").read_text("utf-8"))
@@ -235,13 +269,13 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
 def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """foundry-dev-tools' config.toml files; the later one wins. Source: foundry-dev-tools, config."""
     config: dict[str, Any] = {}
-    home = Path.home()
+    home, here = _home(), Path.cwd() if _there() else Path("/")
     paths = [
         Path("/etc/xdg/foundry-dev-tools/config.toml"),
         home / ".foundry-dev-tools/config.toml",
         home / ".config/foundry-dev-tools/config.toml",
     ]
-    root = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / ".git").exists()), None)
+    root = next((p for p in (here, *here.parents) if (p / ".git").exists()), None)
     if root is not None:
         paths.append(root / ".foundry_dev_tools.toml")
     for path in paths:

@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -33,6 +36,8 @@ class LabauthError(Exception):
 
     field: str | None = None
     """The credential field that the error is about, where known."""
+    spent: object = None
+    """The token with its next refresh token, where a renewal failed after the old refresh token was used up."""
 
     def _render_traceback_(self) -> list[str]:
         """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""
@@ -104,6 +109,25 @@ def one_line(text: str, most: int = 240) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def json_of(response: requests.Response) -> Any:
+    """The JSON of an answer; None where there is none, or where it is nested or spelt so that it cannot be worked with."""
+    try:
+        body = response.json()
+        json.dumps(body, ensure_ascii=False).encode()  # no lone surrogates, no numbers of thousands of digits
+    except (ValueError, RecursionError, LookupError):
+        return None
+    return body
+
+
+def finite(value: object) -> float:
+    """`value` as a number; NaN, which no comparison holds for, where it is none, or none that is finite."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
 def read_error(response: requests.Response) -> tuple[str, str]:
     """(error code, message) of an error answer, in any of the providers' shapes; ("", "") where it has none.
 
@@ -113,12 +137,9 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     """
     if "html" in response.headers.get("content-type", ""):
         return "", "a web page instead of data: is the tenant right, and is the provider up?"
-    try:
-        body = response.json()
-    except ValueError:
-        return "", "an answer that is not JSON"
+    body = json_of(response)
     if not isinstance(body, dict):
-        return "", ""
+        return "", "an answer that is not JSON" if body is None else ""
     error = body.get("error")
     if isinstance(error, dict):
         return _text(error.get("type")), _text(error.get("message") or error.get("userMessage"))
@@ -167,7 +188,7 @@ def provider_error(
     status = response.status_code
     code, message = read_error(response)
     secrets = list(secrets)
-    code, message = scrub(one_line(code, 80), secrets), scrub(one_line(message), secrets)
+    code, message = one_line(scrub(code, secrets), 80), one_line(scrub(message, secrets))  # scrubbed before it is cut
     said = f"{title} answered {status}{' ' + code if code else ''}"
     if message:
         said += f" ({message.rstrip('.')})"
@@ -178,7 +199,8 @@ def provider_error(
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
     if any(spelling.encode() in response.content for spelling in spellings(secrets)):
-        response._content = scrub(response.text, secrets).encode()  # the error holds the response, and may be pickled
+        text = response.content.decode(errors="replace")
+        response._content = scrub(text, secrets).encode()  # the error holds the response, and may be pickled
     error = kind(f"{said}. {hint}".strip(), response=response)
     error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
     return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +30,8 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
+from .errors import finite as finite
+from .errors import json_of as json_of
 from .masking import Fields, Secret
 from .tokens import Token
 
@@ -40,6 +42,8 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
 ASSERTION_SECONDS = 1800
 """Life of a QBench assertion: the guide allows 5 to 60 minutes."""
+ANSWER_SECONDS, ANSWER_BYTES = 60.0, 2_000_000
+"""An answer of the authentication server is read for so long, and so much of it, at the most."""
 LONGEST_SECONDS = 20 * 365 * 86400.0
 """A token that claims to live longer than this has its life in another unit."""
 REFRESH_SECONDS = 7 * 86400
@@ -94,6 +98,23 @@ def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _read_whole(response: requests.Response) -> None:
+    """Read the answer, which is a short one or none that is wanted: within `ANSWER_SECONDS` and `ANSWER_BYTES` in all."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    end, body = time.monotonic() + ANSWER_SECONDS, bytearray()
+    try:
+        while piece := response.raw.read1(65536, decode_content=True):
+            body += piece
+            if len(body) > ANSWER_BYTES or time.monotonic() > end:
+                raise requests.ConnectionError("the answer does not end")
+    except ReadTimeoutError as error:
+        raise requests.ReadTimeout(error) from None
+    finally:
+        response.close()
+    response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]
+
+
 def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
     """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
 
@@ -110,8 +131,11 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
         with requests.Session() as session:
             session.trust_env = not is_loopback(address.hostname)  # no proxy between this computer and itself
             parts.setdefault("auth", _bare)
-            return session.request(verb, url, timeout=TIMEOUT, allow_redirects=False, **parts)
-    except requests.RequestException as caught:
+            response = session.request(verb, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **parts)
+            response._next = None  # type: ignore[attr-defined]  # a redirect's next request would hold the body
+            _read_whole(response)
+            return response
+    except Exception as caught:  # an answer that breaks requests or urllib3 (a redirect to no address, say) is none
         error = unreachable(exchange.title, url, caught, known)
     except BaseException as caught:
         # Without its frames: they hold the request's body, and %xmode Verbose would print it.
@@ -157,32 +181,21 @@ def basic(user: str, password: str) -> Secret:
     return Secret("Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
 
 
-def _number(value: object) -> float:
-    """`value` as a number; NaN, which no comparison holds for, where it is none."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _life(seconds: object) -> float | None:
     """A duration or None: unknown, where it is no number, nonsense, or longer than a token lives."""
-    life = _number(seconds)
+    life = finite(seconds)
     return life if 0 < life < LONGEST_SECONDS else None
 
 
 def _moment(seconds: object, now: float) -> float | None:
     """A time in seconds since the epoch, or None where it is none, or is in another unit."""
-    moment = _number(seconds)
+    moment = finite(seconds)
     return moment if moment - now < LONGEST_SECONDS else None
 
 
 def read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
     """The token in a token response (RFC 6749 5.1); `began`: when the request was sent."""
-    try:
-        body = response.json() if response.status_code == 200 else None
-    except ValueError:
-        body = None
+    body = json_of(response) if response.status_code == 200 else None
     access_token = body.get("access_token") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(access_token, str) or not access_token:
         raise refused(exchange, response, secrets)
@@ -301,7 +314,7 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
             f"That is not an ID token: it is not a JWT with three parts. Copy the whole {exchange.method.secret.label} "
             "from your lab's identity provider (not the access token)."
         )
-    if wanted and not claims.get(wanted):
+    if wanted and not isinstance(claims.get(wanted), str):
         raise InvalidInput(
             f"The ID token has no claim {wanted!r}, by which {title} finds the user. Ask the admin of your identity "
             f"provider to include {wanted} in the ID tokens of this application (scope openid {wanted})."
@@ -321,8 +334,8 @@ def _time_to_live(exchange: Exchange, token: Token) -> float | None:
         return None
     try:
         answer = send(exchange, "GET", exchange.origin + path, token.secrets(), headers={"Authorization": token.header})
-        seconds = answer.json() if answer.status_code == 200 else None
-    except (LabauthError, ValueError):
+        seconds = json_of(answer) if answer.status_code == 200 else None
+    except LabauthError:
         return None  # only an extra: the sign-in itself tells whether the provider can be reached
     life = _life(seconds)
     return None if life is None else exchange.clock.time() + life
@@ -334,7 +347,7 @@ def claims_of(token: str) -> Mapping[str, Any]:
 
     try:
         claims = jwt.decode(token, options={"verify_signature": False})
-    except (jwt.PyJWTError, ValueError):
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         return {}
     return claims if isinstance(claims, dict) else {}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from . import credentials, remembering
+from .browser import DONE, OVER, Attempt
 from .clocks import Clock
 from .credentials import Found
 from .errors import (
@@ -62,15 +65,20 @@ class Login:
         method, self._advice = exchange.method, f"To sign in again, type {self.command}"
         token = first if method.minted else GRANTS[method.grant](exchange, None)
         renews = method.minted and (method.flow is None or (first is not None and first.refresh_token is not None))
-        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, self._advice, changed)
+        what = "The token has expired, and what was pasted cannot be renewed."
+        if method.flow is not None:
+            what = "The sign-in has expired, and cannot be renewed without you."
+        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, self._advice, changed, what)
 
     def _obtain(self, previous: Token | None) -> Token:
         """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
         exchange, grant, held = self._exchange, GRANTS[self.method.grant], self._tokens.current
         try:
             if self._memory is not None and not self.sandbox:
-                token, new = remembering.renewed(exchange, self._memory, self._entry, held, previous, grant)
-                self._adopted = None if new else token
+                token, whose = remembering.renewed(exchange, self._memory, self._entry, held, previous, grant)
+                self._adopted = token if whose == remembering.ANOTHERS else None
+                if whose == remembering.ALONE:
+                    self._memory, self.kept = None, "No longer remembered: it could not be written any more."
                 return token
             # A browser's refresh token is all there is, also when the provider refused the access token.
             return grant(exchange, held if self.method.flow else previous)
@@ -137,6 +145,8 @@ class Login:
         if not self.signed_in:
             raise NotSignedIn(f"{self.name} is signed out. To sign in again, type {self.command}")
         if not self._tokens.renewable:
+            if self.method.flow is not None:
+                raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
         self._tokens.renew()
@@ -207,8 +217,11 @@ class Login:
         live = self._tokens.close()
         named = "" if self.name == self.provider.name else f", {self.name}"
         said = f"Signed out of {title} ({self.tenant}{named})."
-        if self._memory is not None:
-            forgotten, newest = remembering.forget(self._memory, self._entry)
+        memory, entry = self._memory, self._entry
+        if memory is None:  # signed in anew, over one that was remembered
+            memory, entry = remembering.place(self.provider.name, self.tenant, self.name), ""
+        if memory is not None:
+            forgotten, newest = remembering.forget(memory, entry)
             said = f"{said} {forgotten}".strip()
             if newest is not None and newest.access_token not in {token.access_token for token in live}:
                 live.append(newest)
@@ -260,6 +273,8 @@ class Login:
 
 _LOGINS: dict[str, Login] = {}
 _LOCK = threading.RLock()
+attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
+"""The browser sign-ins under way."""
 watchers: list[Callable[[], None]] = []
 """Called, by whichever thread, after any login came, went, was renewed, or failed to be; and when the sandbox's clock moved."""
 
@@ -267,7 +282,8 @@ watchers: list[Callable[[], None]] = []
 def changed() -> None:
     """Tell the watchers."""
     for watcher in list(watchers):
-        watcher()
+        with suppress(Exception):  # a page that cannot be told must not fail a sign-in
+            watcher()
 
 
 def get(name: str | None = None) -> Login:
@@ -284,7 +300,7 @@ def get(name: str | None = None) -> Login:
     if name in PROVIDERS:
         others = f" (there is {', '.join(known)})" if known else ""
         raise NotSignedIn(f"You are not signed in to {PROVIDERS[name].title}{others}. Type %labauth login {name}")
-    raise NotSignedIn(str(nearest(name, known or PROVIDERS, "login" if known else "provider")))
+    raise NotSignedIn(str(nearest(name, known or PROVIDERS, "login")))
 
 
 def session(name: str | None = None) -> LabSession:
@@ -325,18 +341,23 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
         raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
     with _LOCK:
         known = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
-        remembered = stores.remembered(None, None if all else name or "") if forget or not known else []
-        chosen = list(_LOGINS.values()) if all else [get(name)] if known or not remembered else []
+        only = not known and name is not None and bool(stores.remembered(None, name))
+        chosen = list(_LOGINS.values()) if all else [] if only else [get(name)]
         for each in chosen:
             _LOGINS.pop(each.name, None)
-    said = [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
+    said = []
+    for attempt in list(attempts) if all else []:
+        if attempt.state not in (DONE, OVER):
+            attempt.cancel()
+            said.append(f"A sign-in to {attempt._exchange.provider.title} that was under way is cancelled.")
+    said += [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
     if all and forget:
         try:
             return [*said, *(remembering.farewell(head) for head in stores.forget_all())]
         except StoreUnavailable as error:
             raise StoreUnavailable(" ".join([*said, str(error)])) from None
-    now = stores.remembered(None, name) if remembered else []
-    return [*said, *remembering.forget_heads([head for head in remembered if head in now])]
+    left = stores.remembered(None, name or chosen[0].name) if forget or only else []
+    return [*said, *remembering.forget_heads(left)]
 
 
 def practice_lab() -> Lab:

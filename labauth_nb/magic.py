@@ -259,7 +259,9 @@ def _sandbox(action: str | None, amount: str | None) -> None:
         forget_sandbox()
         print("SANDBOX: stopped; its logins are forgotten.")
     elif action == "advance":
-        seconds = seconds_in(amount or "")
+        if not amount:
+            raise InvalidInput("By how much? Type %labauth sandbox advance 15m")
+        seconds = seconds_in(amount)
         practice_lab().advance(seconds)
         print(f"SANDBOX: the clock is {amount} further.")
     elif amount is not None:

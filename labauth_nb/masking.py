@@ -41,9 +41,9 @@ def spellings(secrets: Iterable[str]) -> set[str]:
     """Each of `secrets` as it is, URL-encoded, and in base64 (alone and as the user name of Basic authentication)."""
     found: set[str] = set()
     for secret in secrets:
-        raw = secret.encode()
+        raw = secret.encode(errors="surrogatepass")
         if len(secret) >= 4:
-            found |= {secret, quote(secret, safe=""), quote_plus(secret)}
+            found |= {secret, quote(raw, safe=""), quote_plus(raw)}
             found |= {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
     return found
 

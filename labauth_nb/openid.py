@@ -6,8 +6,11 @@ RFC 8628 (device authorization grant). Only what is signed by a key of the issue
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -16,8 +19,8 @@ from urllib.parse import urlsplit
 import jwt
 import requests
 
-from .errors import InvalidInput, LabauthError, SignInRefused
-from .grants import Code, Exchange, ask, client, over, read, refresh, refused, revoke_at, send
+from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
+from .grants import LONGEST_SECONDS, Code, Exchange, ask, client, over, read, refresh, refused, revoke_at, send
 from .masking import Secret
 from .providers import is_loopback
 from .tokens import Token
@@ -29,6 +32,10 @@ LEEWAY_SECONDS = 60.0
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 INTERVAL_SECONDS = 5.0
 """Seconds between two polls, unless the server says otherwise; and what "slow_down" adds (RFC 8628 3.5)."""
+INTERVAL_MOST = 60.0
+"""Longer the person is not kept waiting by a server's interval, nor by polls that got no answer."""
+DEVICE_SECONDS = 600.0
+"""Life of a device code, where the server does not say."""
 
 
 def discover(exchange: Exchange) -> None:
@@ -43,34 +50,76 @@ def discover(exchange: Exchange) -> None:
         raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
     typed = exchange.fields["issuer"].strip()
     typed = typed if "://" in typed else f"https://{typed}"
-    typed = typed.rstrip("/").removesuffix("/.well-known/openid-configuration").rstrip("/")
-    if not _safe(typed):
+    if "@" in typed:
+        raise _about_issuer("That is no issuer: its address has a user name or password in it. Give it without them.")
+    typed = _spelled(typed).removesuffix("/.well-known/openid-configuration").rstrip("/")
+    if not _safe(typed, True) or "?" in typed:
         raise _about_issuer(f"{typed[:80]!r} is no issuer: give the https address of your lab's identity provider.")
-    response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
-    try:
-        metadata = response.json() if response.status_code == 200 else None
-    except ValueError:
-        metadata = None
+    with _in_words():
+        response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
+    metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict):
         said = str(refused(exchange, response)).partition(" Check the tenant")[0]
-        said = said.replace(" without a token in it", " with no configuration")
+        said = _worded(said.replace(" without a token in it", " with no configuration"))
         raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
-    if str(metadata.get("issuer")).rstrip("/") != typed:
+    if _spelled(str(metadata.get("issuer"))) != typed:
         raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
-        if not _safe(str(metadata.get(name))):
+        address = metadata.get(name)
+        if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
             raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
 
 
-def _safe(url: str) -> bool:
+def _spelled(issuer: str) -> str:
+    """`issuer` with scheme and host in small letters (RFC 3986 6.2.2.1), and without a slash at its end."""
+    try:
+        parts = urlsplit(issuer)
+        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+    except ValueError:
+        return issuer
+
+
+def _local(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname)
+
+
+def _safe(url: str, local: bool) -> bool:
+    """Whether `url` is an address that may be asked or shown: https, or http to loopback (`local`: where the issuer is)."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)))
+        _ = parts.port
+        http = parts.scheme == "http" and local and is_loopback(parts.hostname)
+        good = (parts.scheme == "https" or http) and bool(parts.hostname) and "@" not in parts.netloc
+        return good and url.isprintable() and " " not in url and len(url) <= 2000
     except ValueError:
         return False
+
+
+_WORDS = (
+    ("Check the tenant: is that the provider's own address?", "Check the issuer: is that the identity provider's own address?"),
+    ("Check the tenant and the network.", "Check the issuer and the network."),
+    ("is the tenant right, and is the provider up?", "is the issuer right, and is it up?"),
+)
+"""What our sentences say of a provider, and what is right of an issuer."""
+
+
+def _worded(said: str) -> str:
+    for ours, right in _WORDS:
+        said = said.replace(ours, right)
+    return said
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Who is found by discovery has an issuer and no tenant: so say the errors."""
+    try:
+        yield
+    except LabauthError as error:
+        error.args = tuple(_worded(each) if isinstance(each, str) else each for each in error.args)
+        raise
 
 
 def _about_issuer(sentence: str) -> InvalidInput:
@@ -88,10 +137,7 @@ class _Keys(jwt.PyJWKClient):
 
     def fetch_data(self) -> Any:
         response = send(self._exchange, "GET", self.uri)
-        try:
-            found = response.json() if response.status_code == 200 else None
-        except ValueError:
-            found = None
+        found = json_of(response) if response.status_code == 200 else None
         if not isinstance(found, dict):
             raise refused(self._exchange, response)
         if self.jwk_set_cache is not None:
@@ -99,15 +145,30 @@ class _Keys(jwt.PyJWKClient):
         return found
 
 
+def _keys(exchange: Exchange) -> _Keys:
+    """The issuer's keys, fetched or not older than a few minutes. Raises `SignInRefused`, `ProviderUnreachable`."""
+    exchange.keys = exchange.keys or _Keys(exchange)
+    try:
+        exchange.keys.get_jwk_set()
+    except LabauthError:
+        raise
+    except Exception:  # PyJWT, over what may be anything
+        raise SignInRefused("The identity provider's keys cannot be used, and nothing was sent. Tell its admin.") from None
+    keys: _Keys = exchange.keys
+    return keys
+
+
 def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dict[str, Any]:
     """The claims of an ID token whose signature, iss, aud, exp, iat and (where one was sent) nonce are as they must be.
 
     Raises `SignInRefused` with what is wrong. Keys that have rotated are fetched once more.
     """
+    id_token = Secret(id_token)
     try:
-        alg = jwt.get_unverified_header(id_token).get("alg")
-    except jwt.PyJWTError:
+        header = jwt.get_unverified_header(id_token)
+    except Exception:  # PyJWT, over what may be anything
         raise _distrusted("it is not a JWT") from None
+    alg, kid = header.get("alg"), header.get("kid")
     if alg not in ALGORITHMS:
         known = alg if alg in ("none", "HS256", "HS384", "HS512") else "unknown"
         raise _distrusted(f"it is not signed by a key of the issuer (alg {known})")
@@ -117,39 +178,50 @@ def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dic
         "verify_iat": False,
         "verify_nbf": False,
     }
-    exchange.keys = exchange.keys or _Keys(exchange)
+    issuer, audience = str(exchange.metadata["issuer"]), exchange.fields["client_id"]
     for last in (False, True):
         try:
-            key = exchange.keys.get_signing_key_from_jwt(id_token)
-            issuer, audience = str(exchange.metadata["issuer"]), exchange.fields["client_id"]
+            key = _keys(exchange).get_signing_key(str(kid or ""))
             claims: dict[str, Any] = jwt.decode(
                 id_token, key.key, algorithms=[alg], audience=audience, issuer=issuer, options=options
             )
+            json.dumps(claims, ensure_ascii=False).encode()  # half a character would break the page and the file
             break
+        except LabauthError:
+            raise
         except (jwt.InvalidIssuerError, jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
             what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
             claim = what or getattr(error, "claim", "a claim")
-            raise _distrusted(f"its claim {claim} is missing or another's") from None
-        except (jwt.PyJWTError, TypeError, ValueError) as error:  # PyJWT: a key of another kind than alg says
+            check = {"iss": ": check the issuer", "aud": ": check the client ID"}.get(claim, "")
+            raise _distrusted(f"its claim {claim} is missing or another's{check}") from None
+        except jwt.PyJWKClientError:
+            raise _distrusted("its key is not among the issuer's") from None
+        except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
             if last or not isinstance(error, jwt.InvalidSignatureError):
-                unknown = isinstance(error, jwt.PyJWKClientError)
-                raise _distrusted("its key is not among the issuer's" if unknown else "its signature is wrong") from None
-            exchange.keys = _Keys(exchange)  # the issuer may have a new key under the old name
-    now, exp = exchange.clock.time(), claims["exp"]
-    if not isinstance(exp, int | float) or not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now:
+                raise _distrusted("its signature is wrong") from None
+            exchange.keys = None  # the issuer may have a new key under the old name
+    now, exp = exchange.clock.time(), _moment(claims["exp"])
+    if not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now:
         raise _distrusted("it has expired already; check this computer's clock")
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (several or "azp" in claims) and claims.get("azp") != exchange.fields["client_id"]:
-        raise _distrusted("its claim azp is missing or another's")
+        raise _distrusted("its claim azp is missing or another's: check the client ID")
+    if not isinstance(claims["sub"], str) or not claims["sub"]:
+        raise _distrusted("its claim sub is missing or another's")
     if nonce is not None and claims.get("nonce") != nonce:
         raise _distrusted("it belongs to another sign-in (its nonce is another one)")
     wanted = exchange.method.claim
-    if wanted and not claims.get(wanted):
+    if wanted and (not isinstance(claims.get(wanted), str) or not claims[wanted]):
         raise _distrusted(
             f"it has no claim {wanted!r}, by which {exchange.provider.title} finds the user. Ask the admin of your "
             f"identity provider to include it (scope openid {wanted})"
         )
     return claims
+
+
+def _moment(seconds: object) -> float:
+    """A claim that is a time (RFC 7519 2, NumericDate); NaN where it is none."""
+    return finite(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else math.nan
 
 
 def _distrusted(why: str) -> SignInRefused:
@@ -158,14 +230,21 @@ def _distrusted(why: str) -> SignInRefused:
 
 def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce: str | None) -> Token:
     """The ID token in a token response, verified, as what is sent to the provider."""
-    id_token = response.json().get("id_token")
-    if not isinstance(id_token, str) or not id_token:
+    id_token = _id_token(response)
+    if id_token is None:
         raise _distrusted("there was none in the answer (is openid among the scopes?)")
     claims = verified(exchange, id_token, nonce)
     if exchange.subject and claims["sub"] != exchange.subject:
         raise _distrusted("it is another person's (sub)")
-    exchange.subject = str(claims["sub"])
-    return replace(token, access_token=Secret(id_token), header=Secret(f"Bearer {id_token}"), expires_at=float(claims["exp"]))
+    exchange.subject, exp = claims["sub"], _moment(claims["exp"])
+    expires_at = exp if exp - exchange.clock.time() < LONGEST_SECONDS else None
+    return replace(token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at)
+
+
+def _id_token(response: requests.Response) -> Secret | None:
+    body = json_of(response)
+    id_token = body.get("id_token") if isinstance(body, dict) else None
+    return Secret(id_token) if isinstance(id_token, str) and id_token else None
 
 
 def redeem(exchange: Exchange, code: Code) -> Token:
@@ -173,20 +252,40 @@ def redeem(exchange: Exchange, code: Code) -> Token:
     form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
     form["code_verifier"] = code.code_verifier or ""
     began = exchange.clock.time()
-    response = ask(exchange, code.secrets(), data=form)
-    return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
+    try:
+        with _in_words():
+            response = ask(exchange, code.secrets(), data=form)
+            return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
+    except LabauthError:
+        raise
+    except BaseException as error:
+        raise error.with_traceback(None) from None  # PyJWT's frames hold the ID token
 
 
 def renewed(exchange: Exchange, previous: Token | None) -> Token:
-    """A new ID token by the refresh token (OpenID Connect Core 12). Raises `LoginExpired` where there is none or it is over."""
+    """A new ID token by the refresh token (OpenID Connect Core 12). Raises `LoginExpired` where there is none or it is over.
+
+    The keys come first: a refresh token may work once, and is not spent on what could not be verified. An error after
+    that has the new refresh token in its `spent`: the previous token, otherwise as it was.
+    """
     if previous is None or previous.refresh_token is None:
         raise over()
-    discover(exchange)
-    token, response = refresh(exchange, previous)
-    token = replace(token, refresh_token=token.refresh_token or previous.refresh_token)
-    if not response.json().get("id_token"):
-        raise over("The identity provider gives no new ID token for a refresh token.")
-    return _bearer(exchange, token, response, None)
+    spent = None
+    try:
+        with _in_words():
+            discover(exchange)
+            _keys(exchange)
+            token, response = refresh(exchange, previous)
+            token = replace(token, refresh_token=token.refresh_token or previous.refresh_token)
+            spent = replace(previous, refresh_token=token.refresh_token)
+            if _id_token(response) is None:
+                raise over("The identity provider gives no new ID token for a refresh token.")
+            return _bearer(exchange, token, response, None)
+    except LabauthError as error:
+        error.spent = spent
+        raise
+    except BaseException as error:
+        raise error.with_traceback(None) from None  # PyJWT's frames hold the ID token
 
 
 def revoke(exchange: Exchange, token: Token) -> None:
@@ -195,7 +294,8 @@ def revoke(exchange: Exchange, token: Token) -> None:
     url = exchange.metadata.get("revocation_endpoint")
     if not url:
         raise InvalidInput("the identity provider offers no way to do it from here.")
-    revoke_at(exchange, str(url), token, (token.refresh_token,))
+    with _in_words():
+        revoke_at(exchange, str(url), token, (token.refresh_token,))
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,21 +318,32 @@ def offers_device(exchange: Exchange) -> bool:
 def device(exchange: Exchange) -> Device:
     """Ask for a device code and a user code. Raises `SignInRefused`, `ProviderUnreachable`."""
     form = {"scope": exchange.fields.get("scopes") or "openid", **client(exchange)}
-    response = send(exchange, "POST", str(exchange.metadata["device_authorization_endpoint"]), data=form)
-    try:
-        body = response.json() if response.status_code == 200 else {}
-        wanted = {name: str(body[name]) for name in ("device_code", "user_code", "verification_uri")}
-        expires_at = exchange.clock.time() + float(body["expires_in"])
-        interval = max(float(body.get("interval", INTERVAL_SECONDS)), 0.1)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise refused(exchange, response) from None
-    complete = str(body.get("verification_uri_complete") or "")
-    if not _safe(wanted["verification_uri"]) or (complete and not _safe(complete)):
+    with _in_words():
+        response = send(exchange, "POST", str(exchange.metadata["device_authorization_endpoint"]), data=form)
+        if response.status_code != 200:
+            raise refused(exchange, response)
+    body = json_of(response)
+    if not isinstance(body, dict):
+        raise SignInRefused(_UNUSABLE)
+    local = _local(str(exchange.metadata["issuer"]))
+    life, interval = (
+        default if body.get(name) is None else finite(body[name])
+        for name, default in (("expires_in", DEVICE_SECONDS), ("interval", INTERVAL_SECONDS))
+    )
+    code, user_code, address = (body.get(name) for name in ("device_code", "user_code", "verification_uri"))
+    complete = body.get("verification_uri_complete") or address
+    good = all(isinstance(each, str) and each for each in (code, user_code, address, complete))
+    good = good and one_line(str(user_code), 64) == user_code and math.isfinite(life) and math.isfinite(interval)
+    if not good or not all(one_line(str(each), 2000) == each for each in (address, complete)):
+        raise SignInRefused(_UNUSABLE)
+    if not _safe(str(address), local) or not _safe(str(complete), local):
         raise _distrusted("its page to type the code is no https address")
-    code, address = Secret(wanted["device_code"]), wanted["verification_uri"]
-    return Device(code, wanted["user_code"], address, complete or address, expires_at, interval)
+    interval = min(max(interval, 0.1 if local else 1.0), INTERVAL_MOST)
+    expires_at = exchange.clock.time() + min(life, LONGEST_SECONDS)
+    return Device(Secret(code), str(user_code), str(address), str(complete), expires_at, interval)
 
 
+_UNUSABLE = "The identity provider sent an answer that cannot be used. Tell its admin."
 _RAN_OUT = "The code ran out before anybody typed it. Sign in again to get a new one."
 
 
@@ -247,8 +358,9 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
         if began >= asked.expires_at:
             raise SignInRefused(_RAN_OUT)
         try:
-            response = send(exchange, "POST", exchange.token_url, [asked.device_code], data=form)
-            return _bearer(exchange, read(exchange, response, began, [asked.device_code]), response, None)
+            with _in_words():
+                response = send(exchange, "POST", exchange.token_url, [asked.device_code], data=form)
+                return _bearer(exchange, read(exchange, response, began, [asked.device_code]), response, None)
         except SignInRefused as error:
             if error.code == "slow_down":
                 interval += INTERVAL_SECONDS
@@ -257,5 +369,5 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
             elif error.code != "authorization_pending" and error.status < 500:
                 raise
         except LabauthError:
-            interval *= 2  # RFC 8628 3.5: after a time-out, more slowly
+            interval = max(interval, min(interval * 2, INTERVAL_MOST))  # RFC 8628 3.5: after a time-out, more slowly
     return None

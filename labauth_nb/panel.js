@@ -5,7 +5,7 @@
 /** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
 /** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[]}} Method */
 /** @typedef {{methods: Method[], method: string, suffix: string, sandbox: boolean, remember: string, store: string, unavailable: string}} Form */
-/** @typedef {{url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, error: string}} Attempt */
+/** @typedef {{url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, question: number, error: string}} Attempt */
 /** @typedef {{name: string, title: string, tenant: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
 /** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, attempt?: Attempt | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
 /** @typedef {{get(name: string): any, send(message: object): void, on(name: string, callback: (...args: any[]) => void): void, off(name: string, callback: (...args: any[]) => void): void, widget_manager?: any}} Model */
@@ -245,11 +245,11 @@ function render({ model, el }) {
     const cancel = button("Cancel", () => send({ type: "cancel" }));
     if (attempt.confirm) {
       it.append(make("p", { class: "error", role: "alert" }, attempt.confirm));
-      it.append(button("Yes, I have just signed in there", () => send({ type: "confirm", yes: true }), true), button("No", () => send({ type: "confirm", yes: false })), cancel);
+      it.append(button("Yes, I have just signed in there", () => send({ type: "confirm", yes: true, question: attempt.question }), true), button("No", () => send({ type: "confirm", yes: false, question: attempt.question })), cancel);
       return it;
     }
     if (attempt.busy) {
-      it.append(make("p", {}, "The answer has come; signing in…"));
+      it.append(make("p", {}, "The answer has come; signing in…"), cancel);
       return it;
     }
     // Only a page of this computer may ask it: from elsewhere the browser would ask the person for permission.

@@ -221,6 +221,7 @@ class LoginPanel(Panel):
             "code": code,
             "busy": attempt.state == BUSY,
             "confirm": str(attempt.error) if asking else "",
+            "question": attempt.question,
             "error": "" if asking else str(attempt.error or ""),
         }
 
@@ -339,6 +340,9 @@ class LoginPanel(Panel):
                 self._signed_in()
         except LabauthError as error:
             self._error = self._explained(error, chosen)
+        except BaseException as error:
+            self._error = LabauthError(f"The sign-in broke off ({type(error).__name__}): start it again.")
+            raise
         finally:
             self._busy = False
             typed.clear()
@@ -369,6 +373,8 @@ class LoginPanel(Panel):
             return self.tell()
         self.note = ""
         try:
+            if message.get("question", attempt.question) != attempt.question:
+                return self.tell()  # the answer that this yes was about is not the one that is asked about now
             match message.get("type"):
                 case "answer":
                     attempt.answer(str(message.get("text") or ""))
@@ -408,7 +414,7 @@ class LoginPanel(Panel):
                 if self._provider.method(self._method).flow is not None:
                     raise NotSignedIn(
                         f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
-                        f"run the next cell; in a terminal, {command} works as well."
+                        f"run the next cell; in a terminal, {command} works as well.{self._standing()}"
                     ) from None
                 way = (self._provider.name, self._method, self._tenant, self._name, self._fields)
                 with _interruptible():
@@ -420,12 +426,18 @@ class LoginPanel(Panel):
         except TimeoutError:
             raise NotSignedIn(
                 f"Nobody answered the {name} panel in {in_time(seconds)}. Sign in there, then run the next cell; "
-                f"or run {command} again."
+                f"or run {command} again.{self._standing()}"
             ) from None
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise NotSignedIn(
                 f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or run {command} again."
+                f"{self._standing()}"
             ) from None
+
+    def _standing(self) -> str:
+        """What is still there, whatever became of the panel: the panel's own text has just said "Signed in to ..."."""
+        login = self.login
+        return "" if login is None or login.status == EXPIRED else " The earlier login still stands."
 
     def _command(self) -> str:
         options = (("tenant", self._tenant), ("method", self._method), ("as", self._name))

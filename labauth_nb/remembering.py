@@ -7,6 +7,7 @@ the environment or a file is not copied: it supplies itself again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from . import credentials, stores
@@ -21,6 +22,10 @@ from .tokens import Token
 AUTO = "auto"
 PLACES = {KEYRING: "keyring", FILE: "file store"}
 """What the status calls the stores."""
+
+
+ANOTHERS, OURS, ALONE = "another's", "ours", "alone"
+"""Whose token a renewal gave: another kernel's newer one; a new one; a new one that could not be kept for the others."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,9 +69,23 @@ def chosen(provider: Provider, method: Method, remember: str | None, store: str)
     return keeps
 
 
+def _usable(provider: Provider, method: str, tenant: str) -> bool:
+    """Whether this version knows that method and that tenant."""
+    try:
+        provider.method(method)
+        credentials._origin(provider, tenant)
+    except InvalidInput:
+        return False
+    return True
+
+
 def heads(provider: Provider, name: str, method: str | None, tenant: str | None) -> list[Head]:
     """What is remembered under `name`, for that method and that tenant where they are given."""
-    found = [head for head in stores.remembered(provider.name, name) if method in (None, head.method)]
+    found = [
+        head
+        for head in stores.remembered(provider.name, name)
+        if method in (None, head.method) and _usable(provider, head.method, head.tenant)
+    ]
     if tenant is None or not found:
         return found
     wanted = credentials._origin(provider, tenant)
@@ -134,8 +153,8 @@ def renewed(
     held: Token | None,
     previous: Token | None,
     grant: Callable[[Exchange, Token | None], Token],
-) -> tuple[Token, bool]:
-    """The next token of a login that many kernels share, and whether it is new: else it is another kernel's newer one.
+) -> tuple[Token, str]:
+    """The next token of a login that many kernels share, and whose it is: `ANOTHERS`, `OURS`, or `ALONE` from now on.
 
     `mine`: the id of the entry that this login belongs to; `held`: the token that this kernel has; `previous`: the same,
     or None where the provider refused it. All under the lock. Raises what `grant` raises, `LoginExpired` where another
@@ -154,38 +173,58 @@ def renewed(
                 what = "signed in anew" if entry else "logged out"
                 raise LoginExpired(f"{memory.name} was {what} in another kernel.")
             stored = entry.token
-            news = stored is not None and (held is None or stored.access_token != held.access_token)
-            if stored is not None and news and exchange.clock.time() < stored.renew_at:
-                return stored, False
+            other = stored is not None and (held is None or stored.access_token != held.access_token)
+            newer = stored is not None and (held is None or stored.issued_at >= held.issued_at)
+            if stored is not None and other and newer and exchange.clock.time() < stored.renew_at:
+                return stored, ANOTHERS
             # Where the provider refused a token, its family may be dead too: afresh from the secret, if there is one.
             newest = held if stored is None or (held is not None and held.issued_at > stored.issued_at) else stored
             base = None if alone and (entry.pending or (previous is None and held is not None)) else newest
             if base is not None and base.refresh_token is not None:
                 memory.write(replace(entry, pending=True))
-            token = grant(exchange, base)
+            try:
+                token = grant(exchange, base)
+            except LabauthError as error:
+                if isinstance(error.spent, Token):
+                    memory.write(replace(entry, token=error.spent, pending=False))
+                raise
             memory.write(replace(entry, token=token, pending=False, sub=exchange.subject or None))
-            return token, True
+            return token, OURS
     except StoreUnavailable:
         if token is not None:
-            return token, True  # it came and could not be written: this kernel goes on with it
+            # It came and could not be written. This kernel goes on with it; no other may use the old refresh token again,
+            # and to delete it needs no space.
+            if alone:
+                return token, OURS
+            with suppress(StoreUnavailable):
+                memory.forget()
+            return token, ALONE
         if not alone:
             raise
-        return grant(exchange, None), True  # from the secret: that burns nobody's refresh token
+        return grant(exchange, None), OURS  # from the secret: that burns nobody's refresh token
     except SignInRefused as error:
         if alone or error.code != "invalid_grant":
             raise
         raise LoginExpired(f"{exchange.title} no longer takes the refresh token of this sign-in.") from None
 
 
+def place(provider: str, tenant: str, name: str) -> Memory | None:
+    """Where that login is remembered, if it is."""
+    with suppress(StoreUnavailable):
+        found = [head for head in stores.remembered(provider, name) if head.tenant == tenant]
+        return found[0].memory() if found else None
+    return None
+
+
 def forget(memory: Memory, mine: str) -> tuple[str, Token | None]:
-    """Remove what is remembered, if it is still this login's: a sentence about it, and the newest token that was kept."""
+    """Remove what is remembered, if it is still this login's ("": whosever): a sentence, and the newest token that was kept."""
     try:
         with memory.locked():
             entry = memory.read()
-            if entry is None or entry.id != mine:
+            if mine and (entry is None or entry.id != mine):
                 return "", None
             memory.forget()
-            return f"It is no longer remembered (it was in the {PLACES[memory.store]}).", entry.token
+            return f"It is no longer remembered (it was in the {PLACES[memory.store]}).", entry.token if entry else None
     except LabauthError as error:
         return f"It is still remembered: {error}", None
 

@@ -18,7 +18,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import rewind_body
 
-from .errors import LabauthError, ProviderError, UnsafeRequest, provider_error, read_error, unreachable, wait_seconds
+from .errors import LabauthError, ProviderError, UnsafeRequest, json_of, provider_error, read_error, unreachable, wait_seconds
 from .grants import TIMEOUT
 from .masking import Secret
 from .providers import Provider, is_loopback
@@ -238,6 +238,15 @@ class LabSession(requests.Session):
             error = unreachable(_title(self, request), request.url or "", caught)
         raise error
 
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """As `requests.Session.get_redirect_target`. Raises `ProviderUnreachable` for a redirect to what is no address."""
+        try:
+            target = super().get_redirect_target(resp)
+            urlsplit(target or "")
+        except ValueError as caught:
+            raise unreachable(_title(self, resp.request), resp.request.url or "", caught) from None
+        return str(target) if target else None
+
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
         """On a redirect: your own Authorization header stays with its host, .netrc is not asked; ours is set on sending."""
         headers, old = prepared_request.headers, response.request.url or ""
@@ -294,13 +303,12 @@ class LabSession(requests.Session):
 
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         title, paging = self.login.provider.title, self.login.provider.paging
-        try:
-            page = response.json()
-        except ValueError:
+        page = json_of(response)
+        if page is None:
             raise ProviderError(
                 f"{title} answered {response.status_code} with something that is not JSON. Is {response.url} a list?",
                 response=response,
-            ) from None
+            )
         lists = [key for key, value in page.items() if isinstance(value, list)] if isinstance(page, dict) else []
         name = paging.items or (lists[0] if len(lists) == 1 else "")
         if name not in lists:

@@ -21,12 +21,13 @@ from .errors import (
     ProviderUnreachable,
     SignInRefused,
     StoreUnavailable,
+    json_of,
     nearest,
     one_line,
     read_error,
 )
 from .grants import Exchange, claims_of, refused
-from .logins import _LOCK, _LOGINS, Login, changed, practice_lab
+from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
 from .masking import Secret, scrub
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
@@ -154,7 +155,9 @@ def _attempt(plan: _Plan, watch: Callable[[], None] = lambda: None) -> Attempt:
     redirect_uri = plan.exchange.fields.get("redirect_uri")
     if redirect_uri:
         checked_redirect(redirect_uri)
-    return Attempt(plan.exchange, lambda token: _acquire(plan, token), watch)
+    attempt = Attempt(plan.exchange, lambda token: _acquire(plan, token), watch)
+    attempts.add(attempt)
+    return attempt
 
 
 def _needs_person(plan: _Plan, over: str) -> MissingCredentials:
@@ -163,6 +166,13 @@ def _needs_person(plan: _Plan, over: str) -> MissingCredentials:
     others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.marker)
     stored = f" (What was remembered is over: {over})" if over else ""
     remember = ", once with --remember" if method.refreshes else ""
+    if credentials.can_ask():
+        tenant = "sandbox" if plan.sandboxed else plan.found.fields["tenant"]
+        named = "" if plan.name == provider.name else f" --as {plan.name}"
+        return MissingCredentials(
+            f"{provider.title} {method.name} signs in with a browser. In a notebook type %labauth login {provider.name} "
+            f"--tenant {tenant} --method {method.name}{named}, which shows a link.{stored}"
+        )
     return MissingCredentials(
         f"{provider.title} {method.name} needs a person with a browser, and nobody can be asked here.{stored} "
         f"Run %labauth login {provider.name} --method {method.name} where you can answer{remember}; or use {others}."
@@ -216,6 +226,9 @@ def _planned(
 
     `past`: what was remembered and is over: its fields are still good; `trouble`: why, for the reasons.
     """
+    for what, word in (("method", method), ("tenant", tenant), ("name", name)):
+        if word is not None and not isinstance(word, str):
+            raise InvalidInput(f"{what} must be text, not {type(word).__name__}.")
     chosen = find(provider)
     given = {field: value for field, value in fields.items() if value is not None}
     name = _checked_name(name or chosen.name)
@@ -320,7 +333,7 @@ def _choose_method(provider: Provider, name: str | None, tenant: str | None, giv
 
 def _checked_name(name: str) -> str:
     name = name.strip()
-    if not name or any(c.isspace() for c in name) or name.startswith("-"):
+    if not name or any(c.isspace() or not c.isprintable() for c in name) or name.startswith("-"):
         raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
     return name
 
@@ -387,8 +400,6 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
         result.who = _who(result)
     except SignInRefused as error:
         raise _from_where(error, plan) from None
-    if plan.keeps:
-        _remember(result, plan)
     with _LOCK:
         old = _LOGINS.get(name)
         if old is not None and old.origin == result.origin:
@@ -400,6 +411,8 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
         elif old is not None:
             old.signed_in = False
         _LOGINS[name] = result
+    if plan.keeps:
+        _remember(result, plan)  # afterwards: a keyring may ask for a password first
     changed()
     return result
 
@@ -457,7 +470,8 @@ def _who(login: Login) -> str | None:
                 break  # it needs a name and there is none, or there is a name and it would add nothing
             who = _probe(login, session, probe, who) or who
     claim = login.method.claim
-    return who or (claims_of(login.token().access_token).get(claim) if claim else None)
+    told = claims_of(login.token().access_token).get(claim) if claim else None
+    return who or (one_line(told, 80) if isinstance(told, str) else None)
 
 
 def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None) -> str | None:
@@ -466,13 +480,11 @@ def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None
     url = login.origin + probe.path.replace("{answer}", previous or "")
     try:
         response = session.request(probe.verb, url, json={} if probe.verb == "POST" else None)
-        body = response.json() if response.ok else None
     except ProviderUnreachable:
         if pasted:
             raise
         return None  # the token came, so the sign-in is good; the name is only an extra
-    except ValueError:
-        body = None
+    body = json_of(response) if response.ok else None
     # "No permission", said by the provider itself, proves a pasted credential as well as data does; a web page does not.
     proven = isinstance(body, dict) or (response.status_code in (401, 403, 404, 429) and read_error(response)[0] != "")
     if pasted and previous is None and (is_dead(provider, response) or not proven):
@@ -480,4 +492,4 @@ def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
-    return None if found is None else scrub(one_line(found, 80), login.secrets())
+    return None if found is None else one_line(scrub(found, login.secrets()), 80)

@@ -148,7 +148,7 @@ def loads(text: str) -> Entry | None:
                 scope=_plain(held, "scope"),
             )
         return entry
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
 
 
@@ -392,11 +392,23 @@ class _InKeyring:
 def _ask(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
     ring = _keyring()
     with _lock("keyring", LOCK_SECONDS, "Another kernel waits for the keyring. Unlock it, then try again."):
-        try:
-            return what(ring)
-        except Exception as error:  # a backend may raise anything, and its text may hold what it was given
-            said = f"The keyring ({ring.name}) did not {verb}: {type(error).__name__}.{note}"
-            raise StoreUnavailable(f"{said} Unlock it and try again, {_WEAKER}") from None
+        # In a thread: a keyring may wait for a password in a window that nobody sees.
+        answers: list[T] = []
+        trouble = ["it waits for an answer"]
+
+        def work() -> None:
+            try:
+                answers.append(what(ring))
+            except Exception as error:  # a backend may raise anything, and its text may hold what it was given
+                trouble[0] = type(error).__name__
+
+        thread = threading.Thread(target=work, name="labauth keyring", daemon=True)
+        thread.start()
+        thread.join(LOCK_SECONDS)
+        if answers:
+            return answers[0]
+        said = f"The keyring ({ring.name}) did not {verb}: {trouble[0]}.{note}"
+        raise StoreUnavailable(f"{said} Unlock it and try again, {_WEAKER}")
 
 
 def _keyring() -> KeyringBackend:
@@ -476,7 +488,10 @@ def _data() -> Path:
         import platformdirs
     except ImportError:
         raise StoreUnavailable(MISSING) from None
-    return platformdirs.user_data_path("labauth-nb", appauthor=False)
+    try:
+        return platformdirs.user_data_path("labauth-nb", appauthor=False)
+    except RuntimeError:
+        raise StoreUnavailable("Nothing can be remembered: this user has no home folder. Set HOME.") from None
 
 
 def _folder(path: Path) -> None:

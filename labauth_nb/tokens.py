@@ -79,13 +79,14 @@ class _Flight:
         self.done = threading.Event()
         self.token: Token | None = None
         self.error: LabauthError | None = None
+        self.crash: BaseException | None = None
 
 
 class TokenSource:
     """The token of one login, for any number of threads.
 
     `acquire(previous)` asks the provider for a token (None: this login cannot, its token was pasted);
-    it raises a `LabauthError` when it fails. `clock` tells the time; `advice` ends the sentence of an expired token;
+    it raises a `LabauthError` when it fails. `clock` tells the time; `over` and `advice` are the sentence of an expired token;
     `changed` is called after each renewal, good or bad, by whichever thread did it.
     """
 
@@ -96,8 +97,9 @@ class TokenSource:
         token: Token | None = None,
         advice: str = "Sign in again.",
         changed: Callable[[], None] = lambda: None,
+        over: str = "The token has expired, and what was pasted cannot be renewed.",
     ) -> None:
-        self._advice = advice
+        self._advice, self._over = advice, over
         self._changed = changed
         self._acquire = acquire
         self._clock = clock
@@ -127,7 +129,8 @@ class TokenSource:
         now = self._clock.time()
         with self._lock:
             tokens = [*self._retired, *([self._token] if self._token else [])]
-        return [token for token in tokens if token.expires_at is None or now < token.expires_at]
+        # One that is over still has a refresh token that is not.
+        return [t for t in tokens if t.expires_at is None or now < t.expires_at or (t is self._token and t.refresh_token)]
 
     @property
     def current(self) -> Token | None:
@@ -203,7 +206,7 @@ class TokenSource:
                 if self._closed:
                     raise NotSignedIn("The login was logged out meanwhile.")
                 if self._acquire is None:
-                    raise LoginExpired(f"The token has expired, and what was pasted cannot be renewed. {self._advice}")
+                    raise LoginExpired(f"{self._over} {self._advice}")
                 flight, leading = self._flight, self._flight is None
                 if flight is None:
                     flight = self._flight = _Flight()
@@ -217,6 +220,23 @@ class TokenSource:
             # The one who renewed was interrupted: somebody else has to.
 
     def _fly(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> Token:
+        if threading.current_thread() is threading.main_thread():
+            # In a thread that no interrupt reaches: it stops the waiting only, and a refresh token that was sent is not lost.
+            work = threading.Thread(target=self._carry, args=(flight, previous, rejected, linger), daemon=True)
+            work.start()
+            flight.done.wait()
+        else:
+            self._carry(flight, previous, rejected, linger)
+        if flight.crash is not None:
+            raise flight.crash
+        if flight.error is not None:
+            raise flight.error.again() from None
+        if self._closed or flight.token is None:
+            raise NotSignedIn("The login was logged out meanwhile.")
+        return flight.token
+
+    def _carry(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> None:
+        """Do the renewal, and leave what came of it in `flight`."""
         assert self._acquire is not None
         try:
             # A refused token's family may be dead as well: start afresh rather than by its refresh token.
@@ -227,15 +247,15 @@ class TokenSource:
                 self._retired = [t for t in old if t.expires_at is not None and now < t.expires_at]
                 self._token, self._failures, self.last_error = token, 0, None
                 self._second = token if rejected is not None else None
-            if self._closed:
-                raise NotSignedIn("The login was logged out meanwhile.")
-            return token
         except LabauthError as error:
             self.last_error = flight.error = error
             self._failures += 1
+            if isinstance(error.spent, Token) and not self._closed:
+                self._token = error.spent  # as good or as bad as before, but with the refresh token that works next
             if linger:
                 time.sleep(min(FAILURE_LINGER * 2 ** min(self._failures - 1, 10), FAILURE_LINGER_MOST))
-            raise error.again() from None
+        except BaseException as crash:
+            flight.crash = crash.with_traceback(None)  # without its frames: they hold what was sent
         finally:
             with self._lock:
                 self._flight = None

@@ -22,8 +22,11 @@ from labauth_nb import (
     InvalidInput,
     LabauthError,
     LoginExpired,
+    MissingCredentials,
     NotSignedIn,
     ProviderError,
+    ProviderUnreachable,
+    grants,
     login,
     logout,
     refresh,
@@ -393,3 +396,114 @@ def test_secret_of_a_closed_login(lab: Lab) -> None:
     logout("qbench")
     assert mine.secrets() == []
     assert not any(isinstance(value, Secret) for value in mine.found.fields.values())
+
+
+HUGE = "1" + "0" * 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"access_token": "abc", "expires_in": ' + HUGE + "}",
+        "[" * 100_000,
+        '{"access_token": "abc\\ud800"}',
+        '{"access_token": "abc", "refresh_token": "\\ud800", "expires_in": 3600}',
+        '{"error": ' + "[" * 100_000,
+    ],
+    ids=["number", "nesting", "surrogate", "surrogate-refresh", "nested-error"],
+)
+def test_token_answer_that_python_cannot_hold(monkeypatch: pytest.MonkeyPatch, lab: Lab, body: str) -> None:
+    """An answer with a number of 400 digits, a nesting or a spelling that breaks Python is refused in a sentence, or works."""
+    flask = pytest.importorskip("flask")
+    lab.sites["benchling"].app.view_functions["token"] = lambda: flask.Response(body, 200, mimetype="application/json")
+    said = ""
+    try:
+        login("benchling", tenant="sandbox")
+    except LabauthError as error:
+        said = str(error)
+    assert said == "" or "Benchling answered 200 without a token in it" in said
+    assert repr(status())
+
+
+@pytest.mark.parametrize("location", ["http://[::1", b"http://\xff\xfe/"], ids=["bracket", "bytes"])
+def test_redirect_to_no_address(lab: Lab, location: str | bytes) -> None:
+    """A redirect to what is no address is a sentence, at sign-in, at the probe and in a session; none is followed."""
+    flask = pytest.importorskip("flask")
+    text = location if isinstance(location, str) else location.decode("latin-1")
+
+    def answer(*args: object, **more: object) -> object:
+        response = flask.Response("", 302)
+        response.autocorrect_location_header = False
+        response.headers["Location"] = text
+        return response
+
+    login("foundry", tenant="sandbox")
+    held = session("foundry")
+    functions = lab.sites["foundry"].app.view_functions
+    functions["list_ontologies"] = functions["me"] = answer
+    with pytest.raises(LabauthError):
+        held.check(held.get("ontologies"))
+    assert login("foundry", tenant="sandbox").who is None
+    functions["token"] = answer
+    with pytest.raises(LabauthError):
+        login("foundry", tenant="sandbox")
+
+
+def test_answer_without_an_end(monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
+    """An answer of the authentication server that drips or does not end is given up, within the time and size allowed."""
+    flask = pytest.importorskip("flask")
+    monkeypatch.setattr(grants, "ANSWER_SECONDS", 0.5)
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(40):
+            time.sleep(0.1)
+            yield b" "
+
+    functions = lab.sites["benchling"].app.view_functions
+    functions["token"] = lambda: flask.Response(drip(), 200, mimetype="application/json")
+    began = time.monotonic()
+    with pytest.raises(ProviderUnreachable):
+        login("benchling", tenant="sandbox")
+    assert time.monotonic() - began < 3
+    functions["token"] = lambda: flask.Response((b" " * 65536 for _ in range(200)), 200, mimetype="application/json")
+    with pytest.raises(ProviderUnreachable):
+        login("benchling", tenant="sandbox")
+
+
+def test_long_echo_is_scrubbed_before_it_is_cut(lab: Lab) -> None:
+    """A server that echoes a long token in its error: not even a part of it is shown."""
+    flask = pytest.importorskip("flask")
+    token = "eyJ" + "CANARY" * 90
+    body = {"errorCode": "UNAUTHORIZED", "errorName": "X", "errorDescription": f"Token {token} is not valid"}
+    lab.sites["foundry"].app.view_functions["me"] = lambda: (flask.jsonify(body), 401)
+    with pytest.raises(LabauthError) as caught:
+        login("foundry", "token", tenant="sandbox", token=token)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
+    """A notebook whose folder was deleted, and a user without a home, still sign in; what is missing is a sentence."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    lab.reset()
+    login("benchling", tenant="sandbox")
+    with pytest.raises(MissingCredentials):
+        login("foundry", "token", tenant="acme")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.raises(MissingCredentials):
+        login("dnanexus")
+
+
+def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no text, or text that cannot be sent, is refused in a sentence; a variable of odd bytes is passed over."""
+    with pytest.raises(InvalidInput, match="tenant must be text"):
+        login("benchling", tenant=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="name must be text"):
+        login("benchling", name=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="cannot be sent"):
+        login("benchling", tenant="acme", client_id="\ud800", client_secret="x")
+    monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "\udcff")
+    with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was passed over, it is not text in UTF-8"):
+        login("benchling", tenant="acme", client_id="x")

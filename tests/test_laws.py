@@ -33,6 +33,7 @@ IMPORTS = {
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
+        "browser",
         "clocks",
         "credentials",
         "errors",

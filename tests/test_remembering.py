@@ -25,6 +25,7 @@ from test_secrets import leaks
 import labauth_nb
 from labauth_nb import (
     InvalidInput,
+    LabauthError,
     LoginExpired,
     MissingCredentials,
     SignInRefused,
@@ -843,7 +844,10 @@ def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
 def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that came and could not be written is used all the same, for 1 token request; the next renewal starts from it."""
+    """A token that came and could not be written is used all the same, for 1 token request; the next renewal starts from it.
+
+    Where the refresh token is all there is, it is taken out of the store: no other kernel may use the old one again.
+    """
     mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store), 1)
     forget_here()
     again = login("qbench")
@@ -862,8 +866,12 @@ def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypat
     again.refresh()
     assert again.session().get("orders").status_code == 200
     assert lab.token_requests("qbench") - before == 2
-    assert again._memory is not None
-    assert accepted(lab, again._memory)
+    if keeps == "refresh-token":
+        assert again.kept == "No longer remembered: it could not be written any more."
+        assert remembered() == []
+    else:
+        assert again._memory is not None
+        assert accepted(lab, again._memory)
 
 
 def test_a_locked_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1145,3 +1153,48 @@ def _expired(lab: Lab) -> Any:
     origin = lab.origin("foundry")
     exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)
     return exchange, head.memory(), entry.id, None, None, GRANTS["authorization_code"]
+
+
+def test_issuers_keys_are_down_at_a_renewal(lab: Lab) -> None:
+    """A short failure of the identity provider's keys costs no sign-in: the refresh token is kept, whether sent or not."""
+    attempt = begin(
+        "benchling", "oidc", tenant=lab.origin("benchling"), remember=True, store="file", **lab.credentials("benchling", "oidc")
+    )
+    attempt.answer(lab.visit(attempt.url))
+    forget_here()
+    mine = login("benchling")
+    mine._exchange.keys = None  # as in a new kernel
+    lab.next("idp", 500, times=1, path="/jwks")
+    with pytest.raises(LabauthError):
+        mine.refresh()
+    mine.refresh()
+    assert mine.session().get("plates").status_code == 200
+    forget_here()
+    assert login("benchling").session().get("plates").status_code == 200
+
+
+def test_logout_forgets_what_an_earlier_kernel_remembered(lab: Lab) -> None:
+    """Signing in anew without --remember and logging out leaves nothing behind under that name."""
+    fields = lab.credentials("foundry", "user")
+    for keep in (True, False):
+        attempt = begin("foundry", "user", tenant=lab.origin("foundry"), remember=keep, store="file", **fields)
+        attempt.answer(lab.visit(attempt.url))
+        if keep:
+            forget_here()
+    assert "no longer remembered" in logout("foundry")[0]
+    assert remembered() == []
+
+
+def test_logout_all_ends_what_is_under_way(lab: Lab) -> None:
+    """`logout --all` cancels a browser sign-in that is under way, and an index that cannot be read keeps nobody signed in."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    login("benchling", tenant="sandbox")
+    said = logout(all=True)
+    assert said[0] == "A sign-in to Foundry that was under way is cancelled."
+    assert attempt.state == "over"
+    login("benchling", tenant="sandbox")
+    index = stores._data() / stores.INDEX
+    index.mkdir(parents=True)
+    with pytest.raises(StoreUnavailable, match="Signed out of Benchling"):
+        logout(all=True, forget=True)
+    assert not len(status())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -216,3 +218,28 @@ def test_token_is_not_pickled() -> None:
     assert "token-1" not in repr(token)
     with pytest.raises(TypeError, match="sign in again"):
         pickle.dumps(token)
+
+
+def test_interrupt_does_not_lose_a_renewal() -> None:
+    """Ctrl-C while a token is renewed ends the waiting only: the refresh token that was sent is not lost, nor sent again."""
+    code = """
+import signal, threading, time, os
+from labauth_nb.clocks import Clock
+from labauth_nb.masking import Secret
+from labauth_nb.tokens import Token, TokenSource
+asked = []
+def acquire(previous):
+    asked.append(previous)
+    time.sleep(1)
+    return Token(Secret('new'), Secret('Bearer new'), time.time(), time.time() + 3600)
+source = TokenSource(acquire, Clock(), Token(Secret('old'), Secret('Bearer old'), 0.0, 1.0))
+threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    source.token()
+    print('not interrupted')
+except KeyboardInterrupt:
+    print('interrupted')
+print(source.token().access_token == 'new', len(asked))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["interrupted", "True", "1"]

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -70,7 +71,8 @@ class Site:
     keys: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None)
+        here = str(Path(__file__).parent)  # else Flask looks for a folder, and the one that this process is in may be gone
+        self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None, root_path=here, instance_path=here)
         self.app.json.sort_keys = False  # type: ignore[attr-defined]
         self.app.url_map.merge_slashes = False  # a path with // is an unknown path, not a redirect
         self.app.before_request(self._before)
