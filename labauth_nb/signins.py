@@ -187,7 +187,7 @@ def _in_terminal(attempt: Attempt) -> Login:
     address = str.__str__(attempt.url)
     opened = webbrowser.open(address)
     what = "Sign in on the page that has opened" if opened else "Open this address and sign in"
-    print(f"{what}:\n{address}", file=sys.stderr)
+    print(f"{what}:\n{address}", *([attempt.error] if attempt.error else []), sep="\n", file=sys.stderr)
     try:
         question = "Then press Enter here; if the browser could not come back, paste the address that it landed on: "
         while attempt.state not in ("done", "over"):

@@ -248,10 +248,11 @@ class TokenSource:
                 self._token, self._failures, self.last_error = token, 0, None
                 self._second = token if rejected is not None else None
         except LabauthError as error:
+            spent, error.spent = error.spent, None  # it would keep the error from being pickled
             self.last_error = flight.error = error
             self._failures += 1
-            if isinstance(error.spent, Token) and not self._closed:
-                self._token = error.spent  # as good or as bad as before, but with the refresh token that works next
+            if isinstance(spent, Token) and not self._closed:
+                self._token = spent  # as good or as bad as before, but with the refresh token that works next
             if linger:
                 time.sleep(min(FAILURE_LINGER * 2 ** min(self._failures - 1, 10), FAILURE_LINGER_MOST))
         except BaseException as crash:

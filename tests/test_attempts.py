@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from kernels import Kernel
 from test_secrets import leaks
 
 from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, browser, logins, session
@@ -252,14 +253,15 @@ def test_without_state_the_person_is_asked(lab: Lab, way: str) -> None:
     for _ in range(2):
         assert give(way, attempt, lab.visit(attempt.url)) == (question if way == "paste" else almost)
         assert (attempt.state, str(attempt.error), spent(lab, "dnanexus")) == (browser.ASKING, question, 0)
-        # Meanwhile: another's code is not put in its place, and the question stays the question.
-        assert give(way, attempt, f"{home}?code=of-another") in (almost, browser._SECOND)
+        # Meanwhile: what is another's is not put in its place, and the question stays the question.
         assert give(way, attempt, f"{home}?code=x&state=y") in (almost, OTHER)
+        assert give(way, attempt, f"{home}?error=x&error_description=Call+555-EVIL") in (almost, NOT_PROVEN)
         assert str(attempt.error) == question
         attempt.confirm(False)
         assert (attempt.state, attempt.error, spent(lab, "dnanexus")) == (browser.WAITING, None, 0)
-    give(way, attempt, lab.visit(attempt.url))
-    give(way, attempt, f"{home}?code=of-another")
+    good = lab.visit(attempt.url)
+    for _ in range(2):  # the page may be loaded again: it is the same question
+        assert give(way, attempt, good) == (question if way == "paste" else almost)
     attempt.confirm(True)
     assert attempt.state == browser.DONE
     attempt.confirm(True)  # a second click
@@ -267,12 +269,59 @@ def test_without_state_the_person_is_asked(lab: Lab, way: str) -> None:
     reads("dnanexus")
 
 
-def test_without_state_a_declined_sign_in(lab: Lab) -> None:
-    """An error without state is told too, where the provider may leave state out."""
+@pytest.mark.parametrize("way", WAYS)
+def test_two_answers_without_state(lab: Lab, way: str) -> None:
+    """A second answer without state, with another code: neither is ever used; the next one is asked about, by a new number."""
     lab.set("dnanexus", echo_state=False)
     attempt = began(*DNANEXUS)
-    assert give("listener", attempt, lab.visit(attempt.url, "deny")) == DECLINED["dnanexus"]
-    assert attempt.state == browser.OVER
+    home, good = asked(attempt)["redirect_uri"], lab.visit(attempt.url)
+    give(way, attempt, f"{home}?code=ATTACKER")
+    assert (attempt.state, attempt.question) == (browser.ASKING, 1)
+    assert give(way, attempt, good) == TWO
+    assert (attempt.state, str(attempt.error)) == (browser.WAITING, TWO)
+    attempt.confirm(True)  # a click that comes too late
+    for again in (good, f"{home}?code=ATTACKER"):
+        assert give(way, attempt, again) == TWO
+    with pytest.raises(InvalidInput, match="Two answers came"):
+        attempt.answer(good, sure=True)
+    assert (attempt.state, spent(lab, "dnanexus")) == (browser.WAITING, 0)
+    give(way, attempt, lab.visit(attempt.url))
+    assert (attempt.state, attempt.question) == (browser.ASKING, 2)
+    attempt.confirm(True)
+    assert spent(lab, "dnanexus") == 1
+    reads("dnanexus")
+
+
+def test_wait_raises_the_question(lab: Lab) -> None:
+    """`wait` tells the question; the answer that it is about can then be given again, with `sure`."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = began(*DNANEXUS)
+    good = lab.visit(attempt.url)
+    give("listener", attempt, good)
+    with pytest.raises(InvalidInput, match="Use it only if you have just signed in"):
+        attempt.wait(5)
+    assert attempt.answer(good, sure=True).who == "ada"
+
+
+NOT_PROVEN = (
+    "DNAnexus sent a refusal without state, so it cannot be proved that it is yours. This sign-in goes on: "
+    "if you have not declined it, open the sign-in page again."
+)
+TWO = "Two answers came, and at least one is not yours: open the sign-in page again."
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_without_state_ends_nothing(lab: Lab, way: str) -> None:
+    """Any page can send an error without state: it ends no try, and its words are not shown; the answer still signs in."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = began(*DNANEXUS)
+    evil = f"{asked(attempt)['redirect_uri']}?error=x&error_description=Call+555-EVIL"
+    for address in (evil, lab.visit(attempt.url, "deny")):
+        assert give(way, attempt, address) == NOT_PROVEN
+        assert (attempt.state, str(attempt.error)) == (browser.WAITING, NOT_PROVEN)
+    give(way, attempt, lab.visit(attempt.url))
+    attempt.confirm(True)
+    reads("dnanexus")
 
 
 def test_sure(lab: Lab) -> None:
@@ -375,8 +424,8 @@ SPOILED = {
     "nonce": "it belongs to another sign-in (its nonce is another one)",
     "none": "it is not signed by a key of the issuer (alg none)",
     "hs256": "it is not signed by a key of the issuer (alg HS256)",
-    "aud": "its claim aud is missing or another's",
-    "iss": "its claim iss is missing or another's",
+    "aud": "its claim aud is missing or another's: check the client ID",
+    "iss": "its claim iss is missing or another's: check the issuer",
     "expired": "it has expired already; check this computer's clock",
     "no_email": "it has no claim 'email', by which Benchling finds the user. "
     "Ask the admin of your identity provider to include it (scope openid email)",
@@ -1091,13 +1140,150 @@ def test_unreachable_issuer(lab: Lab) -> None:
 
 
 def test_sure_after_the_question(lab: Lab) -> None:
-    """The answer that the person was asked about is used when it is given again with `sure`; another one is not."""
+    """The answer that the person was asked about is used when it is given again with `sure`; with another one, neither is."""
     lab.set("dnanexus", echo_state=False)
     attempt = begin("dnanexus", "browser", tenant="sandbox")
     landed = lab.visit(attempt.url)
     with pytest.raises(InvalidInput, match="without state"):
         attempt.answer(landed)
-    with pytest.raises(InvalidInput, match="answered already"):
-        attempt.answer(lab.visit(attempt.url), sure=True)
     assert attempt.answer(landed, sure=True).who == "ada"
     assert lab.token_requests("dnanexus") == 1
+    other = begin("dnanexus", "browser", tenant="sandbox")
+    with pytest.raises(InvalidInput, match="without state"):
+        other.answer(lab.visit(other.url))
+    with pytest.raises(InvalidInput, match="Two answers came"):
+        other.answer(lab.visit(other.url), sure=True)
+    other.cancel()
+
+
+# What nobody foresaw, and Ctrl-C
+
+
+def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def redeem(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(browser.grants, "redeem", redeem)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bug_while_the_code_is_redeemed(lab: Lab, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no sentence becomes one, with what and where and not its words; the try is over, and the next one signs in."""
+    attempt = began(*FOUNDRY)
+    port, good = port_of(attempt), lab.visit(attempt.url)
+    _breaks(monkeypatch, OverflowError("kanari"))
+    said = give(way, attempt, good)
+    assert re.fullmatch(r"The sign-in broke off \(OverflowError at test_attempts\.py:\d+\): start it again\.", said)
+    assert (attempt.state, str(attempt.error), is_free(port)) == (browser.OVER, said, True)
+    with pytest.raises(NotSignedIn, match="broke off"):
+        attempt.wait(1)
+    monkeypatch.undo()
+    usable(lab, *FOUNDRY)
+
+
+def test_a_bug_is_no_bad_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the page it is a 500: the answer was good."""
+    attempt = began(*FOUNDRY)
+    good = urlsplit(lab.visit(attempt.url))
+    _breaks(monkeypatch, RecursionError())
+    status, page, _ = fetch(good.port or 0, f"{good.path}?{good.query}")
+    assert (status, sentence(page)[:37]) == (500, "The sign-in broke off (RecursionError")
+
+
+@pytest.mark.parametrize("how", ["answer", "confirm"])
+def test_interrupted_while_the_code_is_redeemed(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the try, closes its port, and is still Ctrl-C."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = began(*DNANEXUS)
+    port, good = port_of(attempt), lab.visit(attempt.url)
+    with pytest.raises(InvalidInput, match="without state"):
+        attempt.answer(good)
+    _breaks(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        attempt.answer(good, sure=True) if how == "answer" else attempt.confirm(True)
+    assert (attempt.state, is_free(port)) == (browser.OVER, True)
+    with pytest.raises(NotSignedIn, match=r"^The sign-in was interrupted: start it again\.$"):
+        attempt.wait(1)
+    monkeypatch.undo()
+    lab.set("dnanexus", echo_state=True)
+    usable(lab, *DNANEXUS)
+
+
+def test_a_watcher_that_breaks(lab: Lab) -> None:
+    """A panel that cannot be told of a change is nothing to the sign-in."""
+    attempt = began(*FOUNDRY)
+    attempt._changed = lambda: 1 / 0  # type: ignore[assignment,return-value]
+    assert give("listener", attempt, lab.visit(attempt.url)) == ""
+
+
+def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token endpoint that never ends its answer does not keep the try busy for ever."""
+    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 0.3)
+    monkeypatch.setattr(browser.grants, "TIMEOUT", (0.1, 0.2))
+    attempt, go = began(*FOUNDRY), threading.Event()
+    monkeypatch.setattr(browser.grants, "redeem", lambda *arguments: go.wait(20))
+    good = lab.visit(attempt.url)
+    thread = threading.Thread(target=give, args=("paste", attempt, good))
+    thread.start()
+    waits_for(lambda: attempt.state == browser.OVER)
+    assert str(attempt.error) == "Foundry did not answer in time, so the try is over. Start it again."
+    go.set()
+    thread.join(10)
+
+
+VERBOSE = r"""
+%xmode Verbose
+%load_ext labauth_nb
+import labauth_nb, threading, time
+from labauth_nb.sandbox import running
+from labauth_nb import logins
+lab_ = running()
+def slowly(provider, path):
+    "Redeems slowly, so that the test's Ctrl-C comes meanwhile; the secrets go to a file that is no output."
+    global attempt
+    site, method = {'foundry': ('foundry', 'user'), 'benchling': ('idp', 'oidc')}[provider]
+    attempt = labauth_nb.begin(provider, method, tenant='sandbox')
+    address = lab_.visit(attempt.url)
+    query = address.partition('?')[2].split('&')
+    with open('held.txt', 'a') as f:
+        for each in (*query, attempt._verifier, attempt._nonce or ''):
+            f.write(str.__str__(each).rpartition('=')[2] + '\n')
+    lab_.next(site, 'slow', path=path, seconds=3)
+    return address
+def held():
+    with open('held.txt', 'a') as f:
+        for site in lab_.sites.values():
+            f.writelines(str.__str__(s) + '\n' for s in (*site.tokens, *site.refresh_tokens))
+"""
+
+
+def test_interrupts_show_no_secret(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ctrl-C under %xmode Verbose, at the token endpoint, at the issuer's keys and at a renewal: no code, state or token."""
+    folder = tmp_path_factory.mktemp("interrupts")
+    kernel = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
+    try:
+        kernel.run(VERBOSE)
+
+        def interrupted(code: str) -> str:
+            threading.Timer(1.2, kernel.manager.interrupt_kernel).start()
+            said = kernel.text(code)
+            assert "KeyboardInterrupt" in said, said
+            return said
+
+        for provider, path in (("foundry", "token"), ("benchling", "token"), ("benchling", "jwks")):
+            said = interrupted(f"home = slowly({provider!r}, {path!r})\nattempt.answer(home)")
+            assert "The sign-in was interrupted: start it again." in said
+            assert kernel.text("attempt.state") == "'over'"
+        kernel.run(
+            "attempt = labauth_nb.begin('benchling', 'oidc', tenant='sandbox'); mine = attempt.answer(lab_.visit(attempt.url))"
+        )
+        kernel.run("mine._exchange.keys = None; lab_.next('idp', 'slow', path='jwks', seconds=3)")
+        interrupted("mine.refresh()")
+        kernel.run("mine.refresh(); lab_.rotate_keys(); lab_.next('idp', 'slow', path='jwks', seconds=3)")
+        interrupted("mine.refresh()")
+        kernel.run("held()")
+    finally:
+        kernel.stop()
+    secrets = [line for line in (folder / "held.txt").read_text().split() if len(line) > 12 and not line.startswith("sandbox")]
+    assert len(secrets) > 8
+    assert leaks(secrets, *kernel.messages) == []

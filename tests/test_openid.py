@@ -78,6 +78,7 @@ def fetched(lab: Lab) -> int:
 
 
 OTHERS = "its claim {} is missing or another's"
+AUD = "its claim aud is missing or another's: check the client ID"
 NOT_SIGNED = "it is not signed by a key of the issuer (alg {})"
 UNKNOWN = "its key is not among the issuer's"
 WRONG = "its signature is wrong"
@@ -239,7 +240,10 @@ def token_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Change) -> 
             "it is another person's (sub)",
         ),
         (lambda lab, body: body.update(id_token=jwt.encode(claims(lab), "", algorithm="none")), NOT_SIGNED.format("none")),
-        (lambda lab, body: body.update(id_token=signed(lab, claims(lab, aud="another"))), OTHERS.format("aud")),
+        (
+            lambda lab, body: body.update(id_token=signed(lab, claims(lab, aud="another"))),
+            f"{OTHERS.format('aud')}: check the client ID",
+        ),
     ],
 )
 def test_renewal_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Callable[[Lab, Any], None], why: str) -> None:
@@ -502,13 +506,27 @@ def test_discovery_once(lab: Lab) -> None:
 DEVICE_ANSWERS: list[tuple[dict[str, Any], str]] = [
     ({"verification_uri": "http://evil.example/"}, "its page to type the code is no https address"),
     ({"verification_uri_complete": "javascript:alert(1)"}, "its page to type the code is no https address"),
-    ({"device_code": None}, "The identity provider answered 200"),
-    ({"expires_in": "soon"}, "The identity provider answered 200"),
-    ({"interval": []}, "The identity provider answered 200"),
+    *(
+        ({name: spoiled}, "The identity provider sent an answer that cannot be used. Tell its admin.")
+        for name in ("device_code", "user_code", "verification_uri")
+        for spoiled in (None, 5, "", [])
+    ),
+    *(
+        ({name: spoiled}, "The identity provider sent an answer that cannot be used. Tell its admin.")
+        for name in ("expires_in", "interval")
+        for spoiled in ("soon", [], float("nan"), float("inf"), 10**400)
+    ),
+    ({"user_code": "\x1b[31mEVIL\n"}, "sent an answer that cannot be used"),
+    ({"user_code": "A" * 5000}, "sent an answer that cannot be used"),
+    ({"user_code": "\ud800"}, "sent an answer that cannot be used"),
+    ({"verification_uri": "https://x/\n\x1b[31m"}, "sent an answer that cannot be used"),
+    ({"verification_uri": "https://ada@evil.example/"}, "its page to type the code is no https address"),
 ]
 
 
-@pytest.mark.parametrize(("changed", "why"), DEVICE_ANSWERS, ids=[str(c) for c, _ in DEVICE_ANSWERS])
+@pytest.mark.parametrize(
+    ("changed", "why"), DEVICE_ANSWERS, ids=[str(c)[:40].encode("ascii", "replace").decode() for c, _ in DEVICE_ANSWERS]
+)
 def test_device_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], why: str) -> None:
     """A device authorization that cannot be used, or that leads elsewhere, is refused; the browser way goes on."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
