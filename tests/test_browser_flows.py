@@ -14,6 +14,8 @@ import pytest
 from test_browser import CHROMIUM, CONTRASTS, COUNTED, PICTURES, Notebook, chromium, jupyter, notebook, press, see
 from test_secrets import leaks, spellings
 
+from labauth_nb.sandbox import Lab
+
 __all__ = ["chromium", "jupyter", "notebook"]
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 LOAD = r"""
@@ -415,6 +417,37 @@ def test_remember_without_a_keyring(flows: Notebook) -> None:
     assert len(hint) > 40
     assert "file" in hint
     pictures(flows, "form", panel)
+
+
+def test_remember_box(flows: Notebook, lab: Lab) -> None:
+    """The box keeps a login in the keyring that the user chose; after a restart the same line signs in without a form."""
+    load = (
+        "import os\nhere = os.path.abspath('kept')\nos.environ |= {'XDG_DATA_HOME': here, 'KEYRING_PROPERTY_FILE_PATH': "
+        "here + '/ring.cfg', 'PYTHON_KEYRING_BACKEND': 'keyrings.alt.file.PlaintextKeyring'}\n%load_ext labauth_nb"
+    )
+    page = flows.open("box.ipynb", load).page
+    flows.run(load)
+    cell = flows.start("%labauth login qbench --ask")
+    panel = flows.panel(cell)
+    panel.locator("form").wait_for()
+    panel.locator("input[name='tenant']").fill(lab.origin("qbench"))
+    for name, value in lab.credentials("qbench", "client").items():
+        panel.locator(f"input[name='{name}']").fill(value)
+    assert not panel.locator("select[name='what']").is_visible()
+    panel.locator("input[name='remember']").check()
+    panel.locator("select[name='what']").select_option("refresh-token")
+    pictures(flows, "remember", panel)
+    panel.locator("button[type='submit']").click()
+    see(panel, "Signed in to QBench")
+    see(panel, "Remembered in the keyring.")
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    flows.run(load)
+    again = flows.panel(flows.run("%labauth login qbench"))
+    see(again, "Signed in to QBench")
+    see(again, "keyring")
+    assert lab.token_requests("qbench") == 1
+    flows.run("%labauth logout qbench")
+    assert "left: []" in flows.output(flows.run("import labauth_nb.stores as s; print('left:', s.remembered())"))
 
 
 def test_reload_and_restart(flows: Notebook) -> None:
