@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
+pytestmark = pytest.mark.once
 SMOKE = """
 import pathlib, sys
 import labauth_nb

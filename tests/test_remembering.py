@@ -42,6 +42,7 @@ from labauth_nb.sandbox import Lab
 from labauth_nb.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(
         not all(map(importlib.util.find_spec, ("keyring", "filelock", "platformdirs"))), reason="needs [keyring]"
     ),
