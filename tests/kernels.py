@@ -15,11 +15,19 @@ class Kernel:
     """`run` gives a cell's outputs; `messages` holds all that came on iopub and stdin, as JSON text."""
 
     def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(env or {})})
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        for left in (2, 1, 0):
+            self.manager = KernelManager(kernel_name="python3")
+            self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(env or {})})
+            self.client = self.manager.client()
+            self.client.start_channels()
+            try:
+                self.client.wait_for_ready(timeout=60)
+                break
+            except RuntimeError:
+                # Its ports were free when they were chosen; with tests side by side another program may have been quicker.
+                self.stop()
+                if not left:
+                    raise
         self.messages: list[str] = []
         self.prompts: list[dict[str, Any]] = []
 
