@@ -263,7 +263,7 @@ def _sandbox(action: str | None, amount: str | None) -> None:
             raise InvalidInput("By how much? Type %labauth sandbox advance 15m")
         seconds = seconds_in(amount)
         practice_lab().advance(seconds)
-        print(f"SANDBOX: the clock is {amount} further.")
+        print(f"SANDBOX: the clock is {amount if amount[-1].isalpha() else amount + ' s'} further.")
     elif amount is not None:
         raise InvalidInput(f"What is {amount!r}? Type %labauth sandbox [status | stop | advance 15m]")
     else:

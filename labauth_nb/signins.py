@@ -195,6 +195,7 @@ def _in_terminal(attempt: Attempt) -> Login:
             if attempt.state in ("done", "over"):
                 break
             if not pasted.strip() and attempt.state == "waiting":
+                print("No answer has come from the browser yet.", file=sys.stderr)
                 continue
             try:
                 attempt.answer(pasted) if pasted.strip() else None
