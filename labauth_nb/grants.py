@@ -26,12 +26,12 @@ from .errors import (
     ProviderError,
     SignInRefused,
     UnsafeRequest,
+    finite,
+    json_of,
     provider_error,
     unreachable,
     wait_seconds,
 )
-from .errors import finite as finite
-from .errors import json_of as json_of
 from .masking import Fields, Secret
 from .tokens import Token
 
@@ -63,7 +63,7 @@ class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
-    `metadata`, `nonce`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`).
+    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`).
     """
 
     provider: Provider
@@ -74,7 +74,6 @@ class Exchange:
     clock: Clock
     offset: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    nonce: Secret | None = None
     subject: str = ""
     keys: Any = None
 
