@@ -7,11 +7,13 @@ somebody can answer.
 
 from __future__ import annotations
 
+import copy
 import getpass
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from . import config
 from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
 from .providers import Field, Method, Provider, is_loopback
-from .vendor_files import FILES, unwrapped
+from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
 CONFIG = "config"
@@ -87,14 +89,14 @@ def collect(
     method: Method,
     tenant: str | None,
     given: Mapping[str, str],
-    recalled: tuple[str, Mapping[str, str]] | None = None,
+    sources: Sources | None = None,
 ) -> Found:
-    """What can be had for `method` without asking. `tenant`: the one given, if any; `recalled`: what was remembered, and where.
+    """What can be had for `method` without asking. `tenant`: the one given, if any; `sources`: as read for this sign-in.
 
     A source that names another tenant than the one asked for keeps its secrets: they are that tenant's.
     Raises `InvalidInput` for a tenant that is none.
     """
-    found = Found()
+    found, sources = Found(), sources or Sources()
     wanted = {f.name: f for f in (provider.tenant, *method.fields)}
     for name, value in given.items():
         if not _sendable(value):
@@ -104,11 +106,11 @@ def collect(
     if tenant is not None:
         _origin(provider, tenant.strip())
         found.take(provider.tenant, tenant.strip(), GIVEN)
-    for source, lookup in _sources(provider, method, found, recalled):
+    for source, lookup in sources.each(provider, method, found.reasons):
         values = {name: lookup(f) for name, f in wanted.items()}
         own, variable = values.pop("tenant")
         if "HOST" in variable and "." not in own and own:
-            found.reasons.append(f"{source}: {variable} was passed over, as it does not look like a host")
+            found.reasons.append(f"{source}: {variable} was ignored, as it does not look like a host")
             own = ""
         if not own and any(value for value, _ in values.values()) and not _local(found.fields.get("tenant")):
             own, variable = provider.tenant.default, ""  # as the vendor's own tools take it
@@ -116,12 +118,12 @@ def collect(
             try:
                 own_origin = _origin(provider, own)
             except InvalidInput as error:
-                found.reasons.append(f"{source}: {variable or 'its tenant'} was passed over ({error})")
+                found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({error})")
                 own = ""
             else:
                 chosen = found.fields.get("tenant")
                 if chosen is not None and _origin(provider, chosen) != own_origin:
-                    found.reasons.append(f"{source}: passed over, it is for {own}, not for {chosen}")
+                    found.reasons.append(f"{source}: ignored, it is for {own}, not for {chosen}")
                     continue
                 found.take(provider.tenant, own, source, variable)
         for name, (value, variable) in values.items():
@@ -136,6 +138,95 @@ def collect(
 
 
 Lookup = Callable[[Field], tuple[str, str]]
+"""How a source looks a field up: (value, the variable it came by), ("", "") for none."""
+
+
+class Sources:
+    """What supplies fields on this computer, as it was when this was made: one of these per sign-in.
+
+    Each file is read once, so that what a form showed is what a submit sends.
+    """
+
+    def __init__(self) -> None:
+        self._recalled: tuple[str, Mapping[str, str]] | None = None
+        self._reasons: list[str] = []
+        self._dotenv = _dotenv(self._reasons)
+        self._files: dict[str, tuple[list[tuple[str, dict[str, str]]], list[str]]] = {}
+
+    def with_recalled(self, source: str, values: Mapping[str, str]) -> Sources:
+        """The same, with what was remembered, and where that is."""
+        mine = copy.copy(self)
+        mine._recalled = source, values
+        return mine
+
+    def each(self, provider: Provider, method: Method, reasons: list[str]) -> Iterator[tuple[str, Lookup]]:
+        """Each source's name and its look-up, the first to be asked first; why one does not serve goes to `reasons`."""
+        yield ENVIRONMENT, _in_mapping(provider, os.environ, ENVIRONMENT, reasons)
+        reasons += self._reasons
+        if self._dotenv is not None:
+            yield DOTENV, _in_mapping(provider, self._dotenv, DOTENV, reasons)
+        if self._recalled is not None:
+            yield self._recalled[0], _in_values(self._recalled[1])
+        for name, values in self._read(method.files, reasons) if method.files else ():
+            yield name, _in_values(values)
+
+    def _read(self, files: str, reasons: list[str]) -> list[tuple[str, dict[str, str]]]:
+        """What the vendors' files called `files` hold, each with its name."""
+        if files not in self._files:
+            mine: list[str] = []
+            self._files[files] = list(FILES[files](mine)), mine
+        found, said = self._files[files]
+        reasons += said
+        return found
+
+
+def _in_values(values: Mapping[str, str]) -> Lookup:
+    return lambda wanted: (values.get(wanted.name, "").strip(), "")
+
+
+def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: str, reasons: list[str]) -> Lookup:
+    """The look-up in environment variables, or in a file that holds the like."""
+
+    def lookup(wanted: Field) -> tuple[str, str]:
+        for name in variables(provider, wanted):
+            value = mapping.get(name)
+            if name == "FOUNDRY_HOSTNAME" and value and mapping.get("FOUNDRY_PROXY_URL"):
+                reasons.append(f"{source}: {name} was ignored, it is a part of the Code Workspace")
+                continue
+            if name == "DX_APISERVER_HOST" and value and "://" not in value:
+                port = mapping.get("DX_APISERVER_PORT")
+                value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
+            if value is not None and not value.strip():
+                reasons.append(f"{source}: {name} is empty")
+            elif value is not None and not _sendable(value):
+                reasons.append(f"{source}: {name} was ignored, it is not text in UTF-8")
+            elif value is not None:
+                value = unwrapped(name, value, reasons)
+                if value:
+                    return value.strip(), name
+        return "", ""
+
+    return lookup
+
+
+def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
+    """What the nearest `.env` holds; None where there is none that can be used."""
+    try:
+        path = nearest_dotenv()
+    except OSError:
+        reasons.append(".env: this notebook's folder is gone")
+        return None
+    if path is None:
+        reasons.append(".env: there is none in this folder or above it")
+        return None
+    try:
+        text = Secret(small_text(path, alone=True))
+    except (OSError, ValueError) as error:
+        reasons.append(f".env: {path} was ignored ({why_unread(error)})")
+        return None
+    from dotenv import dotenv_values
+
+    return dotenv_values(stream=StringIO(text), interpolate=False)
 
 
 def _sendable(value: str) -> bool:
@@ -153,61 +244,6 @@ def _local(tenant: str | None) -> bool:
 
 def _origin(provider: Provider, tenant: str) -> str:
     return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
-
-
-def _sources(
-    provider: Provider, method: Method, found: Found, recalled: tuple[str, Mapping[str, str]] | None
-) -> Iterator[tuple[str, Lookup]]:
-    """Each source's name and how it looks a field up: (value, variable), ("", "") for none. Reasons go to `found`."""
-
-    def in_mapping(mapping: Mapping[str, str | None], source: str) -> Lookup:
-        def lookup(wanted: Field) -> tuple[str, str]:
-            for name in variables(provider, wanted):
-                value = mapping.get(name)
-                if name == "FOUNDRY_HOSTNAME" and value and mapping.get("FOUNDRY_PROXY_URL"):
-                    found.reasons.append(f"{source}: {name} was passed over, it is a part of the Code Workspace")
-                    continue
-                if name == "DX_APISERVER_HOST" and value and "://" not in value:
-                    port = mapping.get("DX_APISERVER_PORT")
-                    value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
-                if value is not None and not value.strip():
-                    found.reasons.append(f"{source}: {name} is empty")
-                elif value is not None and not _sendable(value):
-                    found.reasons.append(f"{source}: {name} was passed over, it is not text in UTF-8")
-                elif value is not None:
-                    value = unwrapped(name, value, found.reasons)
-                    if value:
-                        return value.strip(), name
-            return "", ""
-
-        return lookup
-
-    yield ENVIRONMENT, in_mapping(os.environ, ENVIRONMENT)
-    dotenv = _dotenv(found.reasons)
-    if dotenv is not None:
-        yield DOTENV, in_mapping(dotenv, DOTENV)
-    if recalled is not None:
-        yield recalled[0], lambda wanted: (recalled[1].get(wanted.name, ""), "")
-    for name, values in FILES[method.files](found.reasons) if method.files else ():
-        yield name, lambda wanted, values=values: (values.get(wanted.name, "").strip(), "")  # type: ignore[misc]
-
-
-def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
-    from dotenv import dotenv_values, find_dotenv
-
-    try:
-        path = find_dotenv(usecwd=True)
-    except OSError:
-        reasons.append(".env: this notebook's folder is gone")
-        return None
-    if not path:
-        reasons.append(".env: there is none in this folder or above it")
-        return None
-    try:
-        return dotenv_values(path, interpolate=False)
-    except (OSError, UnicodeDecodeError):
-        reasons.append(".env: it could not be read (it must be a text file in UTF-8)")
-        return None
 
 
 def can_ask() -> bool:
@@ -272,7 +308,7 @@ def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
     name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
     if wanted is not provider.tenant:
         return name
-    unused = any(f" {name} was passed over" in reason for reason in found.reasons)
+    unused = any(f" {name} was ignored" in reason for reason in found.reasons)
     return "the tenant by --tenant" if unused else f"{name} (or --tenant)"
 
 

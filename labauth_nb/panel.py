@@ -23,7 +23,7 @@ from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
 from .browser import ASKING, BUSY, DONE, OVER, Attempt
-from .credentials import SANDBOX, Found
+from .credentials import SANDBOX, Found, Sources
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -170,7 +170,9 @@ class LoginPanel(Panel):
         ask: bool,
         remember: str = "",
         store: str = stores.KEYRING,
+        sources: Sources | None = None,
     ) -> None:
+        self._sources = sources or Sources()
         self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
         self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
         self._attempt: Attempt | None = None
@@ -250,7 +252,7 @@ class LoginPanel(Panel):
         except StoreUnavailable as error:
             kept, why = [], str(error)
         remember = self._remember or (kept[0].keeps if kept else "")
-        chosen = signins._choose_method(self._provider, self._method, self._tenant, {}).name
+        chosen = signins._choose_method(self._provider, self._method, self._tenant, {}, self._sources).name
         return {
             "methods": methods,
             "method": chosen,
@@ -265,9 +267,9 @@ class LoginPanel(Panel):
         """What is there already for `method`: typed before, in the environment, or the sandbox's."""
         known = {f.name: self._fields[f.name] for f in method.fields if self._fields.get(f.name)}
         try:
-            found = credentials.collect(self._provider, method, self._tenant, known)
+            found = credentials.collect(self._provider, method, self._tenant, known, self._sources)
         except InvalidInput:
-            found = credentials.collect(self._provider, method, None, known)
+            found = credentials.collect(self._provider, method, None, known, self._sources)
         if signins._is_sandbox(found.fields.get("tenant")):
             lab, mine = logins.practice_lab(), Found()
             mine.take(self._provider.tenant, "sandbox", found.sources["tenant"])
@@ -310,7 +312,7 @@ class LoginPanel(Panel):
         elif message.get("type") in ("answer", "confirm", "device", "cancel"):
             self._answer(message)
         elif message.get("type") == "again":
-            self._asking = True
+            self._asking, self._sources = True, Sources()
             self.tell()
         else:
             self._error = None
@@ -334,9 +336,9 @@ class LoginPanel(Panel):
                 self._attempt.cancel()
             if chosen.flow is not None:
                 self._attempt = None
-                self._attempt = signins.start(*way, self._remember, self._store, self._moved)
+                self._attempt = signins.start(*way, self._remember, self._store, self._moved, self._sources)
             else:
-                signins.sign_in(*way, False, self._remember, self._store)
+                signins.sign_in(*way, False, self._remember, self._store, self._sources)
                 self._signed_in()
         except LabauthError as error:
             self._error = self._explained(error, chosen)
@@ -418,7 +420,7 @@ class LoginPanel(Panel):
                     ) from None
                 way = (self._provider.name, self._method, self._tenant, self._name, self._fields)
                 with _interruptible():
-                    print(signins.sign_in(*way, True, self._remember, self._store))
+                    print(signins.sign_in(*way, True, self._remember, self._store, self._sources))
                 self._asking = False
                 self.tell()
                 return
@@ -524,13 +526,13 @@ def run_login(
 
     `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
     """
-    chosen = find(provider)
+    chosen, sources = find(provider), Sources()
     error: LabauthError | None = None
     answered = credentials.can_ask()
     if not ask or not answered:
         try:
             with _interruptible():
-                mine = signins.sign_in(provider, method, tenant, name, fields, False, remember, store)
+                mine = signins.sign_in(provider, method, tenant, name, fields, False, remember, store, sources)
         except KeyboardInterrupt:
             raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
         except LabauthError as caught:
@@ -539,14 +541,14 @@ def run_login(
                 raise
             error = caught if one_time else None
         else:
-            display(LoginPanel(chosen, mine.method.name, tenant, mine.name, fields, False))  # type: ignore[no-untyped-call]
+            display(LoginPanel(chosen, mine.method.name, tenant, mine.name, fields, False, sources=sources))  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
     if tenant is not None and not signins._is_sandbox(tenant):
         chosen.origin(tenant)
-    way = signins._choose_method(chosen, method, tenant, fields)
+    way = signins._choose_method(chosen, method, tenant, fields, sources)
     wanted = way.name if method or way.flow else None
     named = signins._checked_name(name or chosen.name)
-    panel = LoginPanel(chosen, wanted, tenant, named, fields, ask, remember, store)
+    panel = LoginPanel(chosen, wanted, tenant, named, fields, ask, remember, store, sources)
     panel._error, panel._asking = error, True  # also where an older login of that name is still there
     found = panel._found(way)
     panel._begins = way.flow is not None and not ask and "tenant" in found.fields and not found.missing(way)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import credentials, remembering
 from .browser import Attempt, checked_redirect
 from .clocks import WALL
-from .credentials import Found
+from .credentials import Found, Sources
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -117,16 +117,17 @@ def sign_in(
     prompt: bool,
     remember: str = "",
     store: str = "keyring",
+    sources: Sources | None = None,
 ) -> Login:
     """What `login` does; without `prompt` nobody is asked, and what is missing raises `MissingCredentials`."""
-    over = ""
-    plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, recalling=True)
+    over, sources = "", sources or Sources()
+    plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, sources, recalling=True)
     if plan.recall is not None:
         try:
             return _acquire(plan, plan.recall.entry.token)
         except LoginExpired as error:
             over = f"{plan.recall.source}: {error}"
-            plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, False, plan.recall, over)
+            plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, sources, False, plan.recall, over)
     if plan.exchange.method.flow is None:
         return _acquire(plan)
     if not prompt or not credentials.in_terminal():
@@ -143,9 +144,11 @@ def start(
     remember: str = "",
     store: str = "keyring",
     watch: Callable[[], None] = lambda: None,
+    sources: Sources | None = None,
 ) -> Attempt:
     """What `begin` does; `watch` is called when the attempt changes."""
-    plan = _planned(provider, method, tenant, name, fields, False, remember, store, recalling=False)
+    sources = sources or Sources()
+    plan = _planned(provider, method, tenant, name, fields, False, remember, store, sources, recalling=False)
     if plan.exchange.method.flow is None:
         raise InvalidInput(f"{plan.exchange.provider.title} {plan.exchange.method.name} needs no browser: use login for it.")
     return _attempt(plan, watch)
@@ -219,6 +222,7 @@ def _planned(
     prompt: bool,
     remember: str,
     store: str,
+    sources: Sources,
     recalling: bool,
     past: Recall | None = None,
     trouble: str = "",
@@ -237,11 +241,11 @@ def _planned(
     recall = None
     if recalling and not _marked(chosen):
         try:
-            recall = _recalled(chosen, name, asked, tenant)
+            recall = _recalled(chosen, name, asked, tenant, sources)
         except StoreUnavailable as error:
             trouble = str(error)  # what cannot be remembered can still be asked for
     known = recall or past
-    way = chosen.method(known.entry.method) if known and not given else _choose_method(chosen, asked, tenant, given)
+    way = chosen.method(known.entry.method) if known and not given else _choose_method(chosen, asked, tenant, given, sources)
     if known is not None and known.entry.method != way.name:
         recall = known = None
     keeps = remembering.chosen(chosen, way, remember, store)
@@ -251,10 +255,12 @@ def _planned(
             raise nearest(field, names, f"field of {chosen.title} {way.name}")
         if not isinstance(value, str):
             raise InvalidInput(f"{field} must be text, not {type(value).__name__}.")
-    found = credentials.collect(chosen, way, tenant, given, remembering.values(known) if known else None)
+    with_known = sources.with_recalled(*remembering.values(known)) if known else sources
+    found = credentials.collect(chosen, way, tenant, given, with_known)
     if known is not None and not remembering.fits(found, known.entry):
         if not remembering.fits(found, known.entry, secrets=False):
-            found = credentials.collect(chosen, way, tenant, given)  # a client's secret goes with no other client
+            # A client's secret goes with no other client.
+            found = credentials.collect(chosen, way, tenant, given, sources)
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
     if _is_sandbox(found.fields.get("tenant")):
@@ -270,7 +276,7 @@ def _planned(
     return _Plan(name, exchange, found, False, prompt, keeps, store, recall)
 
 
-def _recalled(provider: Provider, name: str, method: str | None, tenant: str | None) -> Recall | None:
+def _recalled(provider: Provider, name: str, method: str | None, tenant: str | None, sources: Sources) -> Recall | None:
     """What is remembered of that name, unless the environment says another tenant, or the admin another method.
 
     Where several tenants are remembered, what comes after memory in the order of sources may say which.
@@ -279,7 +285,7 @@ def _recalled(provider: Provider, name: str, method: str | None, tenant: str | N
     if not heads:
         return None
     if tenant is None:
-        found = credentials.collect(provider, provider.method(method or heads[0].method), None, {})
+        found = credentials.collect(provider, provider.method(method or heads[0].method), None, {}, sources)
         source = found.sources.get("tenant")
         if source in (credentials.ENVIRONMENT, credentials.DOTENV) or (len(heads) > 1 and source != credentials.DEFAULT):
             tenant = found.fields.get("tenant")
@@ -307,7 +313,9 @@ def _is_sandbox(tenant: str | None) -> bool:
     return (tenant or "").strip().lower() == "sandbox"
 
 
-def _choose_method(provider: Provider, name: str | None, tenant: str | None, given: Mapping[str, str]) -> Method:
+def _choose_method(
+    provider: Provider, name: str | None, tenant: str | None, given: Mapping[str, str], sources: Sources
+) -> Method:
     """The method asked for; else the one whose fields were given; else one that the environment supplies; else the default.
 
     A browser method is chosen by itself only where it is the default, or where something of it was preset.
@@ -325,7 +333,7 @@ def _choose_method(provider: Provider, name: str | None, tenant: str | None, giv
             return method
     for method in methods:
         if not method.marker:
-            found = credentials.collect(provider, method, tenant, {})
+            found = credentials.collect(provider, method, tenant, {}, sources)
             preset = {source for field, source in found.sources.items() if field != "tenant"} - {credentials.DEFAULT}
             if not found.missing(method) and (preset or not method.flow):
                 return method

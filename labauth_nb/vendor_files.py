@@ -1,13 +1,87 @@
-"""Readers of the vendors' own files, by name: read, never copied elsewhere, never changed."""
+"""Files that supply credentials: the nearest `.env`, and the vendors' own by name. Read, never copied, never changed.
+
+What stands in the working tree came with whatever was cloned or unpacked there, so that it may be hostile: only small
+regular files are read, and of the working tree only those that nobody else can have written.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+MOST_BYTES = 65_536
+"""Larger files are not read: people's own have some hundred bytes."""
+
+
+class Unusable(ValueError):
+    """Why a file is not read."""
+
+
+def small_text(path: Path, alone: bool = False) -> str:
+    """The text of a regular file of 64 kB or less. `alone`: nobody but this user (and root) may be able to write it.
+
+    Raises `FileNotFoundError`, `OSError`, `UnicodeDecodeError` or `Unusable`; never waits, on a FIFO neither.
+    """
+    if alone:
+        _check_owner(path.lstat())  # whoever owns a link chooses where it leads
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Unusable("it is not a regular file")
+        if alone:
+            _check_owner(status)
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise Unusable(f"it is larger than {MOST_BYTES // 1024} kB")
+    return content.decode("utf-8-sig")
+
+
+def _check_owner(status: os.stat_result) -> None:
+    """Raises `Unusable` where another user owns the file or can write it (as ssh's StrictModes has it)."""
+    if os.name != "posix":
+        return
+    if status.st_uid not in (os.geteuid(), 0):
+        raise Unusable("another user owns it; copy it to make it yours")
+    if stat.S_ISLNK(status.st_mode):
+        return  # everybody can write every link, says its mode; it has no meaning
+    theirs = stat.S_IWOTH if _private(status.st_gid) else stat.S_IWOTH | stat.S_IWGRP
+    if status.st_mode & theirs:
+        raise Unusable("other users can write it; chmod go-w")
+
+
+def _private(group: int) -> bool:
+    """Whether `group` is this user's own, by name and members (where umask is 002, each user has one)."""
+    import grp
+    import pwd
+
+    try:
+        entry = grp.getgrgid(group)
+        return entry.gr_name == (me := pwd.getpwuid(os.geteuid()).pw_name) and set(entry.gr_mem) <= {me}
+    except KeyError:
+        return False
+
+
+def why_unread(error: Exception) -> str:
+    """What is wrong with a file that `small_text` or a parser refused, in a few words."""
+    if isinstance(error, Unusable):
+        return str(error)
+    return "it must be a text file in UTF-8" if isinstance(error, UnicodeDecodeError) else "it could not be read"
+
+
+def nearest_dotenv() -> Path | None:
+    """The `.env` in this folder or the nearest above it; a folder of that name (a virtual environment) does not count.
+
+    Raises `OSError` where this folder is gone.
+    """
+    here = Path.cwd()
+    found = (folder / ".env" for folder in (here, *here.parents))
+    return next((path for path in found if os.path.lexists(path) and not path.is_dir()), None)
 
 
 def unwrapped(name: str, value: str, reasons: list[str]) -> str:
@@ -16,7 +90,7 @@ def unwrapped(name: str, value: str, reasons: list[str]) -> str:
         return value
     try:
         token = json.loads(value)["auth_token"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         token = None
     if not isinstance(token, str):
         reasons.append(f"{name}: it is not the JSON that dx writes")
@@ -48,12 +122,13 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """What `dx login` wrote: this shell's session, the user's, the machine's. Source: dxpy, DXConfig."""
     user = Path(os.environ.get("DX_USER_CONF_DIR") or _home() / ".dnanexus_config")
     for folder in (user / "sessions" / str(os.getppid()), user, Path("/etc/dnanexus")):
+        path = folder / "environment.json"
         try:
-            content = json.loads((folder / "environment.json").read_text("utf-8"))
+            content = json.loads(small_text(path))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError):
-            reasons.append("dx login: its environment.json could not be read")
+        except (OSError, ValueError, RecursionError) as error:
+            reasons.append(f"dx login: {path} was ignored ({why_unread(error)})")
             continue
         if isinstance(content, dict):
             token = unwrapped("DX_SECURITY_CONTEXT", str(content.get("DX_SECURITY_CONTEXT")), reasons)
@@ -78,11 +153,11 @@ def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]
         paths.append(root / ".foundry_dev_tools.toml")
     for path in paths:
         try:
-            content = tomllib.loads(path.read_text("utf-8")).get("credentials", {})
+            content = tomllib.loads(small_text(path, alone=path.parent == root)).get("credentials", {})
         except FileNotFoundError:
             continue
-        except (OSError, ValueError):
-            reasons.append(f"foundry-dev-tools: its {path.name} could not be read")
+        except (OSError, ValueError, RecursionError) as error:
+            reasons.append(f"foundry-dev-tools: {path} was ignored ({why_unread(error)})")
             continue
         if isinstance(content, dict):
             config |= content

@@ -64,17 +64,17 @@ def test_another_tenants_secret(monkeypatch: pytest.MonkeyPatch, source: str) ->
         monkeypatch.setenv("BENCHLING_API_KEY", "sk_of_acme")
     found = collect(BENCHLING, BENCHLING.method("api-key"), "https://other.benchling.com/", {})
     assert "api_key" not in found.fields
-    assert f"{source}: passed over, it is for acme, not for https://other.benchling.com/" in found.reasons
+    assert f"{source}: ignored, it is for acme, not for https://other.benchling.com/" in found.reasons
     same = collect(BENCHLING, BENCHLING.method("api-key"), "https://acme.benchling.com/", {})
     assert same.fields["api_key"] == "sk_of_acme"
 
 
 def test_foundry_hostname_of_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A FOUNDRY_HOSTNAME that is no host is passed over, with the reason, and nothing is sent there."""
+    """A FOUNDRY_HOSTNAME that is no host is ignored, with the reason, and nothing is sent there."""
     monkeypatch.setenv("FOUNDRY_HOSTNAME", "not a host!")
     found = collect(FOUNDRY, FOUNDRY.method("token"), None, {})
     assert "tenant" not in found.fields
-    assert any("FOUNDRY_HOSTNAME was passed over" in reason for reason in found.reasons)
+    assert any("FOUNDRY_HOSTNAME was ignored" in reason for reason in found.reasons)
 
 
 def test_dx_security_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_dx_login_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.source() == "dx login"
     assert file.read_bytes() == before
     file.write_text("{broken")
-    assert "could not be read" in str(collect(DNANEXUS, DNANEXUS.method("api-token"), None, {}).reasons)
+    assert "environment.json was ignored" in str(collect(DNANEXUS, DNANEXUS.method("api-token"), None, {}).reasons)
 
 
 def test_foundry_dev_tools() -> None:

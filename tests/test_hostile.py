@@ -497,7 +497,7 @@ def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: La
 
 
 def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no text, or text that cannot be sent, is refused in a sentence; a variable of odd bytes is passed over."""
+    """What is no text, or text that cannot be sent, is refused in a sentence; a variable of odd bytes is ignored."""
     with pytest.raises(InvalidInput, match="tenant must be text"):
         login("benchling", tenant=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="name must be text"):
@@ -505,5 +505,5 @@ def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match="cannot be sent"):
         login("benchling", tenant="acme", client_id="\ud800", client_secret="x")
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "\udcff")
-    with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was passed over, it is not text in UTF-8"):
+    with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was ignored, it is not text in UTF-8"):
         login("benchling", tenant="acme", client_id="x")
