@@ -22,7 +22,7 @@ import requests
 from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
 from .grants import LONGEST_SECONDS, Code, Exchange, ask, client, over, read, refresh, refused, revoke_at, send
 from .masking import Secret
-from .providers import is_loopback
+from .providers import is_loopback, spelled, whole_address
 from .tokens import Token
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -48,11 +48,9 @@ def discover(exchange: Exchange) -> None:
         return
     if find_spec("cryptography") is None:
         raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
-    typed = exchange.fields["issuer"].strip()
-    typed = typed if "://" in typed else f"https://{typed}"
+    typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
         raise _about_issuer("That is no issuer: its address has a user name or password in it. Give it without them.")
-    typed = _spelled(typed).removesuffix("/.well-known/openid-configuration").rstrip("/")
     if not _safe(typed, True) or "?" in typed:
         raise _about_issuer(f"{typed[:80]!r} is no issuer: give the https address of your lab's identity provider.")
     with _in_words():
@@ -62,7 +60,7 @@ def discover(exchange: Exchange) -> None:
         said = str(refused(exchange, response)).partition(" Check the tenant")[0]
         said = _worded(said.replace(" without a token in it", " with no configuration"))
         raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
-    if _spelled(str(metadata.get("issuer"))) != typed:
+    if spelled(str(metadata.get("issuer"))) != typed:
         raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
@@ -71,15 +69,6 @@ def discover(exchange: Exchange) -> None:
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
             raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
-
-
-def _spelled(issuer: str) -> str:
-    """`issuer` with scheme and host in small letters (RFC 3986 6.2.2.1), and without a slash at its end."""
-    try:
-        parts = urlsplit(issuer)
-        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
-    except ValueError:
-        return issuer
 
 
 def _local(url: str) -> bool:

@@ -6,7 +6,20 @@ from ..errors import InvalidInput, nearest
 from .benchling import BENCHLING
 from .dnanexus import DNANEXUS
 from .foundry import FOUNDRY
-from .model import DeadToken, Field, Flow, Method, Paging, Probe, Provider, is_loopback
+from .model import (
+    RETURN,
+    SERVER,
+    DeadToken,
+    Field,
+    Flow,
+    Method,
+    Paging,
+    Probe,
+    Provider,
+    is_loopback,
+    spelled,
+    whole_address,
+)
 from .qbench import QBENCH
 
 PROVIDERS = {p.name: p for p in (BENCHLING, QBENCH, FOUNDRY, DNANEXUS)}
@@ -38,7 +51,9 @@ __all__ = [
     "ELSEWHERE",
     "PLAIN_FIELDS",
     "PROVIDERS",
+    "RETURN",
     "SECRET_FIELDS",
+    "SERVER",
     "DeadToken",
     "Field",
     "Flow",
@@ -48,4 +63,6 @@ __all__ = [
     "Provider",
     "find",
     "is_loopback",
+    "spelled",
+    "whole_address",
 ]

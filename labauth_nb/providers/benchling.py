@@ -1,12 +1,13 @@
 """Benchling (API v2): facts from its API reference, its SDK and the authentication guide."""
 
-from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Tenant",
     "the name before .benchling.com in your browser's address bar, such as acme",
     env=("BENCHLING_TENANT", "BENCHLING_TENANT_URL", "BENCHLING_URL"),
+    address=SERVER,
 )
 
 BENCHLING = Provider(
@@ -73,7 +74,12 @@ BENCHLING = Provider(
             "In the browser, by your lab's identity provider",
             "openid",
             fields=(
-                Field("issuer", "Issuer", "the address of your lab's identity provider, such as https://acme.okta.com"),
+                Field(
+                    "issuer",
+                    "Issuer",
+                    "the address of your lab's identity provider, such as https://acme.okta.com",
+                    address=SERVER,
+                ),
                 Field(
                     "client_id",
                     "Client ID",

@@ -1,6 +1,6 @@
 """DNAnexus: facts from its API documentation and from dxpy."""
 
-from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
@@ -9,6 +9,7 @@ TENANT = Field(
     env=("DX_APISERVER_HOST",),
     optional=True,
     default="api.dnanexus.com",
+    address=SERVER,
 )
 
 WHERE = "on platform.dnanexus.com, your user name, Profile, API Tokens, New Token"

@@ -1,12 +1,13 @@
 """Palantir Foundry: facts from its documentation and from the vendor's SDKs."""
 
-from .model import REDIRECT_URI, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Host",
     "the host in your browser's address bar, such as acme.palantirfoundry.com",
     env=("FOUNDRY_HOSTNAME", "FDT_CREDENTIALS__DOMAIN"),
+    address=SERVER,
 )
 
 FOUNDRY = Provider(

@@ -14,7 +14,8 @@ from ..errors import InvalidInput, nearest
 class Field:
     """One thing that the user gives: `env` are the variables already in use for it, `hint` says where to find it.
 
-    `variable`: our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's.
+    `variable`: our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's; `address`: SERVER where it
+    names who gets the credentials, RETURN where it names the page that the browser brings the code back to.
     """
 
     name: str
@@ -25,13 +26,16 @@ class Field:
     optional: bool = False
     default: str = ""
     variable: str = ""
+    address: str = ""
 
 
+SERVER, RETURN = "server", "return"
 REDIRECT_URI = Field(
     "redirect_uri",
     "Redirect address",
     "what is registered for the client; leave it empty for this computer, any port (http://127.0.0.1)",
     optional=True,
+    address=RETURN,
 )
 """Where the sign-in page sends the browser back to (RFC 8252 7.3; on a hub: an address that is proxied to the kernel)."""
 
@@ -186,6 +190,11 @@ class Provider:
             port = None
         return f"https://{host}{f':{port}' if port else ''}"
 
+    def owns(self, tenant: str) -> bool:
+        """Whether `tenant` is at an address of the vendor's own, whoever named it. Raises `InvalidInput`."""
+        host = urlsplit(self.origin(tenant)).netloc
+        return host.endswith(self.suffix) if self.suffix else host in self.auth_hosts
+
     def auth_origin(self, origin: str) -> str:
         """The origin of the authentication server that goes with the API at `origin`."""
         return self.auth_hosts.get(urlsplit(origin).netloc, origin)
@@ -198,6 +207,22 @@ def _about_tenant(sentence: str) -> InvalidInput:
     error = InvalidInput(sentence)
     error.field = "tenant"
     return error
+
+
+def spelled(address: str) -> str:
+    """`address` with scheme and host in small letters (RFC 3986 6.2.2.1), and without a slash at its end."""
+    try:
+        parts = urlsplit(address)
+        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+    except ValueError:
+        return address
+
+
+def whole_address(typed: str) -> str:
+    """An issuer or a redirect address as it was typed, in one spelling: with its scheme, without what discovery adds."""
+    typed = typed.strip()
+    typed = spelled(typed if "://" in typed else f"https://{typed}")
+    return typed.removesuffix("/.well-known/openid-configuration").rstrip("/")
 
 
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1")

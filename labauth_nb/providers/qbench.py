@@ -1,12 +1,13 @@
 """QBench (API v2): facts from its API guide, its OpenAPI file and independent clients."""
 
-from .model import DeadToken, Field, Method, Paging, Probe, Provider
+from .model import SERVER, DeadToken, Field, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Address",
     "the address of your QBench, such as acme.qbench.net, or only acme",
     env=("QBENCH_BASE_URL", "QBENCH_URL"),
+    address=SERVER,
 )
 
 QBENCH = Provider(
