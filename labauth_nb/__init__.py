@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SignInRefused,
         StoreUnavailable,
         UnsafeRequest,
+        UntrustedOrigin,
     )
     from .logins import Login, logout, refresh, session, status
     from .sessions import LabSession
@@ -51,6 +52,7 @@ __all__ = [
     "Status",
     "StoreUnavailable",
     "UnsafeRequest",
+    "UntrustedOrigin",
     "begin",
     "login",
     "logout",

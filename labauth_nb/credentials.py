@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import config
 from .errors import InvalidInput, MissingCredentials
 from .masking import Fields, Secret
-from .providers import Field, Method, Provider, is_loopback
+from .providers import SERVER, Field, Method, Provider, whole_address
+from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
 from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
 
-GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
-CONFIG = "config"
 _PRESETS = {
     "tenant": "tenants",
     "client_id": "client_ids",
@@ -50,16 +48,21 @@ def allowed(provider: Provider) -> tuple[Method, ...]:
 class Found:
     """What was found for one sign-in: the fields, which source each came from, and why other sources did not serve.
 
-    `variables`: the environment variable that supplied a field, where one did.
+    `variables`: the environment variable that supplied a field, where one did; `named`: for each field that is an address
+    every source that names this address, with its variable; `ignored`: variables that were not taken.
     """
 
     fields: Fields = field(default_factory=Fields)
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    named: dict[str, list[tuple[Source, str]]] = field(default_factory=dict)
+    ignored: set[str] = field(default_factory=set)
 
-    def take(self, wanted: Field, value: str, source: str, variable: str = "") -> None:
-        """Keep `value` for `wanted`, unless there is one already."""
+    def take(self, wanted: Field, value: str, source: Source, variable: str = "") -> None:
+        """Keep `value` for `wanted`, unless there is one already (of an address: the same one)."""
+        if wanted.address:
+            self.named.setdefault(wanted.name, []).append((source, variable))
         if wanted.name not in self.fields:
             self.fields[wanted.name] = Secret(value) if wanted.secret else value
             self.sources[wanted.name] = source
@@ -102,39 +105,104 @@ def collect(
         if not _sendable(value):
             raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
         if value.strip():
-            found.take(wanted[name], value.strip(), GIVEN)
+            found.take(wanted[name], value.strip(), sources.giver(provider, wanted[name], value.strip()))
     if tenant is not None:
         _origin(provider, tenant.strip())
-        found.take(provider.tenant, tenant.strip(), GIVEN)
-    for source, lookup in sources.each(provider, method, found.reasons):
-        values = {name: lookup(f) for name, f in wanted.items()}
-        own, variable = values.pop("tenant")
-        if "HOST" in variable and "." not in own and own:
-            found.reasons.append(f"{source}: {variable} was ignored, as it does not look like a host")
-            own = ""
-        if not own and any(value for value, _ in values.values()) and not _local(found.fields.get("tenant")):
-            own, variable = provider.tenant.default, ""  # as the vendor's own tools take it
-        if own:
-            try:
-                own_origin = _origin(provider, own)
-            except InvalidInput as error:
-                found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({error})")
-                own = ""
-            else:
-                chosen = found.fields.get("tenant")
-                if chosen is not None and _origin(provider, chosen) != own_origin:
-                    found.reasons.append(f"{source}: ignored, it is for {own}, not for {chosen}")
-                    continue
-                found.take(provider.tenant, own, source, variable)
-        for name, (value, variable) in values.items():
-            if value:
-                found.take(wanted[name], value, source, variable)
+        found.take(provider.tenant, tenant.strip(), sources.giver(provider, provider.tenant, tenant.strip()))
+    for source, lookup in sources.each(provider, method, found):
+        _supply(provider, method, found, source, lookup)
     for f in wanted.values():
-        if value := preset(provider, method, f.name):
-            found.take(f, value, CONFIG)
-        elif f.default:
-            found.take(f, f.default, DEFAULT)
+        for value, source in ((preset(provider, method, f.name), CONFIG), (f.default, DEFAULT)):
+            if value and _agrees(provider, f, found.fields.get(f.name), value):
+                found.take(f, value, source)
     return found
+
+
+def _supply(provider: Provider, method: Method, found: Found, source: Source, lookup: Lookup) -> None:
+    """Take what one source has. One that names another tenant keeps all it has, of another issuer all but the tenant."""
+    fields = (provider.tenant, *method.fields)
+    values = {f.name: lookup(f) for f in fields}
+    own, variable = values["tenant"]
+    if "HOST" in variable and "." not in own and own:
+        found.reasons.append(f"{source}: {variable} was ignored, as it does not look like a host")
+        found.ignored.add(variable)
+        own, values["tenant"] = "", ("", "")
+    if not own and provider.tenant.default and any(value for value, _ in values.values()):
+        values["tenant"] = provider.tenant.default, ""  # as the vendor's own tools take it
+    for f in fields:
+        value, variable = values[f.name]
+        if not f.address or not value:
+            continue
+        chosen = found.fields.get(f.name)
+        if source.trust is Trust.TREE:  # an admin's preset stands above every file of the working tree
+            chosen = chosen or preset(provider, method, f.name)
+        try:
+            if _agrees(provider, f, chosen, value):
+                continue
+        except InvalidInput as error:
+            found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({error})")
+            found.ignored.add(variable)
+            values[f.name] = "", ""
+            continue
+        if f.address == SERVER:
+            found.reasons.append(f"{source}: ignored, it is for {value}, not for {chosen}")
+            keep = () if f is provider.tenant else ("tenant",)
+            values = {name: values[name] if name in keep else ("", "") for name in values}
+        values[f.name] = "", ""
+    for f in fields:
+        value, variable = values[f.name]
+        if value:
+            builtin = f is provider.tenant and not variable and value == f.default
+            found.take(f, value, Source(source, Trust.BUILT_IN, source.file) if builtin else source, variable)
+
+
+def address_of(provider: Provider, field: Field, value: str) -> str:
+    """What the value of an address field stands for, in one spelling. Raises `InvalidInput` for a tenant that is none."""
+    return _origin(provider, value) if field is provider.tenant else whole_address(value)
+
+
+def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) -> bool:
+    """Whether `value` is the address that was chosen already, where there is one. Raises as `address_of`."""
+    if not field.address:
+        return True
+    address = address_of(provider, field, value)
+    return not chosen or address_of(provider, field, chosen) == address
+
+
+def addresses(provider: Provider, method: Method, found: Found) -> dict[str, str]:
+    """Each address that gets credentials, as it is resolved, with who names it where that is a file of the working tree."""
+    result = {}
+    for f in (provider.tenant, *method.fields):
+        if f.address == SERVER and f.name in found.fields:
+            source, variable = found.named[f.name][0]
+            by = source.named(variable) if source.trust is Trust.TREE and source != LINE else ""
+            result[address_of(provider, f, found.fields[f.name])] = by
+    return result
+
+
+def shown(where: Mapping[str, str]) -> str:
+    """`addresses` in a prompt: "https://acme.benchling.com"."""
+    return " and ".join(f"{address} (named by {by})" if by else address for address, by in where.items())
+
+
+def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
+    """Each address that a secret would go to, or that one would sign in at, and that is named by nobody trusted as much."""
+    result = []
+    secrets = [f for f in method.fields if f.secret and f.name in found.fields]
+    for f in (provider.tenant, *method.fields):
+        if not f.address or f.name not in found.fields:
+            continue
+        address, named = address_of(provider, f, found.fields[f.name]), found.named[f.name]
+        going = [s for s in secrets if not any(may_go(found.sources[s.name], source) for source, _ in named)]
+        going = going if f.address == SERVER else []
+        # A page to sign in at is chosen by a click: only where a file of the working tree alone names it, it is in doubt.
+        page = method.flow is not None and not any(may_go(LINE, source) for source, _ in named)
+        if (going or page) and address != "sandbox":
+            source, variable = named[0]
+            what = tuple(f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going)
+            key = source.file or source.named(variable)
+            result.append(Doubt(address, f.name, source.named(variable), key, what))
+    return result
 
 
 Lookup = Callable[[Field], tuple[str, str]]
@@ -144,34 +212,45 @@ Lookup = Callable[[Field], tuple[str, str]]
 class Sources:
     """What supplies fields on this computer, as it was when this was made: one of these per sign-in.
 
-    Each file is read once, so that what a form showed is what a submit sends.
+    Each file is read once, so that what a form showed is what a submit sends. `line`: whether what is given stands on a
+    ``%labauth`` line; `agreed`: the addresses that the person has seen and gone on with.
     """
 
-    def __init__(self) -> None:
-        self._recalled: tuple[str, Mapping[str, str]] | None = None
+    def __init__(self, line: bool = False) -> None:
+        self.line = line
+        self.agreed: set[str] = set()
+        self._recalled: tuple[Source, Mapping[str, str]] | None = None
         self._reasons: list[str] = []
         self._dotenv = _dotenv(self._reasons)
-        self._files: dict[str, tuple[list[tuple[str, dict[str, str]]], list[str]]] = {}
+        self._files: dict[str, tuple[list[tuple[Source, dict[str, str]]], list[str]]] = {}
 
-    def with_recalled(self, source: str, values: Mapping[str, str]) -> Sources:
+    def giver(self, provider: Provider, field: Field, value: str) -> Source:
+        """Who gives `value`: what a notebook's line names is typed by a person only where it is the provider's own."""
+        if not self.line or not field.address:
+            return GIVEN
+        own = field is provider.tenant and (_origin(provider, value) == "sandbox" or provider.owns(value))
+        return GIVEN if own else LINE
+
+    def with_recalled(self, source: Source, values: Mapping[str, str]) -> Sources:
         """The same, with what was remembered, and where that is."""
         mine = copy.copy(self)
         mine._recalled = source, values
         return mine
 
-    def each(self, provider: Provider, method: Method, reasons: list[str]) -> Iterator[tuple[str, Lookup]]:
-        """Each source's name and its look-up, the first to be asked first; why one does not serve goes to `reasons`."""
-        yield ENVIRONMENT, _in_mapping(provider, os.environ, ENVIRONMENT, reasons)
-        reasons += self._reasons
+    def each(self, provider: Provider, method: Method, found: Found) -> Iterator[tuple[Source, Lookup]]:
+        """Each source and its look-up, the first to be asked first; why one does not serve goes to `found`."""
+        yield ENVIRONMENT, _in_mapping(provider, os.environ, ENVIRONMENT, found)
+        found.reasons += self._reasons
         if self._dotenv is not None:
-            yield DOTENV, _in_mapping(provider, self._dotenv, DOTENV, reasons)
+            source, values = self._dotenv
+            yield source, _in_mapping(provider, values, source, found)
         if self._recalled is not None:
             yield self._recalled[0], _in_values(self._recalled[1])
-        for name, values in self._read(method.files, reasons) if method.files else ():
-            yield name, _in_values(values)
+        for source, values in self._read(method.files, found.reasons) if method.files else ():
+            yield source, _in_values(values)
 
-    def _read(self, files: str, reasons: list[str]) -> list[tuple[str, dict[str, str]]]:
-        """What the vendors' files called `files` hold, each with its name."""
+    def _read(self, files: str, reasons: list[str]) -> list[tuple[Source, dict[str, str]]]:
+        """What each of the vendor's files called `files` holds."""
         if files not in self._files:
             mine: list[str] = []
             self._files[files] = list(FILES[files](mine)), mine
@@ -184,14 +263,16 @@ def _in_values(values: Mapping[str, str]) -> Lookup:
     return lambda wanted: (values.get(wanted.name, "").strip(), "")
 
 
-def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: str, reasons: list[str]) -> Lookup:
+def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: Source, found: Found) -> Lookup:
     """The look-up in environment variables, or in a file that holds the like."""
+    reasons = found.reasons
 
     def lookup(wanted: Field) -> tuple[str, str]:
         for name in variables(provider, wanted):
             value = mapping.get(name)
             if name == "FOUNDRY_HOSTNAME" and value and mapping.get("FOUNDRY_PROXY_URL"):
                 reasons.append(f"{source}: {name} was ignored, it is a part of the Code Workspace")
+                found.ignored.add(name)
                 continue
             if name == "DX_APISERVER_HOST" and value and "://" not in value:
                 port = mapping.get("DX_APISERVER_PORT")
@@ -209,7 +290,7 @@ def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: s
     return lookup
 
 
-def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
+def _dotenv(reasons: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
     """What the nearest `.env` holds; None where there is none that can be used."""
     try:
         path = nearest_dotenv()
@@ -226,7 +307,10 @@ def _dotenv(reasons: list[str]) -> Mapping[str, str | None] | None:
         return None
     from dotenv import dotenv_values
 
-    return dotenv_values(stream=StringIO(text), interpolate=False)
+    source = Source(DOTENV, Trust.TREE, str(path))
+    return source, {
+        name: value and Secret(value) for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items()
+    }
 
 
 def _sendable(value: str) -> bool:
@@ -236,10 +320,6 @@ def _sendable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _local(tenant: str | None) -> bool:
-    return is_loopback(urlsplit(tenant or "").hostname) or tenant == "sandbox"
 
 
 def _origin(provider: Provider, tenant: str) -> str:
@@ -262,9 +342,12 @@ def in_terminal() -> bool:
     return getattr(_ipython(), "kernel", None) is None and can_ask()
 
 
-def ask(provider: Provider, wanted: Field) -> str:
-    """Ask for one field here: secrets by getpass, which keeps no answer. Raises `MissingCredentials` for no answer."""
-    prompt = f"{provider.title} {wanted.label} ({wanted.hint}): "
+def ask(provider: Provider, wanted: Field, where: str = "") -> str:
+    """Ask for one field here: secrets by getpass, which keeps no answer; `where`: what it is sent to.
+
+    Raises `MissingCredentials` for no answer.
+    """
+    prompt = f"{provider.title} {wanted.label}{f' for {where}' if where else ''} ({wanted.hint}): "
     try:
         answer = getpass.getpass(prompt) if wanted.secret else input(prompt)
     except (EOFError, KeyboardInterrupt):
@@ -308,8 +391,7 @@ def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
     name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
     if wanted is not provider.tenant:
         return name
-    unused = any(f" {name} was ignored" in reason for reason in found.reasons)
-    return "the tenant by --tenant" if unused else f"{name} (or --tenant)"
+    return "the tenant by --tenant" if name in found.ignored else f"{name} (or --tenant)"
 
 
 def _ipython() -> Any:

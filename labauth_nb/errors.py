@@ -6,6 +6,7 @@
     ├── NotSignedIn           there is no such login (any more)
     ├── LoginExpired          it has expired and cannot be renewed without you
     ├── UnsafeRequest         refused before sending: a token over plain http
+    │   └── UntrustedOrigin   a secret to an address that only a less trusted source names, or a page to sign in at there
     ├── StoreUnavailable      the place where logins are remembered cannot be used
     ├── ProviderUnreachable   no answer (also a requests.ConnectionError and requests.Timeout)
     └── ProviderError         the provider answered with an error (also a requests.HTTPError)
@@ -66,6 +67,10 @@ class LoginExpired(LabauthError):
 
 class UnsafeRequest(LabauthError, ValueError):
     """A request that would carry a token over plain http to another computer. It was not sent."""
+
+
+class UntrustedOrigin(UnsafeRequest):
+    """A secret was about to go to an address that only a less trusted source names (`labauth_nb.trust`). It was not sent."""
 
 
 class StoreUnavailable(LabauthError):

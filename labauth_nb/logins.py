@@ -30,6 +30,7 @@ from .sessions import LabSession, origin_of
 from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status, in_words
 from .stores import Memory
 from .tokens import Token, TokenSource
+from .trust import ASKED, GIVEN
 
 if TYPE_CHECKING:
     from .sandbox import Lab
@@ -113,6 +114,11 @@ class Login:
             return "sandbox" if self.sandbox else self.origin
         host = self.origin.split("://", 1)[1]
         return host.removesuffix(self.provider.suffix) if self.provider.suffix else host
+
+    @property
+    def address(self) -> str:
+        """Where its token goes, as a message shows it; "sandbox" on the sandbox, whose port changes."""
+        return "sandbox" if self.sandbox else self.origin
 
     @property
     def command(self) -> str:
@@ -233,7 +239,7 @@ class Login:
             kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.minted else 'it'} from here."
         else:
             minted = method.minted
-            pasted = self.found.sources.get(method.secret.name) in (credentials.GIVEN, credentials.ASKED)
+            pasted = self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
             if revoke is None and not minted and pasted and credentials.can_ask():
                 revoke = credentials.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
             if revoke or (revoke is None and minted):
@@ -263,7 +269,7 @@ class Login:
         who = f" as {self.who}" if self.who else ""
         note = f" Note: {self.clock_note}." if self.clock_note else ""
         return (
-            f"{mark}Signed in to {self.provider.title} ({self.tenant}){who}, method {self.method.name}; "
+            f"{mark}Signed in to {self.provider.title} ({self.address}){who}, method {self.method.name}; "
             f"time left: {self.time_left}; credentials from: {self.found.source()}.{note}{f' {self.kept}' if self.kept else ''}"
         )
 

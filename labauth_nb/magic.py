@@ -181,9 +181,10 @@ def _login(
         from .panel import run_login
 
         return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited, remember, store)
-    from .signins import login
+    from .credentials import Sources
+    from .signins import sign_in
 
-    print(login(provider, method, tenant=tenant, name=name, remember=remember, store=store, **plain))
+    print(sign_in(provider, method, tenant, name, plain, True, remember, store, Sources(line=True)))
     return None
 
 

@@ -23,7 +23,7 @@ from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
 from .browser import ASKING, BUSY, DONE, OVER, Attempt
-from .credentials import SANDBOX, Found, Sources
+from .credentials import Found, Sources
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -39,6 +39,7 @@ from .logins import Login
 from .masking import Secret
 from .providers import Field, Method, Provider, find
 from .statuses import EXPIRED, Status, in_words
+from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0
@@ -275,17 +276,17 @@ class LoginPanel(Panel):
             mine.take(self._provider.tenant, "sandbox", found.sources["tenant"])
             for field in method.fields:
                 if field.name in known:
-                    mine.take(field, known[field.name], credentials.GIVEN)
+                    mine.take(field, known[field.name], GIVEN)
                 elif value := lab.credentials(self._provider.name, method.name).get(field.name):
                     mine.take(field, value, SANDBOX)
                 elif field.default:
-                    mine.take(field, field.default, credentials.DEFAULT)
+                    mine.take(field, field.default, DEFAULT)
             return mine
         return found
 
     def _field(self, field: Field, found: Found) -> dict[str, Any]:
         source, remembered = found.sources.get(field.name, ""), _remembered.get((self._provider.name, self._name), {})
-        typed = source in ("", credentials.GIVEN, credentials.DEFAULT, credentials.ASKED)
+        typed = source in ("", GIVEN, DEFAULT, ASKED)
         supplied = "" if typed else f"{source} {found.variables.get(field.name, '')}".strip()
         return {
             "name": field.name,

@@ -15,9 +15,10 @@ from .credentials import Found
 from .errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, StoreUnavailable, nearest
 from .grants import Exchange
 from .masking import Fields
-from .providers import Method, Provider
+from .providers import SERVER, Method, Provider
 from .stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, Entry, Head, Memory
 from .tokens import Token
+from .trust import ASKED, GIVEN, Source, Trust
 
 AUTO = "auto"
 PLACES = {KEYRING: "keyring", FILE: "file store"}
@@ -36,9 +37,9 @@ class Recall:
     entry: Entry
 
     @property
-    def source(self) -> str:
+    def source(self) -> Source:
         """Where it is kept, in the status' words."""
-        return PLACES[self.memory.store]
+        return Source(PLACES[self.memory.store], Trust.HOME)
 
 
 def chosen(provider: Provider, method: Method, remember: str | None, store: str) -> str:
@@ -73,7 +74,7 @@ def _usable(provider: Provider, method: str, tenant: str) -> bool:
     """Whether this version knows that method and that tenant."""
     try:
         provider.method(method)
-        credentials._origin(provider, tenant)
+        credentials.address_of(provider, provider.tenant, tenant)
     except InvalidInput:
         return False
     return True
@@ -88,8 +89,9 @@ def heads(provider: Provider, name: str, method: str | None, tenant: str | None)
     ]
     if tenant is None or not found:
         return found
-    wanted = credentials._origin(provider, tenant)
-    return [head for head in found if credentials._origin(provider, head.tenant) == wanted]
+    tenants = provider.tenant
+    wanted = credentials.address_of(provider, tenants, tenant)
+    return [head for head in found if credentials.address_of(provider, tenants, head.tenant) == wanted]
 
 
 def recall(provider: Provider, name: str, method: str | None, tenant: str | None) -> Recall | None:
@@ -102,7 +104,9 @@ def recall(provider: Provider, name: str, method: str | None, tenant: str | None
         raise InvalidInput(f"{name} is remembered for several tenants: {tenants}. Say which with --tenant.")
     memory = found[0].memory()
     entry = memory.read()
-    return None if entry is None else Recall(memory, entry)
+    if entry is None or any(f.address == SERVER and f.name not in entry.fields for f in provider.method(entry.method).fields):
+        return None  # without the address that it was kept with it may go nowhere
+    return Recall(memory, entry)
 
 
 def fits(found: Found, entry: Entry, secrets: bool = True) -> bool:
@@ -116,11 +120,12 @@ def fits(found: Found, entry: Entry, secrets: bool = True) -> bool:
 
 def keep(exchange: Exchange, found: Found, keeps: str, memory: Memory, token: Token) -> Entry | None:
     """Remember a login that has just signed in; gives what was kept (None: there was nothing to keep)."""
-    typed = (credentials.GIVEN, credentials.ASKED, *PLACES.values())
+    typed = (GIVEN, ASKED, *PLACES.values())
     kept = Fields()
     for field in exchange.method.fields:
         mine = found.sources.get(field.name) in typed and field.name in found.fields and field.name != "otp"
-        if mine and (keeps == CREDENTIALS or not field.secret or exchange.method.flow):
+        where = field.address == SERVER and field.name in found.fields  # it goes nowhere else, whoever named it
+        if where or (mine and (keeps == CREDENTIALS or not field.secret or exchange.method.flow)):
             kept[field.name] = found.fields[field.name]
     share = exchange.method.minted and memory.tenant != "sandbox"  # each kernel has a sandbox of its own
     if keeps == REFRESH_TOKEN and (token.refresh_token is None or not share):
@@ -243,6 +248,6 @@ def farewell(head: Head) -> str:
     return f"{head.name} ({head.tenant}) is no longer remembered (it was in the {PLACES[head.store]})."
 
 
-def values(recalled: Recall) -> tuple[str, Mapping[str, str]]:
+def values(recalled: Recall) -> tuple[Source, Mapping[str, str]]:
     """What was remembered as a source of fields (`credentials.collect`)."""
     return recalled.source, {"tenant": recalled.entry.tenant, **recalled.entry.fields}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import credentials, remembering
+from . import credentials, remembering, stores
 from .browser import Attempt, checked_redirect
 from .clocks import WALL
 from .credentials import Found, Sources
@@ -21,6 +21,7 @@ from .errors import (
     ProviderUnreachable,
     SignInRefused,
     StoreUnavailable,
+    UntrustedOrigin,
     json_of,
     nearest,
     one_line,
@@ -34,6 +35,7 @@ from .remembering import Recall
 from .sessions import LabSession, is_dead
 from .stores import REFRESH_TOKEN, Memory
 from .tokens import Token
+from .trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 
 if TYPE_CHECKING:
     from .sandbox import Lab
@@ -261,12 +263,14 @@ def _planned(
         if not remembering.fits(found, known.entry, secrets=False):
             # A client's secret goes with no other client.
             found = credentials.collect(chosen, way, tenant, given, sources)
+            found.reasons.append(f"{known.source}: ignored, it is of another client or address")
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
         return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
-    _complete(chosen, way, found, name, prompt, recall)
+    _complete(chosen, way, found, name, prompt, recall, sources)
+    _agree(chosen, way, found, name, prompt, sources)
     origin = chosen.origin(found.fields["tenant"])
     exchange = Exchange(chosen, way, origin, chosen.auth_origin(origin), found.fields, WALL)
     if recall is not None:
@@ -287,7 +291,7 @@ def _recalled(provider: Provider, name: str, method: str | None, tenant: str | N
     if tenant is None:
         found = credentials.collect(provider, provider.method(method or heads[0].method), None, {}, sources)
         source = found.sources.get("tenant")
-        if source in (credentials.ENVIRONMENT, credentials.DOTENV) or (len(heads) > 1 and source != credentials.DEFAULT):
+        if source in (ENVIRONMENT, DOTENV) or (len(heads) > 1 and source != DEFAULT):
             tenant = found.fields.get("tenant")
     recall = remembering.recall(provider, name, method, tenant)
     return recall if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider) else None
@@ -334,7 +338,7 @@ def _choose_method(
     for method in methods:
         if not method.marker:
             found = credentials.collect(provider, method, tenant, {}, sources)
-            preset = {source for field, source in found.sources.items() if field != "tenant"} - {credentials.DEFAULT}
+            preset = {source for field, source in found.sources.items() if field != "tenant"} - {DEFAULT}
             if not found.missing(method) and (preset or not method.flow):
                 return method
     return methods[0]
@@ -347,7 +351,9 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _complete(provider: Provider, method: Method, found: Found, name: str, prompt: bool, recall: Recall | None = None) -> None:
+def _complete(
+    provider: Provider, method: Method, found: Found, name: str, prompt: bool, recall: Recall | None, sources: Sources
+) -> None:
     """Ask for what is missing, or raise where nobody can be asked."""
     missing = found.missing(method)
     if recall is not None and recall.entry.keeps == REFRESH_TOKEN:
@@ -366,7 +372,44 @@ def _complete(provider: Provider, method: Method, found: Found, name: str, promp
     if not prompt or not credentials.can_ask():
         raise credentials.missing_error(provider, method, found, missing, name)
     for field in missing:
-        found.take(field, credentials.ask(provider, field), credentials.ASKED)
+        where = credentials.addresses(provider, method, found)
+        found.take(field, credentials.ask(provider, field, credentials.shown(where)), ASKED)
+        sources.agreed |= set(where) if field.secret else set()
+
+
+def _agree(provider: Provider, method: Method, found: Found, name: str, prompt: bool, sources: Sources) -> None:
+    """Have the person say yes to each address in doubt; a yes is remembered. Raises `UntrustedOrigin`."""
+    left = [
+        doubt
+        for doubt in credentials.doubts(provider, method, found)
+        if doubt.address not in sources.agreed and not stores.agreed(doubt.key, doubt.address)
+    ]
+    if not left:
+        return
+    said = " ".join(map(str, left))
+    if not prompt or not credentials.can_ask():
+        raise UntrustedOrigin(f"Nothing was sent. {said} If that is right, {_remedy(provider, method, left, name, sources)}")
+    large = "".join(f"    {doubt.address}\n" for doubt in left)
+    if not credentials.confirm(f"{said}\n\n{large}\nIs that right?"):
+        raise UntrustedOrigin(f"Nothing was sent, as you did not say yes. {said}")
+    for doubt in left:
+        stores.agree(doubt.key, doubt.address)
+
+
+def _remedy(provider: Provider, method: Method, left: list[Doubt], name: str, sources: Sources) -> str:
+    """What to type where an address in doubt is right: it is then named by somebody who is trusted enough."""
+    if not sources.line:
+        return f"pass {', '.join(f'{doubt.field}={doubt.address!r}' for doubt in left)}."
+    fields = {f.name: f for f in (provider.tenant, *method.fields)}
+    if all(sources.giver(provider, fields[doubt.field], doubt.address) is GIVEN or not doubt.secrets for doubt in left):
+        options = "".join(f" --{doubt.field.replace('_', '-')} {doubt.address}" for doubt in left)
+        way = f" --method {method.name}" if method is not provider.methods[0] else ""
+        return f"type %labauth login {provider.name}{options}{way}{f' --as {name}' if name != provider.name else ''}"
+    named = {
+        doubt.field: [*fields[doubt.field].env, *credentials.variables(provider, fields[doubt.field])][0] for doubt in left
+    }
+    set_them = ", ".join(f"{named[doubt.field]}={doubt.address}" for doubt in left)
+    return f"run this cell once where you can answer, or set {set_them} in the environment."
 
 
 def _on_sandbox(
@@ -375,15 +418,15 @@ def _on_sandbox(
     """The sandbox's own credentials, and what was given instead of them (to practise a wrong one), or remembered."""
     found, own = Found(), lab.credentials(provider.name, method.name)
     for field in method.fields:
-        source = before.sources.get(field.name, "") if before else ""
+        source = before.sources.get(field.name) if before else None
         if field.name in given:
-            found.take(field, given[field.name].strip(), credentials.GIVEN)
-        elif before is not None and source in remembering.PLACES.values():
+            found.take(field, given[field.name].strip(), GIVEN)
+        elif before is not None and source is not None and source in remembering.PLACES.values():
             found.take(field, before.fields[field.name], source)
         elif value := own.get(field.name):
-            found.take(field, value, credentials.SANDBOX)
+            found.take(field, value, SANDBOX)
         elif field.default:
-            found.take(field, field.default, credentials.DEFAULT)
+            found.take(field, field.default, DEFAULT)
     origin = lab.origin(provider.name)
     return Exchange(provider, method, origin, origin, found.fields, lab.clock), found
 
@@ -404,7 +447,8 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
             if not asking or not plan.prompt or not credentials.can_ask():
                 raise _from_where(error, plan) from None
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
-            found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
+            where = credentials.shown(credentials.addresses(exchange.provider, exchange.method, found))
+            found.take(wanted, credentials.ask(exchange.provider, wanted, where), ASKED)
     try:
         result.who = _who(result)
     except SignInRefused as error:
@@ -461,7 +505,7 @@ def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
     if method.flow is not None:
         return error
     source, variable = found.sources.get(name, ""), found.variables.get(name, "")
-    if source not in ("", credentials.GIVEN, credentials.ASKED, credentials.SANDBOX):
+    if source not in ("", GIVEN, ASKED, SANDBOX):
         error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
     return error
 

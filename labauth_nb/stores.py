@@ -281,12 +281,13 @@ def remembered(provider: str | None = None, name: str | None = None) -> list[Hea
 
 
 def forget_all() -> list[Head]:
-    """Forget every login in every store, and what killed writers left beside them; gives what was forgotten.
+    """Forget every login in every store, each yes to an address, and what killed writers left; gives the logins forgotten.
 
     Goes on past one that cannot be forgotten, and raises `StoreUnavailable` at the end.
     """
     forgotten: list[Head] = []
     trouble: dict[str, str] = {}
+    _agreed.clear()
     for head in remembered():
         try:
             forgotten += [head] if head.memory().forget() else []
@@ -296,7 +297,7 @@ def forget_all() -> list[Head]:
         if (data := _data()).exists():
             with _lock("index", INDEX_SECONDS, _BUSY_INDEX):  # nobody lists meanwhile, and nobody writes what is not listed
                 still = [head.memory().digest for head in remembered()]
-                for path in [*data.glob("entries/*"), *data.glob(f"{INDEX}.*")]:
+                for path in [*data.glob("entries/*"), *data.glob(f"{INDEX}.*"), *data.glob("agreed/*")]:
                     if not any(path.name.startswith(digest) for digest in still):
                         with suppress(OSError):
                             path.unlink()
@@ -304,6 +305,31 @@ def forget_all() -> list[Head]:
         first = next(iter(trouble.values()))
         raise StoreUnavailable(f"Forgotten: {len(forgotten)}. Still remembered: {', '.join(trouble)}. {first}")
     return forgotten
+
+
+# The addresses that the person has agreed to
+
+_agreed: set[tuple[str, str]] = set()
+"""Those of this process: where nothing can be written, a yes holds until the kernel ends."""
+
+
+def _agreement(named_by: str, address: str) -> Path:
+    return _data() / "agreed" / hashlib.sha256(json.dumps([named_by, address]).encode()).hexdigest()
+
+
+def agreed(named_by: str, address: str) -> bool:
+    """Whether the person has said yes to `address` as this file (or other source) names it."""
+    with suppress(StoreUnavailable, OSError):
+        if _agreement(named_by, address).exists():
+            return True
+    return (named_by, address) in _agreed
+
+
+def agree(named_by: str, address: str) -> None:
+    """Remember that yes, for the next kernel too where that can be written."""
+    _agreed.add((named_by, address))
+    with suppress(StoreUnavailable, OSError):
+        _put(_agreement(named_by, address), json.dumps({"named_by": named_by, "address": address}))
 
 
 # The index

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .trust import Source, Trust
+
 MOST_BYTES = 65_536
 """Larger files are not read: people's own have some hundred bytes."""
 
@@ -118,7 +120,7 @@ def _there() -> bool:
     return True
 
 
-def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _dxpy_files(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
     """What `dx login` wrote: this shell's session, the user's, the machine's. Source: dxpy, DXConfig."""
     user = Path(os.environ.get("DX_USER_CONF_DIR") or _home() / ".dnanexus_config")
     for folder in (user / "sessions" / str(os.getppid()), user, Path("/etc/dnanexus")):
@@ -136,35 +138,35 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
                 host, port = content.get("DX_APISERVER_HOST"), content.get("DX_APISERVER_PORT")
                 scheme = content.get("DX_APISERVER_PROTOCOL") or "https"
                 tenant = f"{scheme}://{host}{f':{port}' if port else ''}" if host else ""
-                yield "dx login", {"token": token, "tenant": tenant}
+                yield Source("dx login", Trust.HOME, str(path)), {"token": token, "tenant": tenant}
 
 
-def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """foundry-dev-tools' config.toml files; the later one wins. Source: foundry-dev-tools, config."""
-    config: dict[str, Any] = {}
+def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
+    """foundry-dev-tools' config.toml files, each a source of its own, first the one that it reads last."""
     home, here = _home(), Path.cwd() if _there() else Path("/")
-    paths = [
-        Path("/etc/xdg/foundry-dev-tools/config.toml"),
-        home / ".foundry-dev-tools/config.toml",
-        home / ".config/foundry-dev-tools/config.toml",
-    ]
     root = next((p for p in (here, *here.parents) if (p / ".git").exists()), None)
-    if root is not None:
-        paths.append(root / ".foundry_dev_tools.toml")
-    for path in paths:
+    paths = [
+        home / ".config/foundry-dev-tools/config.toml",
+        home / ".foundry-dev-tools/config.toml",
+        Path("/etc/xdg/foundry-dev-tools/config.toml"),
+    ]
+    for path in [*([root / ".foundry_dev_tools.toml"] if root else []), *paths]:
         try:
-            content = tomllib.loads(small_text(path, alone=path.parent == root)).get("credentials", {})
+            content = tomllib.loads(small_text(path, alone=path not in paths)).get("credentials")
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError) as error:
             reasons.append(f"foundry-dev-tools: {path} was ignored ({why_unread(error)})")
             continue
-        if isinstance(content, dict):
-            config |= content
-    if not config:
-        return
-    values = {"tenant": config.get("domain"), "token": config.get("jwt")}
-    oauth = config.get("oauth")
+        trust = Trust.HOME if path in paths else Trust.TREE
+        if isinstance(content, dict) and content:
+            yield Source("foundry-dev-tools", trust, str(path)), _foundry_credentials(content, reasons)
+
+
+def _foundry_credentials(content: dict[str, Any], reasons: list[str]) -> dict[str, str]:
+    """The fields that one section `credentials` supplies."""
+    values = {"tenant": content.get("domain"), "token": content.get("jwt")}
+    oauth = content.get("oauth")
     if isinstance(oauth, dict):
         if oauth.get("grant_type", "authorization_code") == "client_credentials":
             scopes = oauth.get("scopes")
@@ -172,7 +174,7 @@ def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[str, dict[str, str]
             values["scopes"] = " ".join(map(str, scopes)) if isinstance(scopes, list) else scopes
         else:
             reasons.append("foundry-dev-tools: its oauth is not for a service user")
-    yield "foundry-dev-tools", {name: value for name, value in values.items() if isinstance(value, str)}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 FILES = {"dxpy": _dxpy_files, "foundry-dev-tools": _foundry_dev_tools}

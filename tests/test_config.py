@@ -218,7 +218,7 @@ def test_a_method_s_preset_wins_over_its_provider_s(preset: Any, lab: Lab) -> No
     attempt = begin("foundry")
     assert f"client_id={PUBLIC}" in str.__str__(attempt.url)
     assert attempt.answer(lab.visit(attempt.url)).found.source() == "config"
-    mine = login("foundry", "service-user", client_secret=SERVICE["client_secret"])
+    mine = login("foundry", "service-user", tenant=lab.origin("foundry"), client_secret=SERVICE["client_secret"])
     assert mine._exchange.fields["client_id"] == SERVICE["client_id"]
     assert list(choices(["login", "foundry", "--method"])) == ["user", "service-user"]
 

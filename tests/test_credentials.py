@@ -170,7 +170,7 @@ def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     """The status says from which source and variable each field came, and why other sources did not serve."""
     monkeypatch.setenv("QBENCH_BASE_URL", lab.origin("qbench"))
     monkeypatch.setenv("QBENCH_CLIENT_ID", lab.credentials("qbench", "client")["client_id"])
-    login("qbench", client_secret=lab.credentials("qbench", "client")["client_secret"])
+    login("qbench", tenant=lab.origin("qbench"), client_secret=lab.credentials("qbench", "client")["client_secret"])
     text = repr(status())
     assert "client_id from environment QBENCH_CLIENT_ID" in text
     assert "client_secret from you" in text

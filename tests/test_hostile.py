@@ -376,13 +376,14 @@ def test_login_masks_its_arguments() -> None:
 def test_interrupted_sign_in(server: Server, tmp_path: Path) -> None:
     """Interrupting a sign-in that hangs, in a kernel with %xmode Verbose, shows no secret."""
     server.answer = lambda *_: (time.sleep(8), token_answer())[1]
-    kernel = Kernel(tmp_path, {"BENCHLING_CLIENT_ID": "cid", "BENCHLING_CLIENT_SECRET": "kanari-client-secret-0001"})
+    env = {"BENCHLING_CLIENT_ID": "cid", "BENCHLING_CLIENT_SECRET": "kanari-client-secret-0001", "BENCHLING_URL": server.url}
+    kernel = Kernel(tmp_path, env)
     try:
         kernel.run("%xmode Verbose\n%load_ext labauth_nb")
         timer = threading.Timer(1.5, kernel.manager.interrupt_kernel)
         timer.start()
         began = time.monotonic()
-        output = kernel.text(f"%labauth login benchling --tenant {server.url}")
+        output = kernel.text("%labauth login benchling")
         assert time.monotonic() - began < 6
         assert "KeyboardInterrupt" in output or "Stopped" in output
         assert "kanari" not in "".join(kernel.messages)

@@ -27,10 +27,11 @@ IMPORTS = {
     "openid": {"errors", "grants", "masking", "providers", "tokens"},
     "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},
     "config": {"errors", "providers"},
-    "credentials": {"config", "errors", "masking", "providers", "vendor_files"},
-    "vendor_files": set(),
+    "trust": set(),
+    "vendor_files": {"trust"},
+    "credentials": {"config", "errors", "masking", "providers", "trust", "vendor_files"},
     "stores": {"errors", "masking", "tokens"},
-    "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens"},
+    "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens", "trust"},
     "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
@@ -47,6 +48,7 @@ IMPORTS = {
         "statuses",
         "stores",
         "tokens",
+        "trust",
     },
     "signins": {
         "browser",
@@ -62,6 +64,7 @@ IMPORTS = {
         "sessions",
         "stores",
         "tokens",
+        "trust",
     },
     "panel": {
         "browser",
@@ -74,6 +77,7 @@ IMPORTS = {
         "signins",
         "statuses",
         "stores",
+        "trust",
     },
     "magic": {"clocks", "config", "credentials", "errors", "logins", "masking", "panel", "providers", "remembering", "signins"},
     "pytest_plugin": {"logins", "sandbox"},

@@ -1,0 +1,83 @@
+"""Where a secret may go: only to an address that a source at least as trusted as its own has named.
+
+Trust falls in this order: typed or given; an admin's preset; the process environment; remembered, or a file in the user's
+home; a file of the working tree, which came with whatever was cloned or unpacked there. A file in the home or the working
+tree trusts no other of its kind: what it holds goes where it says itself, or where something more trusted says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Trust(IntEnum):
+    """How far a source is trusted to say where a secret goes, the least first."""
+
+    TREE = 1
+    HOME = 2
+    ENVIRONMENT = 3
+    PRESET = 4
+    TYPED = 5
+    BUILT_IN = 6
+
+
+class Source(str):
+    """Where a value came from: a word for the status, how far it is trusted, the path of the file ("" for none).
+
+    `phrase`: what a message calls it, where that is another word.
+    """
+
+    def __new__(cls, word: str, trust: Trust = Trust.TREE, file: str = "", phrase: str = "") -> Source:
+        new = super().__new__(cls, word)
+        new.trust, new.file, new.phrase = trust, file, phrase
+        return new
+
+    trust: Trust
+    file: str
+    phrase: str
+
+    def named(self, variable: str = "") -> str:
+        """The source as a message names it, with the variable that the value stands in."""
+        where = self.phrase or (f"{self} ({self.file})" if self.file else str(self))
+        return f"{variable} in {where}" if variable else where
+
+
+GIVEN = Source("you", Trust.TYPED, phrase="given in Python")
+ASKED = Source("you, asked", Trust.TYPED, phrase="typed at a prompt")
+CONFIG = Source("config", Trust.PRESET, phrase="the admin's preset")
+ENVIRONMENT = Source("environment", Trust.ENVIRONMENT, phrase="the environment")
+DOTENV = Source(".env", Trust.TREE)
+SANDBOX, DEFAULT = Source("sandbox", Trust.BUILT_IN), Source("default", Trust.BUILT_IN)
+LINE = Source("you", Trust.TREE, phrase="the %labauth line of this cell")
+"""A line of a notebook that names a host which is not the provider's own: notebooks are cloned, too."""
+
+
+def may_go(secret: Source, address: Source) -> bool:
+    """Whether a secret that came from one source may go to an address that came from the other, unasked."""
+    if (secret, secret.trust, secret.file) == (address, address.trust, address.file):
+        return True
+    if secret.trust == address.trust:
+        return secret.trust >= Trust.ENVIRONMENT
+    return secret.trust < address.trust
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A secret is about to go to an address that nobody has named who is trusted as much.
+
+    `address`: as it was resolved, with its scheme; `field`: what names it (tenant, issuer, redirect_uri); `named_by`: who
+    does, and `key`: the same, to remember a yes by; `secrets`: what would go there, each with where it came from.
+    """
+
+    address: str
+    field: str
+    named_by: str
+    key: str
+    secrets: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.secrets:
+            return f"Only {self.named_by} names {self.address}, where you would sign in."
+        plain = ", in plain http, to whatever listens there" if self.address.startswith("http:") else ""
+        return f"Only {self.named_by} names {self.address}, where the {' and '.join(self.secrets)} would go{plain}."

@@ -1,0 +1,326 @@
+"""A secret goes only to an address that a source at least as trusted as its own has named; else a person is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_hostile import Server, token_answer
+
+from labauth_nb import ProviderError, UntrustedOrigin, begin, config, credentials, login, logins, logout, stores
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
+from labauth_nb.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
+
+SECRET = "kanari-secret-of-mine-0001"
+HOME, OTHER_HOME = (Source("dx login", Trust.HOME, f"/home/{n}") for n in "ab")
+TREE, OTHER_TREE = (Source(".env", Trust.TREE, f"/repo/{n}/.env") for n in "ab")
+ORDER = [GIVEN, CONFIG, ENVIRONMENT, HOME, TREE]
+
+
+@pytest.fixture
+def evil() -> Iterator[Server]:
+    """Whoever listens where a hostile file points to; takes whatever it gets."""
+    it = Server()
+    it.answer = lambda verb, path, *_: token_answer() if "token" in path.lower() else (200, {}, b"{}")
+    threading.Thread(target=it.serve_forever, daemon=True).start()
+    yield it
+    it.shutdown()
+    it.server_close()
+
+
+@pytest.mark.parametrize("address", ORDER, ids=str)
+@pytest.mark.parametrize("secret", ORDER, ids=str)
+def test_the_order(secret: Source, address: Source) -> None:
+    """The whole table: a secret may go to what its own source or one that is trusted more has named, and nowhere else."""
+    assert may_go(secret, address) == (ORDER.index(address) <= ORDER.index(secret))
+
+
+def test_files_trust_no_other_file() -> None:
+    """Two files of the working tree, or of the home, are no two witnesses; what is typed and what is built in are."""
+    assert not may_go(TREE, OTHER_TREE)
+    assert not may_go(HOME, OTHER_HOME)
+    assert not may_go(TREE, LINE)
+    assert may_go(ASKED, GIVEN)
+    assert all(may_go(source, DEFAULT) for source in ORDER)
+
+
+def dotenv(**values: str) -> str:
+    path = Path(".env").absolute()
+    path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    path.chmod(0o600)
+    return str(path)
+
+
+def toml(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"[credentials]\n{text}\n")
+    return str(path)
+
+
+Setting = Callable[[str, pytest.MonkeyPatch], tuple[str, str, dict[str, str], str]]
+"""Given an address: a hostile folder around a victim; what is called, with what, and which file the message must name."""
+
+
+def password(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    return "dnanexus", "password", {"username": "ada", "password": SECRET}, dotenv(DX_APISERVER_HOST=url)
+
+
+def a_folder_above(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    file = dotenv(DX_APISERVER_HOST=url)
+    Path("deep/er").mkdir(parents=True)
+    patch.chdir("deep/er")
+    return "dnanexus", "password", {"username": "ada", "password": SECRET}, file
+
+
+def token_of_the_environment(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    patch.setenv("FOUNDRY_TOKEN", SECRET)
+    return "foundry", "token", {}, dotenv(FOUNDRY_HOSTNAME=url)
+
+
+def home_jwt(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    toml(Path.home() / ".config/foundry-dev-tools/config.toml", f'jwt = "{SECRET}"')
+    Path(".git").mkdir()
+    return "foundry", "token", {}, toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"')
+
+
+def home_client(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    oauth = f'oauth = {{grant_type = "client_credentials", client_id = "i", client_secret = "{SECRET}"}}'
+    toml(Path.home() / ".foundry-dev-tools/config.toml", oauth)
+    Path(".git").mkdir()
+    return "foundry", "service-user", {}, toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"')
+
+
+def dotenv_above_and_repository(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    dotenv(FOUNDRY_TOKEN=SECRET)
+    repository = Path("cloned").absolute()
+    (repository / ".git").mkdir(parents=True)
+    patch.chdir(repository)
+    return "foundry", "token", {}, toml(repository / ".foundry_dev_tools.toml", f'domain = "{url}"')
+
+
+def issuer(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    for name, value in (("TENANT", "acme"), ("OIDC_CLIENT_ID", "i"), ("OIDC_CLIENT_SECRET", SECRET)):
+        patch.setenv(f"LABAUTH_BENCHLING_{name}", value)
+    return "benchling", "oidc", {}, dotenv(LABAUTH_BENCHLING_ISSUER=url)
+
+
+def plain_http(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    patch.setenv("BENCHLING_API_KEY", SECRET)
+    return "benchling", "api-key", {}, dotenv(BENCHLING_URL=url)
+
+
+def page(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    patch.setenv("FOUNDRY_CLIENT_ID", "i")
+    return "foundry", "user", {}, dotenv(FOUNDRY_HOSTNAME=url)
+
+
+def redirect(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    return "dnanexus", "browser", {}, dotenv(LABAUTH_DNANEXUS_REDIRECT_URI=f"{url}/landed")
+
+
+def dx_login(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    file = Path.home() / ".dnanexus_config/environment.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"DX_SECURITY_CONTEXT": json.dumps({"auth_token": SECRET})}))
+    return "dnanexus", "api-token", {}, dotenv(DX_APISERVER_HOST=url)
+
+
+def given_key(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+    patch.setenv("BENCHLING_URL", url)
+    return "benchling", "api-key", {"api_key": SECRET}, "BENCHLING_URL in the environment"
+
+
+SETTINGS = [
+    password,
+    a_folder_above,
+    token_of_the_environment,
+    home_jwt,
+    home_client,
+    dotenv_above_and_repository,
+    issuer,
+    plain_http,
+    page,
+    redirect,
+    dx_login,
+    given_key,
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.__name__)
+def test_hostile_folders(setting: Setting, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent, no name is looked up; the message names the address, who named it, and what to type."""
+    provider, method, given, named_by = setting(evil.url, monkeypatch)
+    asked: list[Any] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address))
+    call = begin if PROVIDERS[provider].method(method).flow else login
+    if setting is dx_login:  # without a host it is api.dnanexus.com's, so that the file's address is ignored
+        found = credentials.collect(PROVIDERS[provider], PROVIDERS[provider].method(method), None, {})
+        assert found.fields == {"tenant": evil.url}
+        assert any("it is for api.dnanexus.com" in reason for reason in found.reasons)
+        return
+    with pytest.raises(UntrustedOrigin) as caught:
+        call(provider, method, **given)
+    said = str(caught.value)
+    assert evil.url in said
+    assert named_by in said
+    assert f"='{evil.url}" in said
+    assert "kanari" not in said
+    assert evil.seen == []
+    assert asked == []
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s not in (dx_login, issuer)], ids=lambda each: each.__name__)
+def test_what_the_message_says_to_type(setting: Setting, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is named in the call is a decision: then it is sent there."""
+    provider, method, given, _ = setting(evil.url, monkeypatch)
+    if PROVIDERS[provider].method(method).flow:
+        where = {"redirect_uri": f"{evil.url}/landed"} if setting is redirect else {"tenant": evil.url}
+        evil.server_close()  # its port is taken by the listener now
+        attempt = begin(provider, method, **given, **where)
+        assert evil.url.removeprefix("http://") in attempt.url.replace("%3A", ":")
+        attempt.cancel()
+        return
+    if setting in (home_jwt, home_client, dotenv_above_and_repository):
+        Path(".foundry_dev_tools.toml").unlink()
+    with contextlib.suppress(ProviderError):  # whatever it makes of it
+        login(provider, method, tenant=evil.url, **given)
+    assert evil.seen
+
+
+def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One question with the address on a line of its own and the file; a yes holds for that file and that address only."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    questions: list[str] = []
+    answers: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: (questions.append(question), answers.pop())[1])
+    monkeypatch.setenv("BENCHLING_CLIENT_ID", "i")
+    monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
+    file = dotenv(BENCHLING_URL=evil.url)
+    answers.append("")
+    with pytest.raises(UntrustedOrigin, match="as you did not say yes"):
+        login("benchling")
+    assert evil.seen == []
+    assert f"\n    {evil.url}\n" in questions[0]
+    assert file in questions[0]
+    assert "Client secret (BENCHLING_CLIENT_SECRET in the environment)" in questions[0]
+    answers.append("y")
+    login("benchling")
+    assert evil.seen
+    stores._agreed.clear()  # as in the next kernel
+    logins._LOGINS.clear()
+    login("benchling")
+    assert len(questions) == 2
+    dotenv(BENCHLING_URL="http://127.0.0.1:9")
+    answers.append("n")
+    with pytest.raises(UntrustedOrigin):
+        login("benchling")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    dotenv(BENCHLING_URL=evil.url)
+    answers.append("n")
+    with pytest.raises(UntrustedOrigin):
+        login("benchling")
+    assert len(questions) == 4
+    logout(all=True, forget=True)
+    assert not list((tmp_path / "data").rglob("agreed/*"))
+
+
+def test_a_prompt_shows_where(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt for a secret names the resolved address, and the file that named it: to type there is the decision."""
+    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    prompts: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: (prompts.append(prompt), SECRET)[1])
+    file = dotenv(DX_APISERVER_HOST=evil.url, DX_USERNAME="ada")
+    login("dnanexus", "password")
+    assert prompts[0].startswith(f"DNAnexus Password for {evil.url} (named by DX_APISERVER_HOST in .env ({file})) (")
+    assert len(prompts) == 1
+    monkeypatch.setenv("BENCHLING_TENANT", "acme")
+    prompts.clear()
+    with pytest.raises(Exception, match=r"acme\.benchling\.com"):
+        login("benchling", "api-key")
+    assert prompts[0].startswith("Benchling API key for https://acme.benchling.com (")
+
+
+def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The admin's tenant and issuer win over .env and over a repository's settings, which keep what they hold."""
+    values = {"tenants": {"foundry": "acme", "benchling": "acme"}, "issuers": {"benchling": "https://acme.okta.com"}}
+    monkeypatch.setattr(config, "presets", config.LabAuth(**values))
+    dotenv(
+        FOUNDRY_HOSTNAME="evil.example",
+        FOUNDRY_TOKEN="of-dotenv",
+        LABAUTH_BENCHLING_ISSUER="https://evil.example",
+        LABAUTH_BENCHLING_OIDC_CLIENT_SECRET="of-dotenv",
+    )
+    foundry, benchling = PROVIDERS["foundry"], PROVIDERS["benchling"]
+    found = credentials.collect(foundry, foundry.method("token"), None, {})
+    assert found.fields == {"tenant": "acme"}
+    assert ".env: ignored, it is for evil.example, not for acme" in found.reasons
+    found = credentials.collect(benchling, benchling.method("oidc"), None, {})
+    assert found.fields["issuer"] == "https://acme.okta.com"
+    assert "client_secret" not in found.fields
+    Path(".env").unlink()
+    Path(".git").mkdir()
+    toml(Path(".foundry_dev_tools.toml"), 'domain = "evil.example"\njwt = "of-the-repository"')
+    assert credentials.collect(foundry, foundry.method("token"), None, {}).fields == {"tenant": "acme"}
+    dotenv(FOUNDRY_HOSTNAME="acme.palantirfoundry.com", FOUNDRY_TOKEN="of-dotenv")
+    found = credentials.collect(foundry, foundry.method("token"), None, {})
+    assert found.fields["token"] == "of-dotenv"
+    assert credentials.doubts(foundry, foundry.method("token"), found) == []
+
+
+def test_each_file_keeps_its_secrets() -> None:
+    """What foundry-dev-tools' files hold is not mixed: a repository's domain takes no jwt of the home's file along."""
+    foundry = PROVIDERS["foundry"]
+    home = toml(Path.home() / ".config/foundry-dev-tools/config.toml", f'domain = "acme.example"\njwt = "{SECRET}"')
+    found = credentials.collect(foundry, foundry.method("token"), None, {})
+    assert (found.fields["token"], found.sources["token"].file) == (SECRET, home)
+    Path(".git").mkdir()
+    toml(Path(".foundry_dev_tools.toml"), 'domain = "evil.example"')
+    found = credentials.collect(foundry, foundry.method("token"), None, {})
+    assert found.fields == {"tenant": "evil.example"}
+    assert "foundry-dev-tools: ignored, it is for acme.example, not for evil.example" in found.reasons
+
+
+@pytest.mark.parametrize("where", ["dotenv", "environment"])
+def test_the_same_source_is_not_asked_about(where: str, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A .env, or an environment, that holds the secret and its address is one decision: nobody is asked."""
+    values = {"BENCHLING_URL": evil.url, "BENCHLING_CLIENT_ID": "i", "BENCHLING_CLIENT_SECRET": SECRET}
+    if where == "dotenv":
+        dotenv(**values)
+    for name, value in values.items() if where == "environment" else ():
+        monkeypatch.setenv(name, value)
+    assert login("benchling").origin == evil.url
+
+
+def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server) -> None:
+    """A refresh token is remembered with its issuer, whoever named that: another issuer of a later .env never gets it."""
+    monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", lab.origin("idp"))
+    fields = {k: v for k, v in lab.credentials("benchling", "oidc").items() if k != "issuer"}
+    attempt = begin("benchling", "oidc", tenant=lab.origin("benchling"), remember=True, store="file", **fields)
+    attempt.answer(lab.visit(attempt.url))
+    logins._LOGINS.clear()
+    monkeypatch.delenv("LABAUTH_BENCHLING_ISSUER")
+    assert "file store" in login("benchling", "oidc").found.source()
+    logins._LOGINS.clear()
+    lab.advance("9d")
+    dotenv(LABAUTH_BENCHLING_ISSUER=evil.url)
+    with pytest.raises(Exception, match="file store: ignored, it is of another client or address"):
+        login("benchling", "oidc")
+    assert evil.seen == []
+
+
+def test_success_names_the_address(lab: Lab) -> None:
+    """The sentence after a sign-in shows the resolved address."""
+    mine = login("qbench", tenant=lab.origin("qbench"), **lab.credentials("qbench", "client"))
+    assert repr(mine).startswith(f"Signed in to QBench ({lab.origin('qbench')})")
+    mine._exchange.origin = "https://acme.qbench.net"
+    assert repr(mine).startswith("Signed in to QBench (https://acme.qbench.net)")
