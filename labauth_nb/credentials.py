@@ -11,10 +11,10 @@ import copy
 import getpass
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import config
 from .errors import InvalidInput, MissingCredentials
@@ -169,20 +169,29 @@ def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) ->
     return not chosen or address_of(provider, field, chosen) == address
 
 
-def addresses(provider: Provider, method: Method, found: Found) -> dict[str, str]:
-    """Each address that gets credentials, as it is resolved, with who names it where that is a file of the working tree."""
-    result = {}
+class Place(NamedTuple):
+    """An address that gets credentials: the field that names it, the address as it is resolved, and who names it where
+    that is a file of the working tree ("" else).
+    """
+
+    field: str
+    address: str
+    by: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.address} (named by {self.by})" if self.by else self.address
+
+
+def places(provider: Provider, method: Method, found: Found) -> list[Place]:
+    """Where a sign-in by `method` goes, as far as it is known."""
+    result = []
     for f in (provider.tenant, *method.fields):
         if f.address == SERVER and f.name in found.fields:
             source, variable = found.named[f.name][0]
-            by = source.named(variable) if source.trust is Trust.TREE and source != LINE else ""
-            result[address_of(provider, f, found.fields[f.name])] = by
+            tree = source != LINE and all(each.trust is Trust.TREE for each, _ in found.named[f.name])
+            by = source.named(variable) if tree else ""
+            result.append(Place(f.name, address_of(provider, f, found.fields[f.name]), by))
     return result
-
-
-def shown(where: Mapping[str, str]) -> str:
-    """`addresses` in a prompt: "https://acme.benchling.com"."""
-    return " and ".join(f"{address} (named by {by})" if by else address for address, by in where.items())
 
 
 def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
@@ -342,12 +351,13 @@ def in_terminal() -> bool:
     return getattr(_ipython(), "kernel", None) is None and can_ask()
 
 
-def ask(provider: Provider, wanted: Field, where: str = "") -> str:
+def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
     """Ask for one field here: secrets by getpass, which keeps no answer; `where`: what it is sent to.
 
     Raises `MissingCredentials` for no answer.
     """
-    prompt = f"{provider.title} {wanted.label}{f' for {where}' if where else ''} ({wanted.hint}): "
+    goes = " and ".join(map(str, where))
+    prompt = f"{provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
     try:
         answer = getpass.getpass(prompt) if wanted.secret else input(prompt)
     except (EOFError, KeyboardInterrupt):

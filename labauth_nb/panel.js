@@ -3,10 +3,11 @@
 // itself. A secret leaves a field once, in the message that submits it, and is kept nowhere.
 
 /** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
-/** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[]}} Method */
-/** @typedef {{methods: Method[], method: string, suffix: string, sandbox: boolean, remember: string, store: string, unavailable: string}} Form */
-/** @typedef {{url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, question: number, error: string}} Attempt */
-/** @typedef {{name: string, title: string, tenant: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
+/** @typedef {{field: string, address: string, by: string}} Where */
+/** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[], where: Where[], doubts: {address: string, field: string, why: string}[]}} Method */
+/** @typedef {{methods: Method[], method: string, sandbox: boolean, remember: string, store: string, unavailable: string}} Form */
+/** @typedef {{where: Where[], url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, question: number, error: string}} Attempt */
+/** @typedef {{name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
 /** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, attempt?: Attempt | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
 /** @typedef {{get(name: string): any, send(message: object): void, on(name: string, callback: (...args: any[]) => void): void, off(name: string, callback: (...args: any[]) => void): void, widget_manager?: any}} Model */
 
@@ -14,6 +15,7 @@ const HELLO_MS = 400;
 const HELLOS = 50;
 const SILENT = 15;
 const PROOF_MS = 1500;
+const RESOLVE_MS = 150;
 
 /** "14 min 05 s" from seconds; "expired" at 0. @param {number} seconds */
 export function inWords(seconds) {
@@ -31,23 +33,6 @@ export function inWords(seconds) {
 export function phase(left, life) {
   if (left <= 0) return "expired";
   return left <= Math.min(60, (life ?? 600) * 0.1) ? "expiring" : "valid";
-}
-
-/** The address that a typed tenant stands for, as the kernel resolves it; "" while it is none. @param {string} typed @param {string} suffix */
-export function address(typed, suffix) {
-  const text = typed.trim().toLowerCase();
-  if (!text) return "";
-  if (text === "sandbox") return "the practice lab";
-  let url;
-  try {
-    url = new URL(text.includes("://") ? text : `https://${text}`);
-  } catch {
-    return "";
-  }
-  if (!["http:", "https:"].includes(url.protocol) || url.username || !/^[a-z0-9._-]+$/.test(url.hostname)) return "";
-  if (/^(localhost|127(\.\d+){3})$/.test(url.hostname)) return `${url.protocol}//${url.host}`;
-  const host = url.host.includes(".") ? url.host : suffix ? url.host + suffix : "";
-  return host && `https://${host}`;
 }
 
 /** An element with attributes (on...: a listener) and children; text is always text. @param {string} tag @param {Record<string, any>} attributes @param {(Node | string)[]} children */
@@ -78,6 +63,9 @@ function render({ model, el }) {
   let received = 0, hellos = 0, lost = false, had = false, pending = false, method = "", shown = "", way = "", proving = "", remember = "";
   /** @type {Record<string, string>} what was typed and is no secret */
   const typed = {};
+  /** @type {{tenant: string, address: string, error: string} | null} what the kernel said of the tenant that was typed */
+  let resolved = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */ let asking;
 
   const send = (/** @type {object} */ message) => {
     try {
@@ -126,7 +114,8 @@ function render({ model, el }) {
   function input(field, error, filled) {
     const key = `${id}-${field.name}`;
     if (field.locked) {
-      return make("div", { class: "row" }, make("span", { class: "label" }, field.label), make("span", { class: "soft" }, `supplied by ${field.supplied}`));
+      const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
+      return make("div", { class: "row" }, make("span", { class: "label" }, field.label), ...value, make("span", { class: "soft" }, `from ${field.supplied}`));
     }
     const about = [make("span", { class: "hint", id: `${key}-hint` }, field.hint)];
     const box = /** @type {HTMLInputElement} */ (make("input", {
@@ -146,18 +135,36 @@ function render({ model, el }) {
     }
     const row = make("div", { class: "row" }, make("label", { for: key }, field.label + (field.optional ? " (optional)" : "")), box);
     if (field.name === "tenant") {
-      const resolved = make("span", { class: "soft address" });
-      const show = () => {
-        const found = address(box.value, state?.form?.suffix ?? "");
-        resolved.textContent = found ? `→ ${found}` : "";
-      };
-      box.addEventListener("input", show);
-      show();
-      about.push(resolved);
+      about.push(make("span", { class: "soft address" }));
+      box.addEventListener("input", () => {
+        resolved = { tenant: box.value, address: "", error: "" };
+        clearTimeout(asking);
+        asking = setTimeout(() => send({ type: "resolve", tenant: box.value }), RESOLVE_MS);
+        goes();
+      });
     }
     row.append(...about);
     if (error) row.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
     return row;
+  }
+
+  /** The page follows what is typed: the kernel says which address it stands for, the page resolves nothing. */
+  function goes() {
+    const box = body.querySelector(".address"), places = body.querySelector(".places");
+    if (box) box.textContent = resolved?.error ?? "";
+    const chosen = state?.form?.methods.find((each) => each.name === (method || state?.form?.method));
+    if (chosen) places?.replaceChildren(...placesOf(chosen.where, chosen.doubts));
+  }
+
+  /** Where a sign-in goes: in large where a file of a cloned folder says so. @param {Where[]} where @param {Method["doubts"]} doubts */
+  function placesOf(where, doubts) {
+    const typed = (/** @type {{field: string}} */ each) => !!resolved && each.field === "tenant";
+    const large = (/** @type {string} */ address, /** @type {string} */ why) =>
+      make("div", { class: "doubt", role: "alert" }, make("p", { class: "large" }, address), make("p", {}, `${why} Go on only if that is right.`));
+    const plain = where.filter((each) => !typed(each) && !doubts.some((doubt) => doubt.address === each.address));
+    const told = plain.map(({ address, by }) => (by ? large(address, `Only ${by} names this address.`) : make("p", { class: "where" }, address)));
+    if (resolved) told.unshift(make("p", { class: "where" }, resolved.address));
+    return [...told, ...doubts.filter((doubt) => !typed(doubt)).map((doubt) => large(doubt.address, doubt.why))];
   }
 
   /** @param {Form} form */
@@ -165,7 +172,8 @@ function render({ model, el }) {
     const chosen = form.methods.find((each) => each.name === (method || form.method)) ?? form.methods[0];
     const error = state?.error ?? "", near = chosen.fields.some((field) => field.name === state?.field && !field.locked) ? state?.field : "";
     const it = /** @type {HTMLFormElement} */ (make("form", { autocomplete: "on", novalidate: true, "aria-label": `Sign in to ${state?.title}` }));
-    it.append(heading(`Sign in to ${state?.title}`, form.sandbox));
+    const places = make("div", { class: "places" }, ...placesOf(chosen.where, chosen.doubts));
+    it.append(heading(`Sign in to ${state?.title}`, form.sandbox), places);
     if (error && !near) it.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
     if (form.methods.length > 1) {
       const select = /** @type {HTMLSelectElement} */ (make("select", { id: `${id}-method`, name: "method", "aria-describedby": `${id}-how` }));
@@ -185,8 +193,10 @@ function render({ model, el }) {
     }
     if (chosen.keeps.length) it.append(keeping(form, chosen));
     if (chosen.note) it.append(make("p", { class: "soft" }, chosen.note));
-    const go = chosen.browser ? "Sign in with the browser" : "Sign in";
+    const asked = chosen.doubts.some((doubt) => doubt.field !== "tenant" || !resolved);
+    const go = asked ? "Yes, sign in there" : chosen.browser ? "Sign in with the browser" : "Sign in";
     it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : go));
+    if (asked) it.append(button("No", () => send({ type: "decline" })));
     it.addEventListener("submit", (event) => {
       event.preventDefault();
       /** @type {Record<string, string>} */ const fields = {};
@@ -243,6 +253,7 @@ function render({ model, el }) {
     it.append(heading(`Sign in to ${state?.title}`, !!state?.form?.sandbox));
     const page = () => make("a", { class: "button main", href: attempt.url, target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" }, "Open the sign-in page");
     const cancel = button("Cancel", () => send({ type: "cancel" }));
+    it.append(...placesOf(attempt.where, []));
     if (attempt.confirm) {
       it.append(make("p", { class: "error", role: "alert" }, attempt.confirm));
       it.append(button("Yes, I have just signed in there", () => send({ type: "confirm", yes: true, question: attempt.question }), true), button("No", () => send({ type: "confirm", yes: false, question: attempt.question })), cancel);
@@ -315,7 +326,7 @@ function render({ model, el }) {
     const it = make("div", { class: "card", "data-name": row.name });
     it.append(heading(`Signed in to ${row.title}`, row.sandbox));
     const list = make("dl");
-    const facts = [["Tenant", row.sandbox ? "sandbox" : row.tenant], ["Who am I", row.who], ["Method", row.method], ["Login", row.name], ["Credentials from", row.source], ["For next time", row.kept]];
+    const facts = [["Address", row.address], ["Who am I", row.who], ["Method", row.method], ["Login", row.name], ["Credentials from", row.source], ["For next time", row.kept]];
     for (const [name, value] of facts) if (value) list.append(make("dt", {}, name), make("dd", {}, value));
     it.append(list, make("p", {}, "Time left: ", make("span", { class: "time" })));
     if (row.life !== null) it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
@@ -423,7 +434,7 @@ function render({ model, el }) {
       }
       // A pasted token has run out in front of the user's eyes: offer to sign in again, in place. The kernel sends the form.
       if (now === "expired" && !row.renewable && !state.form && state.view === "login" && !lost) {
-        state.form = { methods: [], method: "", suffix: "", sandbox: row.sandbox, remember: "", store: "", unavailable: "" };
+        state.form = { methods: [], method: "", sandbox: row.sandbox, remember: "", store: "", unavailable: "" };
         send({ type: "again", name: row.name });
         return;
       }
@@ -431,6 +442,10 @@ function render({ model, el }) {
   }
 
   const heard = (/** @type {any} */ message) => {
+    if (message?.type === "resolved" && message.tenant === resolved?.tenant) {
+      resolved = message;
+      goes();
+    }
     if (message?.type !== "state") return;
     const before = state;
     // A form that stays as it is (another login changed) is not drawn anew under somebody's hands.
@@ -442,8 +457,11 @@ function render({ model, el }) {
     root.classList.remove("lost");
     let text = message.note ?? "";
     if (!before && message.form) remember = message.form.remember;
+    const tenant = message.form?.methods[0]?.fields.find((/** @type {Field} */ field) => field.name === "tenant");
+    if (tenant && tenant.value === resolved?.tenant.trim()) resolved = null; // from here on the kernel says it
     if (message.login && !message.form) {
       method = "";
+      resolved = null;
       const now = message.login.status.startsWith("valid");
       if (!before?.login || before.form) text ||= `Signed in to ${message.title}.`;
       else if (!fine && now) text ||= "Renewed.";

@@ -23,7 +23,7 @@ from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
 from .browser import ASKING, BUSY, DONE, OVER, Attempt
-from .credentials import Found, Sources
+from .credentials import Found, Place, Sources
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -34,6 +34,7 @@ from .errors import (
     ProviderUnreachable,
     SignInRefused,
     StoreUnavailable,
+    UntrustedOrigin,
 )
 from .logins import Login
 from .masking import Secret
@@ -69,9 +70,11 @@ class Panel(anywidget.AnyWidget):
 
     def tell(self) -> None:
         """Send the state to the page; from any thread, also when nobody listens."""
-        if self.comm is None:
-            return
-        message = {"type": "state", **self.state()}
+        if self.comm is not None:
+            self.post({"type": "state", **self.state()})
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Send one message to every view, from any thread."""
         try:
             self.send(message)
         except LookupError:
@@ -137,6 +140,7 @@ def _row(login: Login) -> dict[str, Any]:
         "name": login.name,
         "title": login.provider.title,
         "tenant": login.tenant,
+        "address": login.address,
         "sandbox": login.sandbox,
         "who": login.who or "",
         "method": login.method.label,
@@ -177,6 +181,9 @@ class LoginPanel(Panel):
         self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
         self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
         self._attempt: Attempt | None = None
+        self._where: list[dict[str, str]] = []
+        """Where the browser sign-in under way goes to."""
+        self._declined = False
         self._begins = False
         """Whether the browser sign-in begins as soon as a page is there: nothing has to be filled in."""
         self._error: LabauthError | None = None
@@ -215,6 +222,7 @@ class LoginPanel(Panel):
         asking = attempt.state == ASKING
         code = attempt.device()[1] if attempt.device_link else ""
         return {
+            "where": self._where,
             "url": str(attempt.url),
             "note": attempt.note,
             "here": attempt.here,
@@ -246,6 +254,8 @@ class LoginPanel(Panel):
                     "browser": flow is not None,
                     "keeps": keeps if able else [],
                     "fields": fields,
+                    "where": self._sends_to(method, found),
+                    "doubts": self._doubts(method, found),
                 }
             )
         try:
@@ -263,6 +273,30 @@ class LoginPanel(Panel):
             "store": remembering.PLACES[self._store],
             "unavailable": why,
         }
+
+    def _sends_to(self, method: Method, found: Found) -> list[dict[str, str]]:
+        """Where a sign-in by `method` goes, as far as it is known, and who says so where that is a file of the working tree.
+
+        A tenant of the last sign-in stands in the form, too.
+        """
+        where = credentials.places(self._provider, method, found)
+        last = _remembered.get((self._provider.name, self._name), {}).get("tenant")
+        if last and "tenant" not in found.fields:
+            where = [Place("tenant", credentials.address_of(self._provider, self._provider.tenant, last)), *where]
+        return [place._asdict() for place in where]
+
+    def _doubts(self, method: Method, found: Found) -> list[dict[str, str]]:
+        """The addresses that the person must say yes to, and why; a submit of the form that shows them is that yes."""
+        known = [d for d in credentials.doubts(self._provider, method, found) if not stores.agreed(d.key, d.address)]
+        return [{"address": doubt.address, "field": doubt.field, "why": str(doubt)} for doubt in known]
+
+    def _agree(self, method: Method) -> None:
+        """The person has seen the form with its addresses, and went on."""
+        found = self._found(method)
+        self._sources.agreed |= {place.address for place in credentials.places(self._provider, method, found)}
+        for doubt in credentials.doubts(self._provider, method, found):
+            self._sources.agreed.add(doubt.address)
+            stores.agree(doubt.key, doubt.address)
 
     def _found(self, method: Method) -> Found:
         """What is there already for `method`: typed before, in the environment, or the sandbox's."""
@@ -285,9 +319,9 @@ class LoginPanel(Panel):
         return found
 
     def _field(self, field: Field, found: Found) -> dict[str, Any]:
-        source, remembered = found.sources.get(field.name, ""), _remembered.get((self._provider.name, self._name), {})
-        typed = source in ("", GIVEN, DEFAULT, ASKED)
-        supplied = "" if typed else f"{source} {found.variables.get(field.name, '')}".strip()
+        source, remembered = found.sources.get(field.name), _remembered.get((self._provider.name, self._name), {})
+        typed = source is None or source in (GIVEN, DEFAULT, ASKED)
+        supplied = "" if source is None or typed else source.named(found.variables.get(field.name, ""))
         return {
             "name": field.name,
             "label": field.label,
@@ -304,14 +338,19 @@ class LoginPanel(Panel):
         self._seen.set()
         if self._begins:
             self._begins = False
-            message: dict[str, Any] = {"type": "submit", "method": self._method, "fields": {}, "remember": self._remember}
-            threading.Thread(target=self.heard, args=(message,), name="labauth panel", daemon=True).start()
+            message: dict[str, Any] = {"method": self._method, "fields": {}, "remember": self._remember}
+            threading.Thread(target=self._submit, args=(message, False), name="labauth panel", daemon=True).start()
 
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":
             self._submit(message)
         elif message.get("type") in ("answer", "confirm", "device", "cancel"):
             self._answer(message)
+        elif message.get("type") == "resolve":
+            self._resolve(str(message.get("tenant") or ""))
+        elif message.get("type") == "decline":
+            self._declined = True
+            self._answered.set()
         elif message.get("type") == "again":
             self._asking, self._sources = True, Sources()
             self.tell()
@@ -319,7 +358,17 @@ class LoginPanel(Panel):
             self._error = None
             super().heard(message)
 
-    def _submit(self, message: Mapping[str, Any]) -> None:
+    def _resolve(self, tenant: str) -> None:
+        """Tell the page which address a typed tenant stands for, and why it stands for none."""
+        address = error = ""
+        try:
+            address = credentials.address_of(self._provider, self._provider.tenant, tenant)
+        except InvalidInput as caught:
+            error = str(caught) if tenant else ""
+        self.post({"type": "resolved", "tenant": tenant, "address": address, "error": error})
+
+    def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
+        """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
         given = message.get("fields")
         typed = {str(k): str(v).strip() for k, v in given.items()} if isinstance(given, dict) else {}
         self._busy, self._error, self.note = True, None, ""
@@ -333,10 +382,12 @@ class LoginPanel(Panel):
             fields = {name: Secret(value) for name, value in values.items() if value}
             self._remember = str(message.get("remember") or "")
             way = (self._provider.name, chosen.name, self._tenant, self._name, fields)
+            if seen:
+                self._agree(chosen)
             if self._attempt is not None:
                 self._attempt.cancel()
             if chosen.flow is not None:
-                self._attempt = None
+                self._attempt, self._where = None, self._sends_to(chosen, self._found(chosen))
                 self._attempt = signins.start(*way, self._remember, self._store, self._moved, self._sources)
             else:
                 signins.sign_in(*way, False, self._remember, self._store, self._sources)
@@ -426,6 +477,10 @@ class LoginPanel(Panel):
                 self.tell()
                 return
             await _within(seconds, self._answered)
+            if self._declined:
+                raise UntrustedOrigin(
+                    f"Nothing was sent, as you said no. To sign in elsewhere, name it: {command} --tenant ..."
+                )
         except TimeoutError:
             raise NotSignedIn(
                 f"Nobody answered the {name} panel in {in_time(seconds)}. Sign in there, then run the next cell; "
@@ -527,7 +582,7 @@ def run_login(
 
     `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
     """
-    chosen, sources = find(provider), Sources()
+    chosen, sources = find(provider), Sources(line=True)
     error: LabauthError | None = None
     answered = credentials.can_ask()
     if not ask or not answered:
@@ -538,7 +593,8 @@ def run_login(
             raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
         except LabauthError as caught:
             one_time = isinstance(caught, SignInRefused) and caught.field == "otp"
-            if not answered or not (isinstance(caught, MissingCredentials) or one_time) or _is_job(chosen, method):
+            form = one_time or isinstance(caught, MissingCredentials | UntrustedOrigin)
+            if not answered or not form or _is_job(chosen, method):
                 raise
             error = caught if one_time else None
         else:
@@ -552,7 +608,8 @@ def run_login(
     panel = LoginPanel(chosen, wanted, tenant, named, fields, ask, remember, store, sources)
     panel._error, panel._asking = error, True  # also where an older login of that name is still there
     found = panel._found(way)
-    panel._begins = way.flow is not None and not ask and "tenant" in found.fields and not found.missing(way)
+    complete = "tenant" in found.fields and not found.missing(way)
+    panel._begins = way.flow is not None and not ask and complete and not panel._doubts(way, found)
     display(panel)  # type: ignore[no-untyped-call]
     if no_wait:
         return _nothing() if awaited else None

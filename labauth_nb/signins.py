@@ -372,9 +372,9 @@ def _complete(
     if not prompt or not credentials.can_ask():
         raise credentials.missing_error(provider, method, found, missing, name)
     for field in missing:
-        where = credentials.addresses(provider, method, found)
-        found.take(field, credentials.ask(provider, field, credentials.shown(where)), ASKED)
-        sources.agreed |= set(where) if field.secret else set()
+        where = credentials.places(provider, method, found)
+        found.take(field, credentials.ask(provider, field, where), ASKED)
+        sources.agreed |= {place.address for place in where} if field.secret else set()
 
 
 def _agree(provider: Provider, method: Method, found: Found, name: str, prompt: bool, sources: Sources) -> None:
@@ -405,10 +405,7 @@ def _remedy(provider: Provider, method: Method, left: list[Doubt], name: str, so
         options = "".join(f" --{doubt.field.replace('_', '-')} {doubt.address}" for doubt in left)
         way = f" --method {method.name}" if method is not provider.methods[0] else ""
         return f"type %labauth login {provider.name}{options}{way}{f' --as {name}' if name != provider.name else ''}"
-    named = {
-        doubt.field: [*fields[doubt.field].env, *credentials.variables(provider, fields[doubt.field])][0] for doubt in left
-    }
-    set_them = ", ".join(f"{named[doubt.field]}={doubt.address}" for doubt in left)
+    set_them = ", ".join(f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in left)
     return f"run this cell once where you can answer, or set {set_them} in the environment."
 
 
@@ -447,7 +444,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
             if not asking or not plan.prompt or not credentials.can_ask():
                 raise _from_where(error, plan) from None
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
-            where = credentials.shown(credentials.addresses(exchange.provider, exchange.method, found))
+            where = credentials.places(exchange.provider, exchange.method, found)
             found.take(wanted, credentials.ask(exchange.provider, wanted, where), ASKED)
     try:
         result.who = _who(result)

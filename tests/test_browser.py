@@ -322,16 +322,64 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     secret.press("Enter")
     alone = panel.locator(".row", has=page.locator("input[name='tenant']"))
     see(alone.locator("[role='alert']"), "tenant")
-    panel.locator("input[name='tenant']").fill("acme")
-    see(alone.locator(".address"), "https://acme.benchling.com")
+    panel.locator("input[name='tenant']").fill("acme:8443")
+    see(panel.locator(".where"), "https://acme.benchling.com:8443")  # the kernel says so, not the page
+    panel.locator("input[name='tenant']").fill("acme.example.com")
+    see(alone.locator(".address"), "acme.example.com is not a Benchling address")
     panel.locator("input[name='tenant']").fill("sandbox")
-    see(alone.locator(".address"), "the practice lab")
+    see(panel.locator(".where"), "sandbox")
+    assert alone.locator(".address").inner_text() == ""
     secret.fill(GOOD)
     secret.press("Enter")
     see(panel.locator("[aria-live]"), "Signed in to Benchling.")
     notebook.ended(cell)
     assert panel.locator("form").count() == 0
     notebook.picture("signed-in-light", panel)
+
+
+def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
+    """A .env names the host for the environment's secret: it stands in large with its file, and No sends nothing; a password
+    form shows it, too. Light, dark and narrow."""
+    folder = notebook.folder / "cloned"
+    folder.mkdir()
+    notebook.open("cloned/steals.ipynb", LOAD)
+    notebook.run(LOAD)
+    notebook.run(
+        "import os\nos.environ |= {f'BENCHLING_{k.upper()}': v for k, v in lab_.credentials('benchling', 'app').items()}\n"
+        "with open('.env', 'w') as file:\n"
+        '    n = file.write(f\'BENCHLING_URL={lab_.origin("benchling")}\\nDX_APISERVER_HOST={lab_.origin("dnanexus")}\\n\')'
+    )
+    cell = notebook.start("%labauth login benchling")
+    panel = notebook.panel(cell)
+    see(panel.locator(".doubt .large"), "http://127.0.0.1:")
+    see(panel.locator(".doubt"), f"{folder}/.env")
+    see(panel.locator(".doubt"), "Client secret (BENCHLING_CLIENT_SECRET in the environment)")
+    see(panel, "sandbox-benchling-app")  # what is no secret is shown
+    assert GOOD not in panel.inner_text()
+    notebook.picture("doubt-light", panel)
+    press(panel, "No")
+    notebook.ended(cell)
+    see(notebook.cell(cell).locator(".jp-Cell-outputArea"), "UntrustedOrigin: Nothing was sent, as you said no.")
+    assert notebook.output(notebook.run("print(lab_.count('benchling'))")).strip() == "0"
+    panel = notebook.panel(cell := notebook.start("%labauth login benchling"))
+    panel.locator(".doubt").wait_for()
+    notebook.theme("JupyterLab Dark", light=False)
+    try:
+        notebook.picture("doubt-dark", panel)
+        assert not [each for each in panel.evaluate(CONTRASTS) if each[0] < 4.5]
+    finally:
+        notebook.theme("JupyterLab Light", light=True)
+    panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
+    assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
+    notebook.picture("doubt-narrow", panel)
+    press(panel, "Yes, sign in there")
+    see(panel, "Signed in to Benchling")
+    see(panel.locator("dd").first, "http://127.0.0.1:")
+    notebook.picture("signed-in-address", panel)
+    see(notebook.panel(notebook.run("%labauth logout\n%labauth login benchling")), "Signed in to Benchling")  # asked once
+    panel = notebook.panel(notebook.start("%labauth login dnanexus --method password"))
+    see(panel.locator(".doubt"), f"Only DX_APISERVER_HOST in .env ({folder}/.env) names this address.")
+    notebook.picture("where-light", panel)
 
 
 def test_expiry_and_renewal(notebook: Notebook) -> None:

@@ -198,7 +198,7 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_pure_parts_of_the_page() -> None:
-    """What the page computes by itself (time in words, expiring, a tenant's address) passes `node --test`."""
+    """What the page computes by itself (time in words, expiring) passes `node --test`."""
     done = subprocess.run(["node", "--test", "tests/panel.test.mjs"], cwd=REPO, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 

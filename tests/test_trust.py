@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernels import Kernel
 from test_hostile import Server, token_answer
 
-from labauth_nb import ProviderError, UntrustedOrigin, begin, config, credentials, login, logins, logout, stores
+from labauth_nb import ProviderError, UntrustedOrigin, begin, config, credentials, login, logins, logout, panel, stores
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
@@ -301,6 +302,28 @@ def test_the_same_source_is_not_asked_about(where: str, evil: Server, monkeypatc
     assert login("benchling").origin == evil.url
 
 
+def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
+    """A notebook's line sends what the environment holds to the provider's own hosts; another host is asked about first."""
+    kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "i"), "FOUNDRY_TOKEN": SECRET})
+    try:
+        kernel.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+        line = f"%labauth login foundry --method token --tenant {evil.url}"
+        said = kernel.text(line)
+        assert said.startswith("UntrustedOrigin: Nothing was sent. Only the %labauth line of this cell names")
+        assert f"LABAUTH_FOUNDRY_TENANT={evil.url}" in said
+        assert "did not say yes" in kernel.text(line, ["n"])
+        assert evil.seen == []
+        assert f"    {evil.url}\n" in kernel.prompts[-1]["prompt"]
+        kernel.text(line, ["y"])
+        assert evil.seen
+        evil.seen.clear()
+        kernel.text(line)
+        assert evil.seen
+        assert "is not a known host" in kernel.text("%labauth login foundry --method token --tenant nobody-there-0")
+    finally:
+        kernel.stop()
+
+
 def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server) -> None:
     """A refresh token is remembered with its issuer, whoever named that: another issuer of a later .env never gets it."""
     monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", lab.origin("idp"))
@@ -316,6 +339,32 @@ def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest
     with pytest.raises(Exception, match="file store: ignored, it is of another client or address"):
         login("benchling", "oidc")
     assert evil.seen == []
+
+
+def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form: the resolved address of what was found or preset, who named it, what is no secret in clear, the question."""
+    monkeypatch.setattr(config, "presets", config.LabAuth(tenants={"benchling": "acme"}))
+    monkeypatch.setenv("BENCHLING_CLIENT_ID", "my-client")
+    state = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False).state()["form"]
+    (app,) = [m for m in state["methods"] if m["name"] == "app"]
+    assert app["where"] == [{"field": "tenant", "address": "https://acme.benchling.com", "by": ""}]
+    assert app["doubts"] == []
+    assert [(f["value"], f["supplied"]) for f in app["fields"][:2]] == [
+        ("acme", "the admin's preset"),
+        ("my-client", "BENCHLING_CLIENT_ID in the environment"),
+    ]
+    monkeypatch.setattr(config, "presets", None)
+    monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
+    file = dotenv(BENCHLING_URL=evil.url)
+    form = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False)
+    (doubt,) = form.state()["form"]["methods"][0]["doubts"]
+    assert doubt["address"] == evil.url
+    assert file in doubt["why"]
+    form._submit({"method": "app", "fields": {}}, seen=False)
+    assert evil.seen == []
+    form.heard({"type": "submit", "method": "app", "fields": {}})
+    assert form.login is not None
+    assert evil.seen
 
 
 def test_success_names_the_address(lab: Lab) -> None:
