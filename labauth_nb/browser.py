@@ -22,12 +22,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from . import grants
-from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line
+from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
 from .grants import Code, Exchange
 from .masking import Secret, scrub
 from .providers import is_loopback
@@ -370,7 +369,7 @@ class Attempt:
         """The sentence for what is no sentence: an interrupt, or a bug. Ends the try where this thread was redeeming."""
         mine = self.state == BUSY and self._owner == threading.get_ident()
         if isinstance(error, Exception):
-            said = NotSignedIn(f"The sign-in broke off ({_place(error)}): start it again.")
+            said = NotSignedIn(f"The sign-in broke off ({place_of(error)}): start it again.")
         else:
             said = NotSignedIn("The sign-in was interrupted: start it again." if mine else "Interrupted; the sign-in goes on.")
         return self._failed(said) if mine else said
@@ -448,15 +447,6 @@ def _query(text: str) -> list[tuple[str, Secret]]:
     return [(name, Secret(value)) for name, value in parse_qsl(query, keep_blank_values=True)]
 
 
-def _place(error: BaseException) -> str:
-    """Which error it was, and where; not its words, which may hold anything."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    where = f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
-    return f"{type(error).__name__}{where}"
-
-
 def _dropped(listener: _Listener | None, ended: threading.Event) -> None:
     ended.set()
     if listener is not None:
@@ -489,7 +479,7 @@ def _poll(reference: weakref.ref[Attempt], exchange: Exchange, device: Any, ende
     except LabauthError as caught:
         error = caught
     except BaseException as caught:
-        error = NotSignedIn(f"The sign-in broke off ({_place(caught)}): start it again.")
+        error = NotSignedIn(f"The sign-in broke off ({place_of(caught)}): start it again.")
     attempt = reference()
     if attempt is not None:
         attempt._polled(token, error)

@@ -24,6 +24,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,6 +107,15 @@ def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
     return InvalidInput(f"There is no {what} {shown}.{guess} Choose one of: {listed}.")
+
+
+def place_of(error: BaseException) -> str:
+    """Which error it was, and where; not its words, which may hold anything."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
+    return f"{type(error).__name__}{where}"
 
 
 def one_line(text: str, most: int = 240) -> str:

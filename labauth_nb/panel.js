@@ -63,9 +63,10 @@ function render({ model, el }) {
   let received = 0, hellos = 0, lost = false, had = false, pending = false, method = "", shown = "", way = "", proving = "", remember = "";
   /** @type {Record<string, string>} what was typed and is no secret */
   const typed = {};
-  /** @type {{tenant: string, address: string, error: string} | null} what the kernel said of the tenant that was typed */
+  /** @type {{number: number, tenant: string, address: string, error: string} | null} what the kernel said of the tenant that was typed */
   let resolved = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */ let asking;
+  let looked = 0;
 
   const send = (/** @type {object} */ message) => {
     try {
@@ -137,9 +138,9 @@ function render({ model, el }) {
     if (field.name === "tenant") {
       about.push(make("span", { class: "soft address" }));
       box.addEventListener("input", () => {
-        resolved = { tenant: box.value, address: "", error: "" };
+        resolved = { number: ++looked, tenant: box.value, address: "", error: "" };
         clearTimeout(asking);
-        asking = setTimeout(() => send({ type: "resolve", tenant: box.value }), RESOLVE_MS);
+        asking = setTimeout(() => send({ type: "resolve", tenant: box.value, number: resolved?.number }), RESOLVE_MS);
         goes();
       });
     }
@@ -442,8 +443,8 @@ function render({ model, el }) {
   }
 
   const heard = (/** @type {any} */ message) => {
-    if (message?.type === "resolved" && message.tenant === resolved?.tenant) {
-      resolved = message;
+    if (message?.type === "resolved" && resolved && message.number === resolved.number) {
+      resolved = { ...resolved, address: message.address, error: message.error };
       goes();
     }
     if (message?.type !== "state") return;

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import signal
 import threading
 import time
 import weakref
 from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+from IPython import get_ipython
 from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
@@ -35,9 +37,10 @@ from .errors import (
     SignInRefused,
     StoreUnavailable,
     UntrustedOrigin,
+    place_of,
 )
 from .logins import Login
-from .masking import Secret
+from .masking import MASK, Secret
 from .providers import Field, Method, Provider, find
 from .statuses import EXPIRED, Status, in_words
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
@@ -59,6 +62,7 @@ class Panel(anywidget.AnyWidget):
     provider = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, provider: str) -> None:
+        _hide_in_logs()
         super().__init__(provider=provider)
         self._context = contextvars.copy_context()
         self.on_msg(_listener(weakref.ref(self)))
@@ -112,9 +116,70 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
             mine.greeted()
             mine.tell()
         else:
-            threading.Thread(target=mine.heard, args=(message,), name="labauth panel", daemon=True).start()
+            typed = _typed(message)
+            message.update(_without_what_was_typed(message))  # the kernel keeps the message: it is "the parent"
+            threading.Thread(target=_work, args=(mine, typed), name="labauth panel", daemon=True).start()
 
     return listen
+
+
+def _work(panel: Panel, message: Mapping[str, Any]) -> None:
+    """Do what the page asks for. Nothing is raised: a thread's traceback would print frames that hold what was typed."""
+    try:
+        panel.heard(message)
+    except BaseException as error:
+        panel.note = _failed(error)
+        with suppress(Exception):
+            panel.tell()
+
+
+def _failed(error: BaseException) -> str:
+    return f"That failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
+
+
+_KEPT = ("type", "method", "name", "remember", "question", "yes", "number")
+"""What a page's message says that is no secret; what was typed stands beside it."""
+
+
+def _without_what_was_typed(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value if key in _KEPT else MASK for key, value in message.items()}
+
+
+def _typed(message: Mapping[str, Any]) -> dict[str, Any]:
+    """`message` with all that was typed as `Secret`, so that no frame that holds it shows it."""
+    fields = message.get("fields")
+    typed = {str(k): Secret(v) for k, v in fields.items()} if isinstance(fields, dict) else {}
+    text = {key: Secret(message[key]) for key in ("text", "tenant") if isinstance(message.get(key), str)}
+    return {**message, **text, "fields": typed}
+
+
+class _PageFilter(logging.Filter):
+    """Takes what was typed out of the messages that the comm package and ipykernel log at DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args
+        record.args = _clean(arguments) if isinstance(arguments, Mapping) else tuple(map(_clean, arguments or ()))
+        return True
+
+
+def _clean(value: Any) -> Any:
+    """`value` with each custom comm message in it without what was typed; anything else is left as it is."""
+    if not isinstance(value, dict):
+        return value
+    if value.get("method") == "custom" and isinstance(value.get("content"), dict):
+        return {**value, "content": _without_what_was_typed(value["content"])}
+    return {key: _clean(each) for key, each in value.items()}
+
+
+_FILTER = _PageFilter()
+
+
+def _hide_in_logs() -> None:
+    """Put the filter on the loggers that a page's messages pass (twice is once)."""
+    kernel_log = getattr(getattr(get_ipython(), "kernel", None), "log", None)
+    for logger in (logging.getLogger("Comm"), getattr(kernel_log, "logger", kernel_log)):
+        if logger is not None:
+            logger.addFilter(_FILTER)
 
 
 def _watch(panel: Panel) -> None:
@@ -347,7 +412,7 @@ class LoginPanel(Panel):
         elif message.get("type") in ("answer", "confirm", "device", "cancel"):
             self._answer(message)
         elif message.get("type") == "resolve":
-            self._resolve(str(message.get("tenant") or ""))
+            self._resolve(str(message.get("tenant") or ""), message.get("number"))
         elif message.get("type") == "decline":
             self._declined = True
             self._answered.set()
@@ -358,26 +423,26 @@ class LoginPanel(Panel):
             self._error = None
             super().heard(message)
 
-    def _resolve(self, tenant: str) -> None:
-        """Tell the page which address a typed tenant stands for, and why it stands for none."""
+    def _resolve(self, tenant: str, number: object) -> None:
+        """Tell the page which address a typed tenant stands for, or what to give; what was typed is not repeated."""
         address = error = ""
         try:
             address = credentials.address_of(self._provider, self._provider.tenant, tenant)
-        except InvalidInput as caught:
-            error = str(caught) if tenant else ""
-        self.post({"type": "resolved", "tenant": tenant, "address": address, "error": error})
+        except InvalidInput:
+            error = f"Give {self._provider.tenant.hint}." if tenant else ""
+        self.post({"type": "resolved", "number": number, "address": address, "error": error})
 
     def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
         """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
         given = message.get("fields")
-        typed = {str(k): str(v).strip() for k, v in given.items()} if isinstance(given, dict) else {}
+        typed = {str(k): Secret(v.strip()) for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
         self._busy, self._error, self.note = True, None, ""
         self.tell()
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
-            self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant) or None
-            self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
+            self._method, self._tenant = chosen.name, str(typed.pop("tenant", self._tenant) or "") or None
+            self._fields |= {f.name: str(typed[f.name]) for f in chosen.fields if not f.secret and f.name in typed}
             values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
             fields = {name: Secret(value) for name, value in values.items() if value}
             self._remember = str(message.get("remember") or "")
@@ -395,8 +460,7 @@ class LoginPanel(Panel):
         except LabauthError as error:
             self._error = self._explained(error, chosen)
         except BaseException as error:
-            self._error = LabauthError(f"The sign-in broke off ({type(error).__name__}): start it again.")
-            raise
+            self._error = LabauthError(_failed(error))
         finally:
             self._busy = False
             typed.clear()

@@ -14,10 +14,12 @@ from jupyter_client.manager import KernelManager
 class Kernel:
     """`run` gives a cell's outputs; `messages` holds all that came on iopub and stdin, as JSON text."""
 
-    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None, debug: Path | None = None) -> None:
+        """`debug`: the kernel runs with --debug, and writes what it logs there."""
+        how: dict[str, Any] = {} if debug is None else {"extra_arguments": ["--debug"], "stderr": debug.open("w")}
         for left in (2, 1, 0):
             self.manager = KernelManager(kernel_name="python3")
-            self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(env or {})})
+            self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(env or {})}, **how)
             self.client = self.manager.client()
             self.client.start_channels()
             try:

@@ -325,7 +325,7 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     panel.locator("input[name='tenant']").fill("acme:8443")
     see(panel.locator(".where"), "https://acme.benchling.com:8443")  # the kernel says so, not the page
     panel.locator("input[name='tenant']").fill("acme.example.com")
-    see(alone.locator(".address"), "acme.example.com is not a Benchling address")
+    see(alone.locator(".address"), "Give the name before .benchling.com")
     panel.locator("input[name='tenant']").fill("sandbox")
     see(panel.locator(".where"), "sandbox")
     assert alone.locator(".address").inner_text() == ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,10 @@ import anywidget
 import pytest
 from kernels import Kernel
 from test_secrets import leaks
+
+from labauth_nb import logins, panel, signins
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
 
 REPO = Path(__file__).parent.parent
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -249,3 +256,63 @@ def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
         kernel.run("%labauth logout again")
     assert seen[0] == {"tenant": "", "client_id": "", "client_secret": ""}
     assert seen[-1] == {**typed, "client_secret": ""}
+
+
+def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
+    """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in the message the kernel keeps."""
+    env = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+    kernel = Kernel(tmp_path, env, debug=tmp_path / "kernel.log")
+    wrong, landed = "kanari/panel+wrong=01", "http://127.0.0.1/?code=kanari-code-0001&state=kanari-state-0001"
+    try:
+        kernel.run("import logging; logging.basicConfig(level=logging.DEBUG, filename='all.log', force=True)")
+        kernel.run("%load_ext labauth_nb\nfrom labauth_nb.sandbox import running\nlab_ = running()")
+        origin = kernel.text("print(lab_.origin('qbench'), end='')")
+        acts = [
+            {"type": "submit", "method": "client", "fields": {"tenant": origin, "client_id": "i", "client_secret": wrong}},
+            {"type": "resolve", "tenant": wrong},
+            {"type": "answer", "text": landed},
+        ]
+
+        def page(comm: str, state: dict[str, Any] | None) -> bool:
+            if state is None:
+                send(kernel, comm, {"type": "hello"})
+            elif acts and not state["busy"]:
+                send(kernel, comm, acts.pop(0))
+                if len(acts) == 1:
+                    send(kernel, comm, acts.pop(0))
+            return not acts and bool(state and state["note"])
+
+        drive(kernel, "%labauth login qbench --as panel --no-wait", page)
+        parent = kernel.text("print([p for p in get_ipython().kernel._parents.values()], get_ipython().get_parent())")
+        logs = [(tmp_path / name).read_text() for name in ("all.log", "kernel.log")]
+    finally:
+        kernel.stop()
+    assert all("'type': 'submit'" in log and "'fields': '***'" in log for log in logs)
+    assert leaks([wrong, "kanari-code-0001", "kanari-state-0001"], *logs, parent, *kernel.messages) == []
+
+
+def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A bug in a panel's thread is one message with its place; nothing is printed that holds what was typed."""
+    caught: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", caught.append)
+    form = panel.LoginPanel(PROVIDERS["qbench"], "client", "sandbox", "qbench", {}, True)
+    listen = panel._listener(weakref.ref(form))
+
+    def broken(*_: Any) -> None:
+        raise KeyError("kanari-secret-typed-0001")
+
+    for room, name in ((signins, "sign_in"), (panel.LoginPanel, "_submit"), (logins, "get")):
+        with monkeypatch.context() as patch:
+            patch.setattr(room, name, broken)
+            before = set(threading.enumerate())
+            kind = "renew" if name == "get" else "submit"
+            listen(None, {"type": kind, "fields": {"client_secret": "kanari-secret-typed-0001"}}, [])
+            for thread in set(threading.enumerate()) - before:
+                thread.join(10)
+        said = str(form._error or form.note)
+        assert re.fullmatch(
+            r"That failed unexpectedly \(KeyError at test_panel\.py:\d+\)\. Please try again; if it recurs, report it\.", said
+        )
+        form._error, form.note = None, ""
+    assert caught == []
+    assert "kanari" not in "".join(capsys.readouterr())
