@@ -51,11 +51,18 @@ class Kernel:
             if message["parent_header"].get("msg_id") != sent:
                 continue
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                client.get_shell_msg(timeout=10)
+                self.reply(sent)
                 return outputs
             if message["msg_type"] in ("stream", "execute_result", "display_data", "error"):
                 outputs.append({"output_type": message["msg_type"], **message["content"]})
         raise TimeoutError(f"the cell did not end in {timeout} s: {code}")
+
+    def reply(self, sent: str) -> dict[str, Any]:
+        """The content of the reply to the message `sent`; a kernel that starts slowly answers its first greetings late."""
+        while True:
+            message = self.client.get_shell_msg(timeout=10)
+            if message["parent_header"].get("msg_id") == sent:
+                return dict(message["content"])
 
     def text(self, code: str, answers: list[str] | None = None) -> str:
         """What a person would read under the cell."""

@@ -236,8 +236,7 @@ def test_secret_in_a_call(kernel: Kernel) -> None:
 def test_tab(kernel: Kernel, line: str, expected: list[str]) -> None:
     """Tab completes verbs, providers, options, methods and login names."""
     kernel.run("%labauth login foundry --tenant sandbox --as my-foundry")
-    kernel.client.complete(line)
-    content = kernel.client.get_shell_msg(timeout=10)["content"]
+    content = kernel.reply(kernel.client.complete(line))
     assert sorted(content["matches"]) == sorted(expected)
     assert line[: content["cursor_start"]] + expected[0] == line[: len(line) - len(line.split(" ")[-1])] + expected[0]
 
@@ -245,8 +244,7 @@ def test_tab(kernel: Kernel, line: str, expected: list[str]) -> None:
 def test_teaching(kernel: Kernel) -> None:
     """%labauth alone, %labauth? and each verb's --help teach."""
     assert kernel.text("%labauth").strip() == TEACH.strip()
-    kernel.client.inspect("%labauth")
-    assert "practice lab" in kernel.client.get_shell_msg(timeout=10)["content"]["data"]["text/plain"]
+    assert "practice lab" in kernel.reply(kernel.client.inspect("%labauth"))["data"]["text/plain"]
     for verb in VERBS:
         assert kernel.text(f"%labauth {verb} --help").startswith(f"%labauth {verb}")
 
@@ -254,8 +252,7 @@ def test_teaching(kernel: Kernel) -> None:
 def test_load_twice_and_unload(kernel: Kernel) -> None:
     """Loading twice is loading once; unloading takes the magic away."""
     kernel.run("%reload_ext labauth_nb\n%reload_ext labauth_nb")
-    kernel.client.complete("%labauth lo")
-    assert kernel.client.get_shell_msg(timeout=10)["content"]["matches"] == ["login", "logout"]
+    assert kernel.reply(kernel.client.complete("%labauth lo"))["matches"] == ["login", "logout"]
     kernel.run("%unload_ext labauth_nb")
     assert "not found" in kernel.text("%labauth")
     kernel.run("%load_ext labauth_nb")
