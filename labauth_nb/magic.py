@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
+from .history import KEEPS, clean_stored
+
 TEACH = """\
 %labauth login PROVIDER [--tenant T] [--method M] [--as NAME] [--ask] [--wait 5m | --no-wait] [--remember] [--store file]
                               sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each option
@@ -128,9 +130,6 @@ def _joined(words: list[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-KEEPS = ("credentials", "refresh-token")
 
 
 def _refuse_secrets(words: list[str]) -> None:
@@ -346,49 +345,6 @@ def complete(context: Any) -> dict[str, Any]:
     return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": True}
 
 
-_KNOWN = ["--tenant", "--method", "--as", "--wait", "--client-id", "--client_id", "--scopes", "--username"]
-_KNOWN += ["--store", "--issuer", "--redirect-uri", "--redirect_uri"]
-_FLAGS = ["--ask", "--no-wait", "--awaited", "--remember", *KEEPS]
-
-
-def _clean_lines(code: str) -> str:
-    """`code` with every word of a ``%labauth login`` line masked that is not one of its own."""
-
-    def clean(match: re.Match[str]) -> str:
-        words, kept, before = re.findall(r"\s+|\S+", match[2]), [], ""
-        for word in words:
-            bare = word.strip("'\")")
-            own = word.isspace() or bare.partition("=")[0] in (*_KNOWN, *_FLAGS) or bare in _providers()
-            # Quote marks and brackets stay: IPython reads its own history as code.
-            kept.append(word if own or before in _KNOWN or not bare else word.replace(bare, "***"))
-            before = before if word.isspace() else bare
-        return match[1] + "".join(kept)
-
-    return re.sub(r"(labauth(?:', ['\"])?\s*login)([^\n#]*)", clean, code)
-
-
-def _clean_history(ip: Any) -> Callable[[], None]:
-    """Have IPython store cells that mention labauth without the secrets in them; gives a function that undoes it."""
-    manager = ip.history_manager
-    original = manager.store_inputs
-
-    def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
-        from .masking import scrub_code
-        from .providers import SECRET_FIELDS
-
-        names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
-        source = _clean_lines(scrub_code(source, names))
-        source_raw = None if source_raw is None else _clean_lines(scrub_code(source_raw, names))
-        return original(line_num, source, source_raw)
-
-    manager.store_inputs = store_inputs
-
-    def undo() -> None:
-        manager.store_inputs = original
-
-    return undo
-
-
 _LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])login ")
 
 
@@ -461,7 +417,7 @@ def load(ip: Any) -> None:
     ip.Completer.custom_matchers.append(matcher)
     _undo.append(lambda: ip.Completer.custom_matchers.remove(matcher))
     if getattr(ip, "history_manager", None) is not None:
-        _undo.append(_clean_history(ip))
+        _undo.append(clean_stored(ip))
     if getattr(ip, "kernel", None) is not None:
         _undo.append(_awaiting(ip))
 
