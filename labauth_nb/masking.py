@@ -60,10 +60,33 @@ WORDS = ("access_token", "api_key", "key", "pass", "passwd", "pwd", "secret", "t
 _LOOKS = (r"\bsk_[A-Za-z0-9_-]{8,}", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,2}")
 
 
+_USERINFO = r"(?:(?<=//)|(?<!\S))[^\s/?#@:]*:[^\s/@]+@"
+"""A user name and password in an address (RFC 3986 3.2.1)."""
+MIXED_LEAST, READABLE_MOST = 20, 6
+"""Characters: so long a mix of letters and digits is a secret, unless its pieces are readable."""
+
+
+def holds_key(word: str) -> bool:
+    """Whether an API key, a JWT, or an address with a password stands in `word`."""
+    return any(re.search(pattern, word) for pattern in (*_LOOKS, _USERINFO))
+
+
 def looks_secret(word: str) -> bool:
-    """Whether `word` could be a secret: an API key, a JWT, or a long mix of letters and digits."""
-    mixed = len(word) >= 20 and any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
-    return mixed or any(re.search(pattern, word) for pattern in _LOOKS)
+    """Whether `word` holds a key, or is a long mix of letters and digits that nobody can read out.
+
+    An address is judged by the labels of its host: the path may be any page's.
+    """
+    host = re.split(r"[/?#]", word.partition("://")[2] or word)[0]
+    address = "://" in word or re.search(r"\.[A-Za-z]{2,}(:\d+)?$", host)
+    parts = host.split(".") if address else [word]
+    return holds_key(word) or any(_unreadable(part) for part in parts)
+
+
+def _unreadable(word: str) -> bool:
+    if len(word) < MIXED_LEAST or not re.search(r"\d", word) or not re.search(r"[^\W\d_]", word):
+        return False
+    parts = re.split(r"[-_.]", word)
+    return not all(len(part) <= READABLE_MOST or part.isalpha() for part in parts)
 
 
 def scrub_code(code: str, names: Iterable[str] = ()) -> str:
