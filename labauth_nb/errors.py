@@ -93,14 +93,28 @@ class SignInRefused(ProviderError):
     """The provider refused the sign-in."""
 
 
+def refuse_secret(word: str, what: str, field: str | None = None) -> None:
+    """Raise `InvalidInput`, without `word` in it, where that looks like a secret.
+
+    `what`: what it was given as, with an article; `field`: as `LabauthError.field`.
+    """
+    if looks_secret(word):
+        error = InvalidInput(
+            f"{what} looks like a secret; delete it from this cell, and replace it if the notebook "
+            "was saved or shared. Nothing was sent."
+        )
+        error.field = field
+        raise error
+
+
 def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     """The error for an unknown `word`: it lists the choices and names the nearest."""
+    refuse_secret(str(word), f"That {what}")
     known = list(choices)
     close = difflib.get_close_matches(str(word).lower(), known, n=1)
-    shown = "by that name (it is not repeated here, as it looks like a secret)" if looks_secret(str(word)) else repr(str(word))
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
-    return InvalidInput(f"There is no {what} {shown}.{guess} Choose one of: {listed}.")
+    return InvalidInput(f"There is no {what} {str(word)!r}.{guess} Choose one of: {listed}.")
 
 
 def one_line(text: str, most: int = 240) -> str:

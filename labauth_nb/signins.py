@@ -25,6 +25,7 @@ from .errors import (
     nearest,
     one_line,
     read_error,
+    refuse_secret,
 )
 from .grants import Exchange, claims_of, refused
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
@@ -334,6 +335,7 @@ def _choose_method(provider: Provider, name: str | None, tenant: str | None, giv
 
 def _checked_name(name: str) -> str:
     name = name.strip()
+    refuse_secret(name, "The name")
     if not name or any(c.isspace() or not c.isprintable() for c in name) or name.startswith("-"):
         raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
     return name

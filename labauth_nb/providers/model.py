@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ..errors import InvalidInput, nearest
+from ..errors import InvalidInput, nearest, refuse_secret
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,7 @@ class Provider:
         Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is dropped.
         """
         typed = tenant.strip()
+        refuse_secret(typed, "The tenant", "tenant")
         try:
             parts = urlsplit(typed if "://" in typed else "https://" + typed)
             host, port = (parts.hostname or "").rstrip("."), parts.port
