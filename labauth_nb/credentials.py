@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import config
-from .errors import InvalidInput, MissingCredentials
-from .masking import Fields, Secret
+from .errors import InvalidInput, MissingCredentials, refuse_secret
+from .masking import Fields, Secret, holds_key
 from .providers import Field, Method, Provider, is_loopback
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
@@ -101,6 +101,8 @@ def collect(
     for name, value in given.items():
         if not _sendable(value):
             raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
+        if not wanted[name].secret:  # a client ID may be any mix of characters
+            refuse_secret(value, f"The {wanted[name].label}", name, holds_key)
         if value.strip():
             found.take(wanted[name], value.strip(), GIVEN)
     if tenant is not None:

@@ -21,7 +21,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -93,12 +93,18 @@ class SignInRefused(ProviderError):
     """The provider refused the sign-in."""
 
 
-def refuse_secret(word: str, what: str, field: str | None = None) -> None:
+def refuse_secret(
+    word: str,
+    what: str,
+    field: str | None = None,
+    looks: Callable[[str], bool] = looks_secret,
+) -> None:
     """Raise `InvalidInput`, without `word` in it, where that looks like a secret.
 
-    `what`: what it was given as, with an article; `field`: as `LabauthError.field`.
+    `what`: what it was given as, with an article; `field`: as `LabauthError.field`; `looks`: which
+    words do.
     """
-    if looks_secret(word):
+    if looks(word):
         error = InvalidInput(
             f"{what} looks like a secret; delete it from this cell, and replace it if the notebook "
             "was saved or shared. Nothing was sent."

@@ -870,7 +870,7 @@ NO_ADDRESS = [
     "http://acme.example/cb",
     "127.0.0.1:80",
     "https://",
-    "https://u:p@x/",
+    "https://u@x/",
     "https://x/#f",
     "http://127.0.0.1:99999/",
 ]

@@ -17,6 +17,7 @@ from labauth_nb import (
     LabauthError,
     ProviderError,
     ProviderUnreachable,
+    SignInRefused,
     begin,
     login,
     logout,
@@ -216,3 +217,32 @@ def test_a_secret_as_the_name_of_a_login(verb: Callable[[str], object], secret: 
     with pytest.raises(LabauthError, match=LOOKS) as caught:
         verb(secret)
     assert "kanari" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", [SECRETS[0], SECRETS[2], "eyJkanari0001.eyJkanari0001.x"])
+@pytest.mark.parametrize(
+    ("provider", "method", "field"),
+    [
+        ("qbench", "client", "client_id"),
+        ("dnanexus", "password", "username"),
+        ("foundry", "service-user", "scopes"),
+        ("benchling", "oidc", "issuer"),
+        ("foundry", "user", "redirect_uri"),
+    ],
+)
+def test_a_secret_in_a_field(provider: str, method: str, field: str, secret: str) -> None:
+    """A key, a JWT or a password in an address is refused in a field that is shown, unrepeated."""
+    with pytest.raises(InvalidInput, match=LOOKS) as caught:
+        begin(provider, method, tenant="sandbox", **{field: secret})
+    assert "kanari" not in str(caught.value)
+    assert caught.value.field == field
+
+
+CLIENT_IDS = ["0f9c2b7e-4d1a-4c55-9e21-7a60c1d2e3f4", "Zk3jW9qLx7Tb2Vn8Rm4Yp6Hc1Df5Gs0A"]
+
+
+@pytest.mark.parametrize("client_id", CLIENT_IDS)
+def test_a_client_id_is_no_secret(lab: Lab, client_id: str) -> None:
+    """A client ID that is a UUID or 32 mixed characters is sent, for the provider to judge."""
+    with pytest.raises(SignInRefused, match="401 invalid_client"):
+        login("foundry", "service-user", tenant="sandbox", client_id=client_id)
