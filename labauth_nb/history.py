@@ -7,26 +7,34 @@ from collections.abc import Callable
 from typing import Any
 
 KEEPS = ("credentials", "refresh-token")
-_KNOWN = ["--tenant", "--method", "--as", "--wait", "--client-id", "--client_id", "--scopes", "--username"]
-_KNOWN += ["--store", "--issuer", "--redirect-uri", "--redirect_uri"]
-_FLAGS = ["--ask", "--no-wait", "--awaited", "--remember", *KEEPS]
+_FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
+_ALONE = ["--ask", "--no-wait", "--awaited", "--remember"]
 
 
 def _clean_lines(code: str) -> str:
-    """`code` with every word of a ``%labauth login`` line masked that is not one of its own."""
-    from .providers import PROVIDERS
+    """`code` without the words of ``%labauth`` lines that look secret, or login does not know."""
+    from .masking import MASK, holds_key, scrub_word
+    from .providers import PLAIN_FIELDS, PROVIDERS
+
+    plain = {f"--{spelled}" for name in PLAIN_FIELDS for spelled in (name, name.replace("_", "-"))}
+    takes = {*_FLAGS, *plain}
 
     def clean(match: re.Match[str]) -> str:
-        words, kept, before = re.findall(r"\s+|\S+", match[2]), [], ""
-        for word in words:
-            bare = word.strip("'\")")
-            own = word.isspace() or bare.partition("=")[0] in (*_KNOWN, *_FLAGS) or bare in PROVIDERS
+        kept, before = [], ""
+        for word in re.findall(r"\s+|\S+", match[3]):
             # Quote marks and brackets stay: IPython reads its own history as code.
-            kept.append(word if own or before in _KNOWN or not bare else word.replace(bare, "***"))
-            before = before if word.isspace() else bare
+            bare = word.strip().strip("\\'\")")
+            flag, _, value = bare.partition("=") if bare.startswith("-") else ("", "", bare)
+            known = takes & {before, flag} or flag in _ALONE or bare in (*KEEPS, *PROVIDERS)
+            if bare and match[2] and not known:
+                word = word.replace(bare, MASK)
+            elif value and (holds_key(value) or not plain & {before, flag}):
+                word = word.replace(value, scrub_word(value))
+            kept.append(word)
+            before = bare or before
         return match[1] + "".join(kept)
 
-    return re.sub(r"(labauth(?:', ['\"])?\s*login)([^\n#]*)", clean, code)
+    return re.sub(r"(labauth(?:', ['\"]|[ \t]+)(login\b)?)([^\n#]*)", clean, code)
 
 
 def clean_stored(ip: Any) -> Callable[[], None]:

@@ -103,6 +103,7 @@ class LabauthMagics(Magics):
         if not words or words[0] in ("help", "--help", "-h"):
             print(TEACH)
             return None
+        _refuse_secrets(words)
         verb, *rest = words
         parsers = _parsers()
         if verb not in parsers:
@@ -110,7 +111,6 @@ class LabauthMagics(Magics):
         if "--help" in rest or "-h" in rest:
             print(f"{parsers[verb].usage}\n{inspect.getdoc(VERBS[verb])}")
             return None
-        _refuse_secrets(rest)
         if not any(word for word in rest if not word.startswith("-")) and verb == "login":
             raise InvalidInput("Which provider? Type %labauth login " + " | ".join(_providers()))
         options = parsers[verb].parse_args(_joined(rest))
@@ -133,19 +133,23 @@ def _joined(words: list[str]) -> list[str]:
 
 
 def _refuse_secrets(words: list[str]) -> None:
-    from .errors import InvalidInput
-    from .masking import WORDS
-    from .providers import SECRET_FIELDS
+    from .errors import InvalidInput, refuse_secret
+    from .masking import WORDS, holds_key, looks_secret
+    from .providers import PLAIN_FIELDS, SECRET_FIELDS
 
     secret = {name.replace("_", "") for name in (*SECRET_FIELDS, *WORDS)} | {"p", "s", "k", "code"}
-    for word in words:
-        flag = word.partition("=")[0]
+    plain = {f"--{name.replace('_', '-')}" for name in PLAIN_FIELDS}
+    for before, word in zip(["", *words], words, strict=False):
+        flag, _, value = word.partition("=")
         if word.startswith("-") and re.sub(r"[-_]", "", flag).lower() in secret:
             raise InvalidInput(
                 f"{flag} is refused: a secret on this line would be saved in the notebook and in the history. Leave it "
                 "out: you are asked for it, or it comes from the environment. Delete it from this cell now, and "
                 "replace the secret if the notebook was saved or shared."
             )
+        looks = holds_key if plain & {before, flag} else looks_secret
+        value = value if word.startswith("-") and value else word
+        refuse_secret(value, "A word on that line", looks=looks)
 
 
 def _login(

@@ -82,6 +82,13 @@ def looks_secret(word: str) -> bool:
     return holds_key(word) or any(_unreadable(part) for part in parts)
 
 
+def scrub_word(word: str) -> str:
+    """`word` masked where it looks like a secret; else the parts of an address that do so."""
+    if looks_secret(word):
+        return MASK
+    return re.sub(r"[^/?#&=]+", lambda part: MASK if looks_secret(part[0]) else part[0], word)
+
+
 def _unreadable(word: str) -> bool:
     if len(word) < MIXED_LEAST or not re.search(r"\d", word) or not re.search(r"[^\W\d_]", word):
         return False
