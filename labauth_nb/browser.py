@@ -519,9 +519,10 @@ def checked_redirect(redirect_uri: str) -> str:
     except ValueError:
         good = False
     if not good or not parts.hostname or parts.fragment or "@" in parts.netloc:
-        error = InvalidInput(
-            f"{redirect_uri[:80]!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
-        )
+        # Before an @ stands a password.
+        typed = "That" if "@" in redirect_uri else repr(redirect_uri[:80])
+        said = "it starts with https://, or with http://127.0.0.1, as registered"
+        error = InvalidInput(f"{typed} is no redirect address: {said}.")
         error.field = "redirect_uri"
         raise error
     return redirect_uri

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .masking import looks_secret, scrub, spellings
+from .masking import looks_secret, scrub, shown, spellings
 
 
 class LabauthError(Exception):
@@ -120,7 +120,8 @@ def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     close = difflib.get_close_matches(str(word).lower(), known, n=1)
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
-    return InvalidInput(f"There is no {what} {str(word)!r}.{guess} Choose one of: {listed}.")
+    said = repr(str(word)) if close else shown(str(word))
+    return InvalidInput(f"There is no {what} {said}.{guess} Choose one of: {listed}.")
 
 
 def one_line(text: str, most: int = 240) -> str:

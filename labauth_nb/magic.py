@@ -42,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
         if message.startswith("unrecognized"):
             message = "A word on that line is not known (it is not repeated here, in case it is a secret)"
+        message = re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.S)
         raise InvalidInput(f"{message[0].upper()}{message[1:]}. Type {self.usage or '%labauth'}")
 
 
@@ -254,6 +255,7 @@ def _sandbox(action: str | None, amount: str | None) -> None:
     """The practice lab. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
     from .errors import InvalidInput, nearest
     from .logins import forget_sandbox, practice_lab
+    from .masking import shown
 
     if action not in (None, "status", "stop", "advance"):
         raise nearest(str(action), ["status", "stop", "advance"], "sandbox verb")
@@ -268,7 +270,8 @@ def _sandbox(action: str | None, amount: str | None) -> None:
         practice_lab().advance(seconds)
         print(f"SANDBOX: the clock is {amount if amount[-1].isalpha() else amount + ' s'} further.")
     elif amount is not None:
-        raise InvalidInput(f"What is {amount!r}? Type %labauth sandbox [status | stop | advance 15m]")
+        usage = "%labauth sandbox [status | stop | advance 15m]"
+        raise InvalidInput(f"What is {shown(amount)}? Type {usage}")
     else:
         print(practice_lab().describe())
 

@@ -65,6 +65,9 @@ _USERINFO = r"(?:(?<=//)|(?<!\S))[^\s/?#@:]*:[^\s/@]+@"
 MIXED_LEAST, READABLE_MOST = 20, 6
 """Characters: so long a mix of letters and digits is a secret, unless its pieces are readable."""
 
+PLAIN_MOST = 20
+"""No word that is longer is repeated, unless it is close to a known one."""
+
 
 def holds_key(word: str) -> bool:
     """Whether an API key, a JWT, or an address with a password stands in `word`."""
@@ -80,6 +83,12 @@ def looks_secret(word: str) -> bool:
     address = "://" in word or re.search(r"\.[A-Za-z]{2,}(:\d+)?$", host)
     parts = host.split(".") if address else [word]
     return holds_key(word) or any(_unreadable(part) for part in parts)
+
+
+def shown(word: str) -> str:
+    """`word` as a message may repeat it: in quotes if short and plain, as typos are; else not."""
+    plain = len(word) <= PLAIN_MOST and re.fullmatch(r"[A-Za-z]?[a-z]*(?:[ _-][a-z]+)*", word)
+    return repr(word) if plain else "'…' (not repeated here, in case it is a secret)"
 
 
 def scrub_word(word: str) -> str:

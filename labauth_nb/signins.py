@@ -29,7 +29,7 @@ from .errors import (
 )
 from .grants import Exchange, claims_of, refused
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
-from .masking import Secret, scrub
+from .masking import Secret, scrub, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import LabSession, is_dead
@@ -337,7 +337,8 @@ def _checked_name(name: str) -> str:
     name = name.strip()
     refuse_secret(name, "The name")
     if not name or any(c.isspace() or not c.isprintable() for c in name) or name.startswith("-"):
-        raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
+        said = f"{shown(name)} cannot name a login"
+        raise InvalidInput(f"{said}: use one word, such as benchling-prod.")
     return name
 
 

@@ -19,10 +19,10 @@ REPO = Path(__file__).parent.parent
 IMPORTS = {
     "__init__": {"browser", "errors", "logins", "magic", "sessions", "signins", "statuses"},
     "masking": set(),
-    "clocks": set(),
+    "clocks": {"masking"},
     "errors": {"masking"},
     "tokens": {"clocks", "errors", "masking"},
-    "providers": {"errors"},
+    "providers": {"errors", "masking"},
     "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens"},  # openid: when it is needed
     "openid": {"errors", "grants", "masking", "providers", "tokens"},
     "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},

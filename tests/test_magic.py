@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,32 @@ def test_unknown_words_are_not_repeated(kernel: Kernel, rest: str) -> None:
     assert text.startswith("InvalidInput: ")
     assert "kanari" not in text
     assert kernel.text("'kanari' 'CANARY99' in repr((In, _ih, _i, _ii))") == "False"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Kanari99!",
+        "login Kanari99!",
+        "login benchling --method Kanari99!",
+        "login benchling --as 'Kanari 99!'",
+        "login benchling --tenant Kanari99!",
+        "login benchling --tenant https://ada:Kan/ari@acme.benchling.com",
+        "login benchling --wait Kanari99!",
+        "login benchling --ask=Kanari99!",
+        "login qbench --tenant sandbox --store Kanari99! --remember",
+        "session Kanari99!",
+        "providers Kanari99!",
+        "sandbox Kanari99!",
+        "sandbox status Kanari99!",
+        "sandbox advance Kanari99!",
+    ],
+)
+def test_an_unknown_word_may_be_a_password(kernel: Kernel, words: str) -> None:
+    """A word that cannot be used is repeated only if it is close to a known one, or plain."""
+    text = kernel.text(f"%labauth {words}", [])
+    assert re.match("(InvalidInput|NotSignedIn): ", text)
+    assert not re.search("kan|ari", text, re.I)
 
 
 KEY, MIX, JWT = "sk_kanariCANARY98", "kanari1f8Q2z7Lp0Xw9CANARY98", "eyJkanari0001.eyJCANARY98.x"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, nearest, refuse_secret
+from ..masking import shown
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ class Provider:
         return self.auth_hosts.get(urlsplit(origin).netloc, origin)
 
     def _bad_tenant(self, typed: str) -> InvalidInput:
-        return _about_tenant(f"{typed[:80]!r} is not a {self.title} address. Give {self.tenant.hint}.")
+        hint = self.tenant.hint
+        return _about_tenant(f"{shown(typed)} is not a {self.title} address. Give {hint}.")
 
 
 def _about_tenant(sentence: str) -> InvalidInput:
