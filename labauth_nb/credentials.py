@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from . import config
 from .errors import InvalidInput, MissingCredentials, refuse_secret
 from .masking import Fields, Secret, holds_key
-from .providers import Field, Method, Provider, is_loopback
+from .providers import Field, Method, Provider, is_loopback, without_page
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
 CONFIG = "config"
@@ -107,7 +107,7 @@ def collect(
             found.take(wanted[name], value.strip(), GIVEN)
     if tenant is not None:
         _origin(provider, tenant.strip())
-        found.take(provider.tenant, tenant.strip(), GIVEN)
+        found.take(provider.tenant, without_page(tenant), GIVEN)
     for source, lookup in _sources(provider, method, found, recalled):
         values = {name: lookup(f) for name, f in wanted.items()}
         own, variable = values.pop("tenant")

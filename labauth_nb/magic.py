@@ -178,7 +178,10 @@ def _login(
                  else the credentials that you typed (--remember refresh-token | credentials to choose)
     --store file keep it in a file that only you can read instead, where there is no keyring
     """
+    from .providers import without_page
+
     plain = {field: value for field, value in fields.items() if value is not None}
+    tenant = tenant and without_page(tenant)
     seconds = None if wait is None else seconds_in(wait)
     remember, store = remember or ("auto" if store else ""), store or "keyring"
     if _in_kernel():

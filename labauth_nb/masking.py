@@ -79,8 +79,8 @@ def looks_secret(word: str) -> bool:
 
     An address is judged by the labels of its host: the path may be any page's.
     """
-    host = re.split(r"[/?#]", word.partition("://")[2] or word)[0]
-    address = "://" in word or re.search(r"\.[A-Za-z]{2,}(:\d+)?$", host)
+    scheme, host = re.findall(r"^(\w+://)?([^/?#]*)", word)[0]
+    address = scheme or re.search(r"\.[A-Za-z]{2,}(:\d+)?$", host)
     parts = host.split(".") if address else [word]
     return holds_key(word) or any(_unreadable(part) for part in parts)
 

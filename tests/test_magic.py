@@ -249,6 +249,14 @@ def test_no_false_alarm(kernel: Kernel, words: str) -> None:
     assert words in kernel.text("_ih[-2]")
 
 
+def test_a_pasted_page_in_the_history(kernel: Kernel) -> None:
+    """What looks like a secret in a pasted page's address is in no message or history."""
+    text = kernel.text(f"%labauth login qbench --tenant https://acme.qbench.net/order?key={MIX}")
+    assert text.endswith("%labauth login qbench --tenant https://acme.qbench.net")
+    assert "--tenant https://acme.qbench.net/order?key=***" in kernel.text("_ih[-2]")
+    assert kernel.text("'CANARY' '98' in repr((In, _ih, _i, _ii, _iii))") == "False"
+
+
 def test_comment(kernel: Kernel) -> None:
     """A comment behind the magic is one, as in the README's first example."""
     line = "%labauth login benchling --tenant sandbox      # the practice lab; put your own tenant here, such as acme"

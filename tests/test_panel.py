@@ -230,6 +230,21 @@ def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
     kernel.run("%labauth logout twice")
 
 
+def test_a_pasted_page_stays_out_of_the_panel(kernel: Kernel) -> None:
+    """Of a pasted page's address the panel, and what is said under it, have the host only."""
+
+    def page(comm: str, state: dict[str, Any] | None) -> None:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+
+    since = len(kernel.messages)
+    line = "%labauth login qbench --as page --wait 1s --tenant https://acme.qbench.net/x?kanari"
+    outputs, _ = drive(kernel, line, page)
+    assert "--tenant https://acme.qbench.net --as page" in outputs[-1]["evalue"]
+    sent = [m for m in kernel.messages[since:] if '"execute_input"' not in m]
+    assert "kanari" not in "".join(sent)
+
+
 def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
     """The next form of a login starts with what was typed at the last sign-in and is no secret."""
     origin = kernel.text("print(lab_.origin('qbench'), end='')")

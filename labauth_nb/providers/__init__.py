@@ -6,7 +6,17 @@ from ..errors import InvalidInput, nearest
 from .benchling import BENCHLING
 from .dnanexus import DNANEXUS
 from .foundry import FOUNDRY
-from .model import DeadToken, Field, Flow, Method, Paging, Probe, Provider, is_loopback
+from .model import (
+    DeadToken,
+    Field,
+    Flow,
+    Method,
+    Paging,
+    Probe,
+    Provider,
+    is_loopback,
+    without_page,
+)
 from .qbench import QBENCH
 
 PROVIDERS = {p.name: p for p in (BENCHLING, QBENCH, FOUNDRY, DNANEXUS)}
@@ -48,4 +58,5 @@ __all__ = [
     "Provider",
     "find",
     "is_loopback",
+    "without_page",
 ]

@@ -206,6 +206,11 @@ def _about_tenant(sentence: str) -> InvalidInput:
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1")
 
 
+def without_page(tenant: str) -> str:
+    """`tenant` without the page of a pasted address: its path and query may hold anything."""
+    return re.split(r"(?<![:/])[/?#]", tenant.strip(), maxsplit=1)[0]
+
+
 def is_loopback(host: str | None) -> bool:
     """Whether `host` is this computer."""
     return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host or ""))
