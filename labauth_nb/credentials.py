@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from . import config
 from .errors import InvalidInput, MissingCredentials, refuse_secret
-from .masking import Fields, Secret, holds_key
+from .masking import Fields, Secret, holds_key, looks_secret
 from .providers import Field, Method, Provider, is_loopback, without_page
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
@@ -98,11 +98,10 @@ def collect(
     """
     found = Found()
     wanted = {f.name: f for f in (provider.tenant, *method.fields)}
+    refuse_secrets(wanted.values(), given)
     for name, value in given.items():
         if not _sendable(value):
             raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
-        if not wanted[name].secret:  # a client ID may be any mix of characters
-            refuse_secret(value, f"The {wanted[name].label}", name, holds_key)
         if value.strip():
             found.take(wanted[name], value.strip(), GIVEN)
     if tenant is not None:
@@ -137,6 +136,15 @@ def collect(
         elif f.default:
             found.take(f, f.default, DEFAULT)
     return found
+
+
+def refuse_secrets(fields: Iterable[Field], given: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` where one of `fields` that is shown was given a secret."""
+    for each in fields:
+        if not each.secret:
+            # A client ID may be any mix of characters.
+            looks = looks_secret if each.name == "tenant" else holds_key
+            refuse_secret(given.get(each.name, ""), f"The {each.label}", each.name, looks)
 
 
 Lookup = Callable[[Field], tuple[str, str]]

@@ -37,7 +37,7 @@ from .errors import (
 )
 from .logins import Login
 from .masking import Secret
-from .providers import Field, Method, Provider, find
+from .providers import Field, Method, Provider, find, without_page
 from .statuses import EXPIRED, Status, in_words
 
 HERE = Path(__file__).parent
@@ -324,7 +324,10 @@ class LoginPanel(Panel):
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
-            self._method, self._tenant = chosen.name, typed.pop("tenant", self._tenant) or None
+            self._method = chosen.name
+            # What is kept here comes back.
+            credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
+            self._tenant = without_page(typed.pop("tenant", self._tenant or "")) or None
             self._fields |= {f.name: typed.get(f.name, "") for f in chosen.fields if not f.secret and f.name in typed}
             values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
             fields = {name: Secret(value) for name, value in values.items() if value}
