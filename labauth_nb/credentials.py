@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from . import config
 from .errors import InvalidInput, MissingCredentials, refuse_secret
-from .masking import Fields, Secret, holds_key, looks_secret
+from .masking import Fields, Secret, holds_key, looks_secret, noticed
 from .providers import Field, Method, Provider, is_loopback, without_page
 
 GIVEN, ENVIRONMENT, DOTENV, SANDBOX, ASKED, DEFAULT = "you", "environment", ".env", "sandbox", "you, asked", "default"
@@ -344,6 +344,8 @@ def ask(provider: Provider, wanted: Field) -> str:
         answer = ""
     if not answer.strip():
         raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {provider.title}.")
+    if wanted.secret:
+        noticed([answer.strip()])
     return answer.strip()
 
 

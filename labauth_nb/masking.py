@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
@@ -53,6 +54,21 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     for spelling in sorted(spellings(secrets), key=len, reverse=True):
         text = text.replace(spelling, MASK)
     return text
+
+
+listeners: list[Callable[[list[str]], None]] = []
+"""Called, by whichever thread, with what turned out to be secret: earlier cells may hold it."""
+
+
+def noticed(secrets: Iterable[str]) -> None:
+    """Tell the listeners that these are secrets. What goes wrong is only logged."""
+    known = [str.__str__(secret) for secret in secrets if secret]
+    for listener in list(listeners) if known else ():
+        try:
+            listener(known)
+        except Exception as error:
+            said = "A secret may still be in the history (%s)."
+            logging.getLogger(__name__).warning(said, type(error).__name__)
 
 
 WORDS = ("access_token", "api_key", "key", "pass", "passwd", "pwd", "secret", "token")

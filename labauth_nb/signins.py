@@ -29,7 +29,7 @@ from .errors import (
 )
 from .grants import Exchange, claims_of, refused
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
-from .masking import Secret, scrub, shown
+from .masking import Secret, noticed, scrub, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import LabSession, is_dead
@@ -88,7 +88,9 @@ def _word(remember: bool | str) -> str:
 
 def _veiled(fields: Mapping[str, str]) -> dict[str, str]:
     """Masked from the first line on, as a traceback with locals shows what stands there."""
-    return {field: value if field in PLAIN_FIELDS else _masked(value) for field, value in fields.items()}
+    secrets = {name: _masked(value) for name, value in fields.items() if name not in PLAIN_FIELDS}
+    noticed(value for value in secrets.values() if isinstance(value, str))
+    return {**fields, **secrets}
 
 
 def _masked(value: str) -> str:
@@ -258,6 +260,7 @@ def _planned(
             found = credentials.collect(chosen, way, tenant, given)  # a client's secret goes with no other client
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
+    noticed(found.fields.secrets())
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
         return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
@@ -400,6 +403,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
                 raise _from_where(error, plan) from None
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
             found.take(wanted, credentials.ask(exchange.provider, wanted), credentials.ASKED)
+    noticed(result.secrets())
     try:
         result.who = _who(result)
     except SignInRefused as error:
