@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -128,11 +129,21 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
         work.join(DELAY_SECONDS)
 
 
+def _live() -> list[str]:
+    """The secrets of the logins that are signed in."""
+    if f"{__package__}.logins" not in sys.modules:  # slow to import, and without it there are none
+        return []
+    from .logins import _LOGINS
+
+    live = [login for login in list(_LOGINS.values()) if login.signed_in]
+    return [secret for login in live for secret in login.secrets()]
+
+
 def clean_stored(ip: Any) -> Callable[[], None]:
     """Have IPython store cells without the secrets of our logins; gives a function that undoes it.
 
-    Masked are: what looks like one in a cell that mentions labauth; and, in earlier cells, what
-    turns out to be one.
+    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and,
+    in earlier cells, what turns out to be one.
     """
     manager = ip.history_manager
     original = manager.store_inputs
@@ -143,8 +154,10 @@ def clean_stored(ip: Any) -> Callable[[], None]:
         from .providers import SECRET_FIELDS
 
         names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
-        source = _clean_lines(scrub_code(source, names))
-        source_raw = None if source_raw is None else _clean_lines(scrub_code(source_raw, names))
+        clean = _cleaner(_live())
+        source = clean(_clean_lines(scrub_code(source, names)))
+        if source_raw is not None:
+            source_raw = clean(_clean_lines(scrub_code(source_raw, names)))
         return original(line_num, source, source_raw)
 
     manager.store_inputs = store_inputs

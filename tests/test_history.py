@@ -89,6 +89,18 @@ def test_a_cell_before_the_extension(kernel: Kernel) -> None:
     assert kernel.text("In[1], _i1") == "(\"early = '***'\", \"early = '***'\")"
 
 
+def test_a_later_cell(kernel: Kernel) -> None:
+    """A cell that holds a live login's credential or token is stored without it."""
+    kernel.run("mine = labauth_nb.login('qbench', tenant='sandbox', name='later')")
+    kernel.run("n = open('held.txt', 'w').write('\\n'.join(mine.secrets()))")
+    held = (folder(kernel).parent / "held.txt").read_text().split("\n")
+    assert len(held) >= 3
+    for secret in held:
+        kernel.run(f"x = {secret!r}  # later")
+    kernel.run("%labauth logout later")
+    assert leaks(held, *kept(kernel)) == []
+
+
 def test_one_time_codes(kernel: Kernel) -> None:
     """A one-time code is masked once it was given; a longer number that holds it is not."""
     kernel.run("lab_.set('dnanexus', otp='246810')\ncode, other = '246810', 1246810")

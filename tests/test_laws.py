@@ -74,7 +74,7 @@ IMPORTS = {
         "statuses",
         "stores",
     },
-    "history": {"masking", "providers"},
+    "history": {"logins", "masking", "providers"},
     "magic": {
         "clocks",
         "config",
