@@ -29,7 +29,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from . import grants
 from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line
 from .grants import Code, Exchange
-from .masking import Secret, scrub
+from .masking import Secret, noticed, scrub
 from .providers import is_loopback
 from .tokens import Token
 
@@ -186,6 +186,7 @@ class Attempt:
         pasted = Secret(pasted if isinstance(pasted, str) else "")
         try:
             text = Secret("".join(pasted.split()))
+            noticed([pasted])
             if not text:
                 raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
             if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .masking import looks_secret, scrub, shown, spellings
+from .masking import looks_secret, noticed, scrub, shown, spellings
 
 
 class LabauthError(Exception):
@@ -105,6 +105,7 @@ def refuse_secret(
     words do.
     """
     if looks(word):
+        noticed([word])
         error = InvalidInput(
             f"{what} looks like a secret; delete it from this cell, and replace it if the notebook "
             "was saved or shared. Nothing was sent."

@@ -102,13 +102,25 @@ def test_a_later_cell(kernel: Kernel) -> None:
 
 
 def test_one_time_codes(kernel: Kernel) -> None:
-    """A one-time code is masked once it was given; a longer number that holds it is not."""
+    """A one-time code, and the address that a sign-in ended at, are masked once they are given."""
     kernel.run("lab_.set('dnanexus', otp='246810')\ncode, other = '246810', 1246810")
     text = kernel.text("%labauth login dnanexus --method password --tenant sandbox", ["246810"])
     assert "Signed in to DNAnexus" in text
     kernel.run("%labauth logout dnanexus\nlab_.set('dnanexus', otp='')")
     assert "246810'" not in kernel.text("repr(_ih)")
     assert "1246810" in kernel.text("repr(_ih)")
+    kernel.run("attempt = labauth_nb.begin('foundry', 'user', tenant='sandbox')")
+    kernel.run("attempt.answer('https://x.example/?code=kanariCode0003&state=kanariState0003')")
+    assert leaks(["kanariCode0003", "kanariState0003"], *kept(kernel)) == []
+
+
+@pytest.mark.parametrize("where", ["tenant", "name", "method"])
+def test_a_refused_secret(kernel: Kernel, where: str) -> None:
+    """A secret that a call is refused for, as it stands in the wrong place, is not kept either."""
+    secret = f"kanari1f8Q2z7Lp0Xw9Vt3{where}"
+    said = kernel.text(f"labauth_nb.login(**{{'provider': 'qbench', {where!r}: {secret!r}}})")
+    assert "looks like a secret" in said
+    assert leaks([secret], *kept(kernel)) == []
 
 
 def test_the_panel(kernel: Kernel) -> None:
