@@ -28,7 +28,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from . import grants
 from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
 from .grants import Code, Exchange
-from .masking import Secret, scrub
+from .masking import Secret, noticed, scrub
 from .providers import is_loopback
 from .tokens import Token
 
@@ -185,6 +185,7 @@ class Attempt:
         pasted = Secret(pasted if isinstance(pasted, str) else "")
         try:
             text = Secret("".join(pasted.split()))
+            noticed([pasted])
             if not text:
                 raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
             if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
@@ -509,9 +510,10 @@ def checked_redirect(redirect_uri: str) -> str:
     except ValueError:
         good = False
     if not good or not parts.hostname or parts.fragment or "@" in parts.netloc:
-        error = InvalidInput(
-            f"{redirect_uri[:80]!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
-        )
+        # Before an @ stands a password.
+        typed = "That" if "@" in redirect_uri else repr(redirect_uri[:80])
+        said = "it starts with https://, or with http://127.0.0.1, as registered"
+        error = InvalidInput(f"{typed} is no redirect address: {said}.")
         error.field = "redirect_uri"
         raise error
     return redirect_uri

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from .masking import shown
+
 
 class Clock:
     """The wall clock: a laptop that slept has aged its tokens (time.monotonic would not say so on Linux)."""
@@ -68,7 +70,7 @@ def seconds_in(amount: str) -> float:
     """The seconds in "90", "90s", "15m", "2h" or "1d". Raises `ValueError` with a sentence."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
     if not match:
-        raise ValueError(f"{amount!r} is not a length of time: write 90s, 15m, 2h or 1d.")
+        raise ValueError(f"{shown(amount)} is not a length of time: write 90s, 15m, 2h or 1d.")
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     if seconds > LONGEST_SECONDS:
         raise ValueError(f"That is too long a time: {LONGEST_SECONDS / 86400:.0f}d at the most.")

@@ -17,9 +17,9 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from . import config
-from .errors import InvalidInput, MissingCredentials
-from .masking import Fields, Secret
-from .providers import SERVER, Field, Method, Provider, whole_address
+from .errors import InvalidInput, MissingCredentials, refuse_secret
+from .masking import Fields, Secret, holds_key, looks_secret, noticed
+from .providers import SERVER, Field, Method, Provider, whole_address, without_page
 from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
 from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
 
@@ -101,6 +101,7 @@ def collect(
     """
     found, sources = Found(), sources or Sources()
     wanted = {f.name: f for f in (provider.tenant, *method.fields)}
+    refuse_secrets(wanted.values(), given)
     for name, value in given.items():
         if not _sendable(value):
             raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
@@ -108,7 +109,7 @@ def collect(
             found.take(wanted[name], value.strip(), sources.giver(provider, wanted[name], value.strip()))
     if tenant is not None:
         _origin(provider, tenant.strip())
-        found.take(provider.tenant, tenant.strip(), sources.giver(provider, provider.tenant, tenant.strip()))
+        found.take(provider.tenant, without_page(tenant), sources.giver(provider, provider.tenant, tenant.strip()))
     for source, lookup in sources.each(provider, method, found):
         _supply(provider, method, found, source, lookup)
     for f in wanted.values():
@@ -212,6 +213,15 @@ def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
             key = source.file or source.named(variable)
             result.append(Doubt(address, f.name, source.named(variable), key, what))
     return result
+
+
+def refuse_secrets(fields: Iterable[Field], given: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` where one of `fields` that is shown was given a secret."""
+    for each in fields:
+        if not each.secret:
+            # A client ID may be any mix of characters.
+            looks = looks_secret if each.name == "tenant" else holds_key
+            refuse_secret(given.get(each.name, ""), f"The {each.label}", each.name, looks)
 
 
 Lookup = Callable[[Field], tuple[str, str]]
@@ -368,6 +378,8 @@ def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
         answer = ""
     if not answer.strip():
         raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {provider.title}.")
+    if wanted.secret:
+        noticed([answer.strip()])
     return answer.strip()
 
 

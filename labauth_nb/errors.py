@@ -22,7 +22,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .masking import looks_secret, scrub, spellings
+from .masking import looks_secret, noticed, scrub, shown, spellings
 
 
 class LabauthError(Exception):
@@ -99,14 +99,36 @@ class SignInRefused(ProviderError):
     """The provider refused the sign-in."""
 
 
+def refuse_secret(
+    word: str,
+    what: str,
+    field: str | None = None,
+    looks: Callable[[str], bool] = looks_secret,
+) -> None:
+    """Raise `InvalidInput`, without `word` in it, where that looks like a secret.
+
+    `what`: what it was given as, with an article; `field`: as `LabauthError.field`; `looks`: which
+    words do.
+    """
+    if looks(word):
+        noticed([word])
+        error = InvalidInput(
+            f"{what} looks like a secret; delete it from this cell, and replace it if the notebook "
+            "was saved or shared. Nothing was sent."
+        )
+        error.field = field
+        raise error
+
+
 def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     """The error for an unknown `word`: it lists the choices and names the nearest."""
+    refuse_secret(str(word), f"That {what}")
     known = list(choices)
     close = difflib.get_close_matches(str(word).lower(), known, n=1)
-    shown = "by that name (it is not repeated here, as it looks like a secret)" if looks_secret(str(word)) else repr(str(word))
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
-    return InvalidInput(f"There is no {what} {shown}.{guess} Choose one of: {listed}.")
+    said = repr(str(word)) if close else shown(str(word))
+    return InvalidInput(f"There is no {what} {said}.{guess} Choose one of: {listed}.")
 
 
 def place_of(error: BaseException) -> str:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
+from .history import KEEPS, clean_stored
+
 TEACH = """\
 %labauth login PROVIDER [--tenant T] [--method M] [--as NAME] [--ask] [--wait 5m | --no-wait] [--remember] [--store file]
                               sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each option
@@ -40,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
         if message.startswith("unrecognized"):
             message = "A word on that line is not known (it is not repeated here, in case it is a secret)"
+        message = re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.S)
         raise InvalidInput(f"{message[0].upper()}{message[1:]}. Type {self.usage or '%labauth'}")
 
 
@@ -101,6 +104,7 @@ class LabauthMagics(Magics):
         if not words or words[0] in ("help", "--help", "-h"):
             print(TEACH)
             return None
+        _refuse_secrets(words)
         verb, *rest = words
         parsers = _parsers()
         if verb not in parsers:
@@ -108,7 +112,6 @@ class LabauthMagics(Magics):
         if "--help" in rest or "-h" in rest:
             print(f"{parsers[verb].usage}\n{inspect.getdoc(VERBS[verb])}")
             return None
-        _refuse_secrets(rest)
         if not any(word for word in rest if not word.startswith("-")) and verb == "login":
             raise InvalidInput("Which provider? Type %labauth login " + " | ".join(_providers()))
         options = parsers[verb].parse_args(_joined(rest))
@@ -130,23 +133,24 @@ def _joined(words: list[str]) -> list[str]:
     return joined
 
 
-KEEPS = ("credentials", "refresh-token")
-
-
 def _refuse_secrets(words: list[str]) -> None:
-    from .errors import InvalidInput
-    from .masking import WORDS
-    from .providers import SECRET_FIELDS
+    from .errors import InvalidInput, refuse_secret
+    from .masking import WORDS, holds_key, looks_secret
+    from .providers import PLAIN_FIELDS, SECRET_FIELDS
 
     secret = {name.replace("_", "") for name in (*SECRET_FIELDS, *WORDS)} | {"p", "s", "k", "code"}
-    for word in words:
-        flag = word.partition("=")[0]
+    plain = {f"--{name.replace('_', '-')}" for name in PLAIN_FIELDS}
+    for before, word in zip(["", *words], words, strict=False):
+        flag, _, value = word.partition("=")
         if word.startswith("-") and re.sub(r"[-_]", "", flag).lower() in secret:
             raise InvalidInput(
                 f"{flag} is refused: a secret on this line would be saved in the notebook and in the history. Leave it "
                 "out: you are asked for it, or it comes from the environment. Delete it from this cell now, and "
                 "replace the secret if the notebook was saved or shared."
             )
+        looks = holds_key if plain & {before, flag} else looks_secret
+        value = value if word.startswith("-") and value else word
+        refuse_secret(value, "A word on that line", looks=looks)
 
 
 def _login(
@@ -174,7 +178,10 @@ def _login(
                  else the credentials that you typed (--remember refresh-token | credentials to choose)
     --store file keep it in a file that only you can read instead, where there is no keyring
     """
+    from .providers import without_page
+
     plain = {field: value for field, value in fields.items() if value is not None}
+    tenant = tenant and without_page(tenant)
     seconds = None if wait is None else seconds_in(wait)
     remember, store = remember or ("auto" if store else ""), store or "keyring"
     if _in_kernel():
@@ -252,6 +259,7 @@ def _sandbox(action: str | None, amount: str | None) -> None:
     """The practice lab. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
     from .errors import InvalidInput, nearest
     from .logins import forget_sandbox, practice_lab
+    from .masking import shown
 
     if action not in (None, "status", "stop", "advance"):
         raise nearest(str(action), ["status", "stop", "advance"], "sandbox verb")
@@ -266,7 +274,8 @@ def _sandbox(action: str | None, amount: str | None) -> None:
         practice_lab().advance(seconds)
         print(f"SANDBOX: the clock is {amount if amount[-1].isalpha() else amount + ' s'} further.")
     elif amount is not None:
-        raise InvalidInput(f"What is {amount!r}? Type %labauth sandbox [status | stop | advance 15m]")
+        usage = "%labauth sandbox [status | stop | advance 15m]"
+        raise InvalidInput(f"What is {shown(amount)}? Type {usage}")
     else:
         print(practice_lab().describe())
 
@@ -347,49 +356,6 @@ def complete(context: Any) -> dict[str, Any]:
     return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": True}
 
 
-_KNOWN = ["--tenant", "--method", "--as", "--wait", "--client-id", "--client_id", "--scopes", "--username"]
-_KNOWN += ["--store", "--issuer", "--redirect-uri", "--redirect_uri"]
-_FLAGS = ["--ask", "--no-wait", "--awaited", "--remember", *KEEPS]
-
-
-def _clean_lines(code: str) -> str:
-    """`code` with every word of a ``%labauth login`` line masked that is not one of its own."""
-
-    def clean(match: re.Match[str]) -> str:
-        words, kept, before = re.findall(r"\s+|\S+", match[2]), [], ""
-        for word in words:
-            bare = word.strip("'\")")
-            own = word.isspace() or bare.partition("=")[0] in (*_KNOWN, *_FLAGS) or bare in _providers()
-            # Quote marks and brackets stay: IPython reads its own history as code.
-            kept.append(word if own or before in _KNOWN or not bare else word.replace(bare, "***"))
-            before = before if word.isspace() else bare
-        return match[1] + "".join(kept)
-
-    return re.sub(r"(labauth(?:', ['\"])?\s*login)([^\n#]*)", clean, code)
-
-
-def _clean_history(ip: Any) -> Callable[[], None]:
-    """Have IPython store cells that mention labauth without the secrets in them; gives a function that undoes it."""
-    manager = ip.history_manager
-    original = manager.store_inputs
-
-    def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
-        from .masking import scrub_code
-        from .providers import SECRET_FIELDS
-
-        names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
-        source = _clean_lines(scrub_code(source, names))
-        source_raw = None if source_raw is None else _clean_lines(scrub_code(source_raw, names))
-        return original(line_num, source, source_raw)
-
-    manager.store_inputs = store_inputs
-
-    def undo() -> None:
-        manager.store_inputs = original
-
-    return undo
-
-
 _LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])login ")
 
 
@@ -462,7 +428,7 @@ def load(ip: Any) -> None:
     ip.Completer.custom_matchers.append(matcher)
     _undo.append(lambda: ip.Completer.custom_matchers.remove(matcher))
     if getattr(ip, "history_manager", None) is not None:
-        _undo.append(_clean_history(ip))
+        _undo.append(clean_stored(ip))
     if getattr(ip, "kernel", None) is not None:
         _undo.append(_awaiting(ip))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
@@ -55,15 +56,69 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+listeners: list[Callable[[list[str]], None]] = []
+"""Called, by whichever thread, with what turned out to be secret: earlier cells may hold it."""
+
+
+def noticed(secrets: Iterable[str]) -> None:
+    """Tell the listeners that these are secrets. What goes wrong is only logged."""
+    known = [str.__str__(secret) for secret in secrets if secret]
+    for listener in list(listeners) if known else ():
+        try:
+            listener(known)
+        except Exception as error:
+            said = "A secret may still be in the history (%s)."
+            logging.getLogger(__name__).warning(said, type(error).__name__)
+
+
 WORDS = ("access_token", "api_key", "key", "pass", "passwd", "pwd", "secret", "token")
 """What people call a secret, beside the fields' own names."""
 _LOOKS = (r"\bsk_[A-Za-z0-9_-]{8,}", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,2}")
 
 
+_USERINFO = r"(?:(?<=//)|(?<!\S))[^\s/?#@:]*:[^\s/@]+@"
+"""A user name and password in an address (RFC 3986 3.2.1)."""
+MIXED_LEAST, READABLE_MOST = 20, 6
+"""Characters: so long a mix of letters and digits is a secret, unless its pieces are readable."""
+
+PLAIN_MOST = 20
+"""No word that is longer is repeated, unless it is close to a known one."""
+
+
+def holds_key(word: str) -> bool:
+    """Whether an API key, a JWT, or an address with a password stands in `word`."""
+    return any(re.search(pattern, word) for pattern in (*_LOOKS, _USERINFO))
+
+
 def looks_secret(word: str) -> bool:
-    """Whether `word` could be a secret: an API key, a JWT, or a long mix of letters and digits."""
-    mixed = len(word) >= 20 and any(c.isdigit() for c in word) and any(c.isalpha() for c in word)
-    return mixed or any(re.search(pattern, word) for pattern in _LOOKS)
+    """Whether `word` holds a key, or is a long mix of letters and digits that nobody can read out.
+
+    An address is judged by the labels of its host: the path may be any page's.
+    """
+    scheme, host = re.findall(r"^(\w+://)?([^/?#]*)", word)[0]
+    address = scheme or re.search(r"\.[A-Za-z]{2,}(:\d+)?$", host)
+    parts = host.split(".") if address else [word]
+    return holds_key(word) or any(_unreadable(part) for part in parts)
+
+
+def shown(word: str) -> str:
+    """`word` as a message may repeat it: in quotes if short and plain, as typos are; else not."""
+    plain = len(word) <= PLAIN_MOST and re.fullmatch(r"[A-Za-z]?[a-z]*(?:[ _-][a-z]+)*", word)
+    return repr(word) if plain else "'…' (not repeated here, in case it is a secret)"
+
+
+def scrub_word(word: str) -> str:
+    """`word` masked where it looks like a secret; else the parts of an address that do so."""
+    if looks_secret(word):
+        return MASK
+    return re.sub(r"[^/?#&=]+", lambda part: MASK if looks_secret(part[0]) else part[0], word)
+
+
+def _unreadable(word: str) -> bool:
+    if len(word) < MIXED_LEAST or not re.search(r"\d", word) or not re.search(r"[^\W\d_]", word):
+        return False
+    parts = re.split(r"[-_.]", word)
+    return not all(len(part) <= READABLE_MOST or part.isalpha() for part in parts)
 
 
 def scrub_code(code: str, names: Iterable[str] = ()) -> str:

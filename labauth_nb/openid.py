@@ -52,7 +52,8 @@ def discover(exchange: Exchange) -> None:
     if "@" in typed:
         raise _about_issuer("That is no issuer: its address has a user name or password in it. Give it without them.")
     if not _safe(typed, True) or "?" in typed:
-        raise _about_issuer(f"{typed[:80]!r} is no issuer: give the https address of your lab's identity provider.")
+        said = f"{typed.partition('?')[0][:80]!r} is no issuer"
+        raise _about_issuer(f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
         response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
     metadata = json_of(response) if response.status_code == 200 else None

@@ -41,7 +41,7 @@ from .errors import (
 )
 from .logins import Login
 from .masking import MASK, Secret
-from .providers import Field, Method, Provider, find
+from .providers import Field, Method, Provider, find, without_page
 from .statuses import EXPIRED, Status, in_words
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
@@ -441,7 +441,10 @@ class LoginPanel(Panel):
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
-            self._method, self._tenant = chosen.name, str(typed.pop("tenant", self._tenant) or "") or None
+            self._method = chosen.name
+            # What is kept here comes back.
+            credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
+            self._tenant = without_page(str(typed.pop("tenant", self._tenant or ""))) or None
             self._fields |= {f.name: str(typed[f.name]) for f in chosen.fields if not f.secret and f.name in typed}
             values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
             fields = {name: Secret(value) for name, value in values.items() if value}

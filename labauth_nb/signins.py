@@ -26,10 +26,11 @@ from .errors import (
     nearest,
     one_line,
     read_error,
+    refuse_secret,
 )
 from .grants import Exchange, claims_of, refused
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
-from .masking import Secret, scrub
+from .masking import Secret, noticed, scrub, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import LabSession, is_dead
@@ -89,7 +90,9 @@ def _word(remember: bool | str) -> str:
 
 def _veiled(fields: Mapping[str, str]) -> dict[str, str]:
     """Masked from the first line on, as a traceback with locals shows what stands there."""
-    return {field: value if field in PLAIN_FIELDS else _masked(value) for field, value in fields.items()}
+    secrets = {name: _masked(value) for name, value in fields.items() if name not in PLAIN_FIELDS}
+    noticed(value for value in secrets.values() if isinstance(value, str))
+    return {**fields, **secrets}
 
 
 def _masked(value: str) -> str:
@@ -266,6 +269,7 @@ def _planned(
             found.reasons.append(f"{known.source}: ignored, it is of another client or address")
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
+    noticed(found.fields.secrets())
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
         return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
@@ -346,8 +350,10 @@ def _choose_method(
 
 def _checked_name(name: str) -> str:
     name = name.strip()
+    refuse_secret(name, "The name")
     if not name or any(c.isspace() or not c.isprintable() for c in name) or name.startswith("-"):
-        raise InvalidInput(f"{name!r} cannot name a login: use one word, such as benchling-prod.")
+        said = f"{shown(name)} cannot name a login"
+        raise InvalidInput(f"{said}: use one word, such as benchling-prod.")
     return name
 
 
@@ -446,6 +452,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
             where = credentials.places(exchange.provider, exchange.method, found)
             found.take(wanted, credentials.ask(exchange.provider, wanted, where), ASKED)
+    noticed(result.secrets())
     try:
         result.who = _who(result)
     except SignInRefused as error:

@@ -870,7 +870,6 @@ NO_ADDRESS = [
     "http://acme.example/cb",
     "127.0.0.1:80",
     "https://",
-    "https://u:p@x/",
     "https://x/#f",
     "http://127.0.0.1:99999/",
 ]
@@ -885,6 +884,13 @@ def test_no_redirect_address(lab: Lab, home: str) -> None:
         f"{home!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
     )
     assert caught.value.field == "redirect_uri"
+
+
+@pytest.mark.parametrize("home", ["https://kanari@x/", "https://ada:kan/ari@x/"])
+def test_no_name_in_a_redirect_address(lab: Lab, home: str) -> None:
+    """An address with a user name or password in it is no redirect address; it is not repeated."""
+    with pytest.raises(InvalidInput, match=r"^That is no redirect address: "):
+        began(*FOUNDRY, redirect_uri=home)
 
 
 # Cancelled, and what nobody may see

@@ -62,9 +62,9 @@ def test_another_tenants_secret(monkeypatch: pytest.MonkeyPatch, source: str) ->
     else:
         monkeypatch.setenv("BENCHLING_TENANT", "acme")
         monkeypatch.setenv("BENCHLING_API_KEY", "sk_of_acme")
-    found = collect(BENCHLING, BENCHLING.method("api-key"), "https://other.benchling.com/", {})
+    found = collect(BENCHLING, BENCHLING.method("api-key"), "https://other.benchling.com", {})
     assert "api_key" not in found.fields
-    assert f"{source}: ignored, it is for acme, not for https://other.benchling.com/" in found.reasons
+    assert f"{source}: ignored, it is for acme, not for https://other.benchling.com" in found.reasons
     same = collect(BENCHLING, BENCHLING.method("api-key"), "https://acme.benchling.com/", {})
     assert same.fields["api_key"] == "sk_of_acme"
 
@@ -218,3 +218,14 @@ def test_bad_tenants(provider: str, typed: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         login(provider, tenant=typed)
     assert said in str(caught.value)
+
+
+def test_a_pasted_page_is_not_repeated(lab: Lab) -> None:
+    """Of a pasted page's address only the host is used and shown: the rest may hold a secret."""
+    page = "https://acme.qbench.net/kanari?next=https://kanari/page#kanari"
+    with pytest.raises(MissingCredentials, match=r"--tenant https://acme\.qbench\.net$") as caught:
+        login("qbench", tenant=page)
+    assert "kanari" not in str(caught.value)
+    page = f"{lab.origin('qbench')}/page?key=kanari"
+    mine = login("qbench", tenant=page, **lab.credentials("qbench", "client"))
+    assert "kanari" not in repr((mine, mine.found, mine.command))

@@ -5,13 +5,26 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from collections.abc import Callable
 from email.utils import formatdate
 
 import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from labauth_nb import InvalidInput, LabauthError, ProviderError, ProviderUnreachable, login, session
+from labauth_nb import (
+    InvalidInput,
+    LabauthError,
+    ProviderError,
+    ProviderUnreachable,
+    SignInRefused,
+    begin,
+    login,
+    logout,
+    refresh,
+    session,
+    status,
+)
 from labauth_nb.errors import provider_error, read_error, unreachable, wait_seconds
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -177,3 +190,59 @@ def test_archived_and_suspended(lab: Lab) -> None:
     lab.suspend("benchling", False)
     assert session("benchling").get("plates").status_code == 200
     assert session("mine").get("plates").status_code == 200
+
+
+LOOKS = "looks like a secret; delete it from this cell, and replace it if the notebook was saved"
+SECRETS = ["sk_kanari0001abc", "kanari1f8Q2z7Lp0Xw9Vt3", "https://ada:kanari@acme.benchling.com"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("where", ["tenant", "name", "method", "provider"])
+@pytest.mark.parametrize("verb", [login, begin])
+def test_a_secret_in_the_wrong_place(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: Callable[..., object], where: str, secret: str
+) -> None:
+    """A secret as a tenant, name, method or provider is refused, unrepeated, before a look-up."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: pytest.fail("a name was looked up"))
+    given = {"provider": "foundry", "tenant": "acme", "method": "service-user", where: secret}
+    with pytest.raises(InvalidInput, match=LOOKS) as caught:
+        verb(**given, client_id="x", client_secret="y")
+    assert "kanari" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("verb", [session, status, refresh, logout])
+def test_a_secret_as_the_name_of_a_login(verb: Callable[[str], object], secret: str) -> None:
+    """A secret given to a verb in place of a login's name is refused, unrepeated."""
+    with pytest.raises(LabauthError, match=LOOKS) as caught:
+        verb(secret)
+    assert "kanari" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", [SECRETS[0], SECRETS[2], "eyJkanari0001.eyJkanari0001.x"])
+@pytest.mark.parametrize(
+    ("provider", "method", "field"),
+    [
+        ("qbench", "client", "client_id"),
+        ("dnanexus", "password", "username"),
+        ("foundry", "service-user", "scopes"),
+        ("benchling", "oidc", "issuer"),
+        ("foundry", "user", "redirect_uri"),
+    ],
+)
+def test_a_secret_in_a_field(provider: str, method: str, field: str, secret: str) -> None:
+    """A key, a JWT or a password in an address is refused in a field that is shown, unrepeated."""
+    with pytest.raises(InvalidInput, match=LOOKS) as caught:
+        begin(provider, method, tenant="sandbox", **{field: secret})
+    assert "kanari" not in str(caught.value)
+    assert caught.value.field == field
+
+
+CLIENT_IDS = ["0f9c2b7e-4d1a-4c55-9e21-7a60c1d2e3f4", "Zk3jW9qLx7Tb2Vn8Rm4Yp6Hc1Df5Gs0A"]
+
+
+@pytest.mark.parametrize("client_id", CLIENT_IDS)
+def test_a_client_id_is_no_secret(lab: Lab, client_id: str) -> None:
+    """A client ID that is a UUID or 32 mixed characters is sent, for the provider to judge."""
+    with pytest.raises(SignInRefused, match="401 invalid_client"):
+        login("foundry", "service-user", tenant="sandbox", client_id=client_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from kernels import Kernel
 
 from labauth_nb import InvalidInput
 from labauth_nb.magic import TEACH, VERBS, choices, seconds_in
+from labauth_nb.providers import PLAIN_FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +172,89 @@ def test_unknown_words_are_not_repeated(kernel: Kernel, rest: str) -> None:
     assert text.startswith("InvalidInput: ")
     assert "kanari" not in text
     assert kernel.text("'kanari' 'CANARY99' in repr((In, _ih, _i, _ii))") == "False"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Kanari99!",
+        "login Kanari99!",
+        "login benchling --method Kanari99!",
+        "login benchling --as 'Kanari 99!'",
+        "login benchling --tenant Kanari99!",
+        "login benchling --tenant https://ada:Kan/ari@acme.benchling.com",
+        "login benchling --wait Kanari99!",
+        "login benchling --ask=Kanari99!",
+        "login qbench --tenant sandbox --store Kanari99! --remember",
+        "session Kanari99!",
+        "providers Kanari99!",
+        "sandbox Kanari99!",
+        "sandbox status Kanari99!",
+        "sandbox advance Kanari99!",
+    ],
+)
+def test_an_unknown_word_may_be_a_password(kernel: Kernel, words: str) -> None:
+    """A word that cannot be used is repeated only if it is close to a known one, or plain."""
+    text = kernel.text(f"%labauth {words}", [])
+    assert re.match("(InvalidInput|NotSignedIn): ", text)
+    assert not re.search("kan|ari", text, re.I)
+
+
+KEY, MIX, JWT = "sk_kanariCANARY98", "kanari1f8Q2z7Lp0Xw9CANARY98", "eyJkanari0001.eyJCANARY98.x"
+ADDRESS = "https://kanari:CANARY98@acme.benchling.com"
+OPTIONS = ("tenant", "method", "as", "wait", "store")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"{verb} {MIX}" for verb in ("", *VERBS)),
+        *(f"login benchling --{flag} {MIX}" for flag in OPTIONS),
+        *(f"login benchling --{flag}={ADDRESS}" for flag in (*OPTIONS, "remember", "ask")),
+        *(f"login benchling --{flag.replace('_', '-')} {KEY}" for flag in PLAIN_FIELDS),
+        *(f"login benchling --{flag.replace('_', '-')} {JWT}" for flag in PLAIN_FIELDS),
+        f"login benchling --redirect-uri {ADDRESS}",
+        f"sandbox advance {MIX}",
+        f"session benchling {MIX}",
+        f"logout --all {MIX} --help",
+    ],
+)
+def test_what_looks_like_a_secret_is_refused(kernel: Kernel, words: str) -> None:
+    """A word that looks like a secret is refused, is in no message, and not in the history."""
+    since = len(kernel.messages)
+    for line in (f"%labauth {words}", f"get_ipython().run_line_magic('labauth', '{words}')"):
+        text = kernel.text(line)
+        assert "looks like a secret; delete it from this cell, and replace it if" in text
+        assert "CANARY98" not in text
+    sent = [m for m in kernel.messages[since:] if '"execute_input"' not in m]
+    assert "CANARY98" not in "".join(sent)
+    assert kernel.text("'CANARY' '98' in repr((In, _ih, _i, _ii, _iii))") == "False"
+    kernel.run("manager = get_ipython().history_manager; manager.writeout_cache()")
+    assert kernel.text("b'CANARY' b'98' in manager.hist_file.read_bytes()") == "False"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "foundry --tenant acme.usw-16.palantirfoundry.com",
+        "foundry --tenant http://127.0.0.1:43211 --client-id=Zk3jW9qLx7Tb2Vn8Rm4Yp6Hc1Df5Gs0A",
+        "foundry --tenant acme --client-id 0f9c2b7e-4d1a-4c55-9e21-7a60c1d2e3f4",
+        "benchling --tenant https://acme.benchling.com/plates/1",
+        "benchling --tenant acme-biotech-sandbox-2 --as benchling-production-eu-west-1",
+    ],
+)
+def test_no_false_alarm(kernel: Kernel, words: str) -> None:
+    """Names, addresses and client IDs are no secrets: they are taken, and stay in the history."""
+    assert "MissingCredentials" in kernel.text(f"%labauth login {words}")
+    assert words in kernel.text("_ih[-2]")
+
+
+def test_a_pasted_page_in_the_history(kernel: Kernel) -> None:
+    """What looks like a secret in a pasted page's address is in no message or history."""
+    text = kernel.text(f"%labauth login qbench --tenant https://acme.qbench.net/order?key={MIX}")
+    assert text.endswith("%labauth login qbench --tenant https://acme.qbench.net")
+    assert "--tenant https://acme.qbench.net/order?key=***" in kernel.text("_ih[-2]")
+    assert kernel.text("'CANARY' '98' in repr((In, _ih, _i, _ii, _iii))") == "False"
 
 
 def test_comment(kernel: Kernel) -> None:

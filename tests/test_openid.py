@@ -457,12 +457,16 @@ def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: 
     assert caught.value.field == "issuer"
 
 
-@pytest.mark.parametrize("typed", ["http://idp.example", "ftp://idp.example", "https://", "https://[", "//"])
+NO_ISSUER = ["http://idp.example", "ftp://x", "https://", "https://[", "//", "https://x/?kanari"]
+
+
+@pytest.mark.parametrize("typed", NO_ISSUER)
 def test_no_issuer(lab: Lab, typed: str) -> None:
     """Plain http elsewhere, and what is no address at all, is refused without a request."""
     with pytest.raises(InvalidInput) as caught:
         begun(typed)
     assert str(caught.value).endswith(" is no issuer: give the https address of your lab's identity provider.")
+    assert "kanari" not in str(caught.value)
     assert caught.value.field == "issuer"
 
 

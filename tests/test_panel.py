@@ -237,6 +237,50 @@ def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
     kernel.run("%labauth logout twice")
 
 
+def test_a_pasted_page_stays_out_of_the_panel(kernel: Kernel) -> None:
+    """Of a pasted page's address the panel, and what is said under it, have the host only."""
+
+    def page(comm: str, state: dict[str, Any] | None) -> None:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+
+    since = len(kernel.messages)
+    line = "%labauth login qbench --as page --wait 1s --tenant https://acme.qbench.net/x?kanari"
+    outputs, _ = drive(kernel, line, page)
+    assert "--tenant https://acme.qbench.net --as page" in outputs[-1]["evalue"]
+    sent = [m for m in kernel.messages[since:] if '"execute_input"' not in m]
+    assert "kanari" not in "".join(sent)
+
+
+def test_a_secret_in_a_field_that_is_shown(kernel: Kernel) -> None:
+    """A secret typed as the tenant or client ID is refused, and comes back in no state."""
+    since, seen = len(kernel.messages), []
+    right = {"tenant": "https://acme.qbench.net", "client_id": "mine"}
+    tries = [
+        {**right, "tenant": "kanari1f8Q2z7Lp0Xw9Vt3"},
+        {**right, "tenant": "https://ada:kanari@acme.qbench.net"},
+        {**right, "client_id": "sk_kanari0001abc"},
+        {**right, "tenant": f"{right['tenant']}/page?key=kanari"},
+    ]
+
+    def page(comm: str, state: dict[str, Any] | None) -> bool:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif not state["busy"] and (not seen or state["error"]):
+            seen.append(state)
+            if tries:
+                send(kernel, comm, {"type": "submit", "method": "client", "fields": tries.pop(0)})
+        return len(seen) == 5
+
+    drive(kernel, "%labauth login qbench --as wrong --no-wait", page)
+    fields = ["", "tenant", "tenant", "client_id", "client_secret"]
+    assert [state["field"] for state in seen] == fields
+    assert all("looks like a secret; delete it" in state["error"] for state in seen[1:4])
+    values = {field["name"]: field["value"] for field in seen[4]["form"]["methods"][0]["fields"]}
+    assert values == {**right, "client_secret": ""}
+    assert "kanari" not in "".join(kernel.messages[since:])
+
+
 def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
     """The next form of a login starts with what was typed at the last sign-in and is no secret."""
     origin = kernel.text("print(lab_.origin('qbench'), end='')")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kernels import Kernel
 
 from labauth_nb import LabauthError, login, session, status
-from labauth_nb.masking import Fields, Secret, scrub, scrub_code
+from labauth_nb.masking import Fields, Secret, looks_secret, scrub, scrub_code
 from labauth_nb.providers import PROVIDERS, SECRET_FIELDS
 from labauth_nb.sandbox import Lab
 
@@ -272,3 +272,42 @@ def test_scrub_code(code: str) -> None:
     assert "kanari" not in cleaned
     assert cleaned[:4] == code[:4]
     assert scrub_code("%labauth login benchling --tenant acme", SECRET_FIELDS) == "%labauth login benchling --tenant acme"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "sk_kanari0001abc",
+        "https://acme.benchling.com/?key=sk_kanari0001abc",
+        "eyJkanari0001abc.eyJkanari0001.kanari0001",
+        "kanari1f8Q2z7Lp0Xw9Vt3",
+        "kanari/1f8Q2z7Lp0Xw+9Vt3==",
+        "kanari1f8Q2z7Lp0Xw9Vt3.benchling.com",
+        "0f9c2b7e-4d1a-4c55-9e21-7a60c1d2e3f4",
+        "https://ada:kanari@acme.benchling.com",
+        "ada:kanari@acme.benchling.com",
+    ],
+)
+def test_looks_secret(word: str) -> None:
+    """A key, a JWT, a password in an address and a word that nobody can read out look secret."""
+    assert looks_secret(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "acme",
+        "acme-biotech-sandbox-2",
+        "acme.usw-16.palantirfoundry.com",
+        "lab1234567.palantirfoundry.com",
+        "benchling-production-eu-west-1",
+        "ec2-12-34-56-78.example.org",
+        "http://127.0.0.1:43211",
+        "https://acme.benchling.com/plates/1",
+        "https://acme.benchling.com/acme/f/lib_7sBQ1vtU-plates/seq_Xk29fj3a9d-one/edit",
+        "https://hub.example.org:8000/user/ada@example.org/proxy/absolute/8765/home",
+    ],
+)
+def test_looks_like_a_name(word: str) -> None:
+    """Names of tenants and logins, and a page's address with identifiers in it, are no secrets."""
+    assert not looks_secret(word)

@@ -19,6 +19,7 @@ from .model import (
     is_loopback,
     spelled,
     whole_address,
+    without_page,
 )
 from .qbench import QBENCH
 
@@ -65,4 +66,5 @@ __all__ = [
     "is_loopback",
     "spelled",
     "whole_address",
+    "without_page",
 ]

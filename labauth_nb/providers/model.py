@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ..errors import InvalidInput, nearest
+from ..errors import InvalidInput, nearest, refuse_secret
+from ..masking import shown
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Provider:
         Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is dropped.
         """
         typed = tenant.strip()
+        refuse_secret(typed, "The tenant", "tenant")
         try:
             parts = urlsplit(typed if "://" in typed else "https://" + typed)
             host, port = (parts.hostname or "").rstrip("."), parts.port
@@ -200,7 +202,8 @@ class Provider:
         return self.auth_hosts.get(urlsplit(origin).netloc, origin)
 
     def _bad_tenant(self, typed: str) -> InvalidInput:
-        return _about_tenant(f"{typed[:80]!r} is not a {self.title} address. Give {self.tenant.hint}.")
+        hint = self.tenant.hint
+        return _about_tenant(f"{shown(typed)} is not a {self.title} address. Give {hint}.")
 
 
 def _about_tenant(sentence: str) -> InvalidInput:
@@ -226,6 +229,11 @@ def whole_address(typed: str) -> str:
 
 
 _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1")
+
+
+def without_page(tenant: str) -> str:
+    """`tenant` without the page of a pasted address: its path and query may hold anything."""
+    return re.split(r"(?<![:/])[/?#]", tenant.strip(), maxsplit=1)[0]
 
 
 def is_loopback(host: str | None) -> bool:

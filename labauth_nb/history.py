@@ -1,0 +1,170 @@
+"""What IPython keeps of cells: its history, stored without the secrets in them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .masking import listeners
+
+KEEPS = ("credentials", "refresh-token")
+_FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
+_ALONE = ["--ask", "--no-wait", "--awaited", "--remember"]
+WORD_LEAST = 8
+"""A secret that is shorter, such as a one-time code, is masked only as a word of its own."""
+BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
+"""How long a locked history database is waited for, and how long a sign-in waits for it."""
+
+
+def _clean_lines(code: str) -> str:
+    """`code` without the words of ``%labauth`` lines that look secret, or login does not know."""
+    from .masking import MASK, holds_key, scrub_word
+    from .providers import PLAIN_FIELDS, PROVIDERS
+
+    plain = {f"--{spelled}" for name in PLAIN_FIELDS for spelled in (name, name.replace("_", "-"))}
+    takes = {*_FLAGS, *plain}
+
+    def clean(match: re.Match[str]) -> str:
+        kept, before = [], ""
+        for word in re.findall(r"\s+|\S+", match[3]):
+            # Quote marks and brackets stay: IPython reads its own history as code.
+            bare = word.strip().strip("\\'\")")
+            flag, _, value = bare.partition("=") if bare.startswith("-") else ("", "", bare)
+            known = takes & {before, flag} or flag in _ALONE or bare in (*KEEPS, *PROVIDERS)
+            if bare and match[2] and not known:
+                word = word.replace(bare, MASK)
+            elif value and (holds_key(value) or not plain & {before, flag}):
+                word = word.replace(value, scrub_word(value))
+            kept.append(word)
+            before = bare or before
+        return match[1] + "".join(kept)
+
+    return re.sub(r"(labauth(?:', ['\"]|[ \t]+)(login\b)?)([^\n#]*)", clean, code)
+
+
+def _cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
+    """A function that masks `secrets` in code: in all `spellings`, and escaped as literals are."""
+    from .masking import MASK, spellings
+
+    literals = set(secrets)
+    for _ in range(2):  # in the transformed cell a magic's line is a literal, with literals in it
+        for text in list(literals):
+            literals |= {repr(text)[1:-1], repr(text + "'\"")[1:-4]}
+            literals |= {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
+    forms = sorted(spellings(literals), key=len, reverse=True)
+    words = {form for form in forms if len(form) < WORD_LEAST and re.fullmatch(r"\w+", form)}
+
+    def clean(code: str) -> str:
+        for form in forms:
+            if form not in words:
+                code = code.replace(form, MASK)
+        return re.sub(r"\\[nrt]|\w+", lambda word: MASK if word[0] in words else word[0], code)
+
+    return clean
+
+
+def _mask_cells(ip: Any, clean: Callable[[str], str]) -> None:
+    """Mask what this session keeps in memory: In, _ih, _i, _ii, _iii, _i1 and so on."""
+    manager = ip.history_manager
+    for cells in (manager.input_hist_parsed, manager.input_hist_raw):
+        for at, code in enumerate(cells):
+            if (cleaned := clean(code)) != code:
+                cells[at] = cleaned
+    for name in ("_i00", "_i", "_ii", "_iii"):
+        setattr(manager, name, clean(getattr(manager, name)))
+    for name, code in list(ip.user_ns.items()):
+        if re.fullmatch(r"_i{1,3}|_i\d+", name) and isinstance(code, str):
+            ip.user_ns[name] = clean(code)
+
+
+def _mask_rows(manager: Any, clean: Callable[[str], str]) -> None:
+    """Mask what this session wrote to the database, or is about to. What goes wrong is logged."""
+    import sqlite3
+
+    with manager.db_input_cache_lock:
+        waiting = manager.db_input_cache
+        manager.db_input_cache = [(line, clean(code), clean(raw)) for line, code, raw in waiting]
+    try:
+        if str(manager.hist_file) == ":memory:":
+            return _rewrite(manager.db, manager.session_number, clean)
+        # A connection of this thread's own: IPython's must not be in the middle of something.
+        file = f"{Path(manager.hist_file).absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(file, uri=True, timeout=BUSY_SECONDS)) as db:
+            _rewrite(db, manager.session_number, clean)
+    except sqlite3.Error as error:
+        logging.getLogger(__name__).warning(
+            "IPython's history database could not be cleaned (%s): a secret may still be in %s.",
+            type(error).__name__,
+            manager.hist_file,
+        )
+
+
+def _rewrite(db: Any, session: int, clean: Callable[[str], str]) -> None:
+    db.execute("PRAGMA secure_delete = ON")  # else the old bytes stay in the file
+    found = "SELECT rowid, source, source_raw FROM history WHERE session = ?"
+    with db:
+        for row, *codes in db.execute(found, (session,)).fetchall():
+            cleaned = [clean(code) for code in codes]
+            if cleaned != codes:
+                change = "UPDATE history SET source = ?, source_raw = ? WHERE rowid = ?"
+                db.execute(change, (*cleaned, row))
+
+
+def _mask_earlier(ip: Any, secrets: list[str]) -> None:
+    """Mask `secrets` in the earlier cells of this session, without delaying a sign-in by much."""
+    manager, clean = ip.history_manager, _cleaner(secrets)
+    _mask_cells(ip, clean)
+    if manager.enabled:
+        # Not a daemon: the kernel ends only when the file is clean.
+        work = threading.Thread(target=_mask_rows, args=(manager, clean), name="labauth history")
+        work.start()
+        work.join(DELAY_SECONDS)
+
+
+def _live() -> list[str]:
+    """The secrets of the logins that are signed in."""
+    if f"{__package__}.logins" not in sys.modules:  # slow to import, and without it there are none
+        return []
+    from .logins import _LOGINS
+
+    live = [login for login in list(_LOGINS.values()) if login.signed_in]
+    return [secret for login in live for secret in login.secrets()]
+
+
+def clean_stored(ip: Any) -> Callable[[], None]:
+    """Have IPython store cells without the secrets of our logins; gives a function that undoes it.
+
+    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and,
+    in earlier cells, what turns out to be one.
+    """
+    manager = ip.history_manager
+    original = manager.store_inputs
+    mask_earlier = partial(_mask_earlier, ip)
+
+    def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
+        from .masking import scrub_code
+        from .providers import SECRET_FIELDS
+
+        names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
+        clean = _cleaner(_live())
+        source = clean(_clean_lines(scrub_code(source, names)))
+        if source_raw is not None:
+            source_raw = clean(_clean_lines(scrub_code(source_raw, names)))
+        return original(line_num, source, source_raw)
+
+    manager.store_inputs = store_inputs
+    listeners.append(mask_earlier)
+
+    def undo() -> None:
+        manager.store_inputs = original
+        listeners.remove(mask_earlier)
+
+    return undo
