@@ -22,6 +22,12 @@ class Secret(str):
     def __repr__(self) -> str:
         return repr(MASK)
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled: sign in again in the other process.")
 
