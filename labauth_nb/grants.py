@@ -114,16 +114,29 @@ def _read_whole(response: requests.Response) -> None:
     response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]
 
 
+def cassette() -> Any:
+    """The cassette in which VCR.py records this process's requests just now; None without one."""
+    from urllib3.connectionpool import HTTPConnectionPool
+
+    return getattr(HTTPConnectionPool.ConnectionCls, "cassette", None)
+
+
 def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
     """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
 
     Redirects are not followed: credentials go to the address that the user named, or nowhere.
+    Raises `UnsafeRequest` for plain http, and inside a cassette: no header filter reaches bodies.
     """
     from .providers.model import is_loopback
 
     address = urlsplit(url)
     if address.scheme != "https" and not is_loopback(address.hostname):
         raise UnsafeRequest(f"Not sent: {url} is plain http, and credentials go over https only.")
+    if cassette() is not None:
+        raise UnsafeRequest(
+            "Not sent: VCR.py would write the credentials and the token into its cassette. "
+            "Sign in before the cassette begins, and log out after it ends."
+        )
     known = [*exchange.fields.secrets(), *(secrets or [])]
     error: Exception
     try:

@@ -19,8 +19,8 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from .errors import LabauthError, ProviderError, UnsafeRequest, json_of, provider_error, read_error, unreachable, wait_seconds
-from .grants import TIMEOUT
-from .masking import Secret
+from .grants import TIMEOUT, cassette
+from .masking import MASK, Secret
 from .providers import Provider, is_loopback
 from .tokens import Token
 
@@ -73,12 +73,28 @@ class TokenAuth(AuthBase):
             return None
         if scheme != "https" and not is_loopback(host):
             raise UnsafeRequest(f"Not sent: {request.url} is plain http, and a token goes over https only.")
+        if _is_recorded(request):
+            raise UnsafeRequest(_RECORDED)
         token = self.login.token(rejected)
         request.headers["Authorization"] = token.header
         return token
 
     def __repr__(self) -> str:
         return f"<TokenAuth of {self.login.name}>"
+
+
+def _is_recorded(request: requests.PreparedRequest) -> bool:
+    """Whether VCR.py would write the Authorization header of `request` into a cassette."""
+    if (tape := cassette()) is None:
+        return False
+    from vcr.request import Request
+
+    masked = {**request.headers, "Authorization": MASK}
+    kept = tape._before_record_request(Request(request.method, request.url, None, masked))
+    return kept is not None and kept.headers.get("Authorization") == MASK
+
+
+_RECORDED = "Not sent: VCR.py would record the token: give it filter_headers=['authorization']."
 
 
 class _Attempts:
