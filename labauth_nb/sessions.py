@@ -19,7 +19,7 @@ from requests.auth import AuthBase
 from requests.utils import rewind_body
 
 from .errors import LabauthError, ProviderError, UnsafeRequest, json_of, provider_error, read_error, unreachable, wait_seconds
-from .grants import TIMEOUT, cassette
+from .grants import TIMEOUT, _bare, cassette
 from .masking import MASK, Secret
 from .providers import Provider, is_loopback
 from .tokens import Token
@@ -48,14 +48,17 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 class TokenAuth(AuthBase):
     """Sets the Authorization header on requests to the login's own origin, and on no other.
 
-    Also good for `requests.get(url, auth=lab.auth)`. An Authorization header that you set yourself is left alone.
+    Also good for `requests.get(url, auth=lab.auth)`: it takes the token off the requests that the
+    responses keep.
+    An Authorization header that you set yourself is left alone.
     """
 
     def __init__(self, login: Login) -> None:
         self.login = login
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        self.sign(request)
+        if self.sign(request) is not None:
+            request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
         return request
 
     def sign(self, request: requests.PreparedRequest, rejected: Token | None = None) -> Token | None:
@@ -81,6 +84,17 @@ class TokenAuth(AuthBase):
 
     def __repr__(self) -> str:
         return f"<TokenAuth of {self.login.name}>"
+
+
+def _unsigned(response: requests.Response, *args: object, **options: object) -> None:
+    """A response hook: `response` keeps a request without our header and this hook.
+
+    The original goes on as it is, for redirects.
+    """
+    response.request = bare = response.request.copy()
+    bare.hooks = {"response": [hook for hook in bare.hooks["response"] if hook is not _unsigned]}
+    if isinstance(bare.headers.get("Authorization"), Secret):
+        del bare.headers["Authorization"]
 
 
 def _is_recorded(request: requests.PreparedRequest) -> bool:
@@ -236,8 +250,11 @@ class LabSession(requests.Session):
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
+        own, request.auth = request.auth is not None, request.auth or _bare
         prepared = super().prepare_request(request)
-        prepared._own_auth = request.auth is not None  # type: ignore[attr-defined]
+        if not own:
+            self.auth.sign(prepared)  # without its hook: `_Attempts` takes the header off
+        prepared._own_auth = own  # type: ignore[attr-defined]
         return prepared
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:

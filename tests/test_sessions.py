@@ -356,8 +356,45 @@ def test_session_without_login() -> None:
         session("benchlin")
 
 
+def redirect(lab: Lab, path: str, to: str) -> None:
+    """From now on Benchling's `path` redirects to the address `to`."""
+    lab.sites["benchling"].app.get(path)(lambda: ("", 302, {"Location": to}))
+
+
+def unsigned(response: requests.Response, **_: object) -> None:
+    assert "Authorization" not in response.request.headers
+
+
 def test_auth_on_plain_requests(lab: Lab) -> None:
-    """session.auth also signs a plain requests call to the provider."""
-    login("benchling", tenant="sandbox")
-    held = session("benchling")
-    assert requests.get(held.url("plates"), auth=held.auth, timeout=10).status_code == 200
+    """session.auth also signs a plain requests call and its redirects; no response keeps it."""
+    redirect(lab, "/here", "/api/v2/plates")
+    mine = login("benchling", tenant="sandbox")
+    held, hooks = mine.session(), {"response": unsigned}
+    back = requests.get(held.url("/here"), auth=held.auth, timeout=10, hooks=hooks)
+    assert (back.status_code, len(back.history)) == (200, 1)
+    for hop in (back, *back.history):
+        unsigned(hop)
+        assert hop.request.hooks == {"response": [unsigned]}
+        assert mine.token().access_token.encode() not in pickle.dumps(hop)
+
+
+def test_auth_on_plain_redirect_away(lab: Lab, echo: Echo) -> None:
+    """A plain requests call that is redirected to another origin arrives without the token."""
+    redirect(lab, "/away", f"{echo.url}/x")
+    held = login("benchling", tenant="sandbox").session()
+    away = requests.get(held.url("/away"), auth=held.auth, timeout=10)
+    assert away.status_code == 200
+    assert "Authorization" not in echo.seen[0]
+    for hop in (away, *away.history):
+        unsigned(hop)
+
+
+def test_plain_redirect_refused(lab: Lab) -> None:
+    """The error of a redirect without an end holds no token either."""
+    redirect(lab, "/round", "/round")
+    mine = login("benchling", tenant="sandbox")
+    with pytest.raises(requests.TooManyRedirects) as caught:
+        requests.get(mine.session().url("/round"), auth=mine.session().auth, timeout=10)
+    assert caught.value.request is not None
+    assert mine.token().access_token.encode() not in pickle.dumps(caught.value.response)
+    assert "Authorization" not in caught.value.request.headers
