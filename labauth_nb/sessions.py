@@ -8,6 +8,7 @@ lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  Token
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
-from requests.utils import rewind_body
+from requests.utils import get_environ_proxies, rewind_body, select_proxy
 
 from .errors import LabauthError, ProviderError, UnsafeRequest, json_of, provider_error, read_error, unreachable, wait_seconds
 from .grants import TIMEOUT, _bare, cassette
@@ -49,7 +50,7 @@ class TokenAuth(AuthBase):
     """Sets the Authorization header on requests to the login's own origin, and on no other.
 
     Also good for `requests.get(url, auth=lab.auth)`: it takes the token off the requests that the
-    responses keep.
+    responses keep, and adds this computer to NO_PROXY where its token would go to a proxy.
     An Authorization header that you set yourself is left alone.
     """
 
@@ -59,6 +60,7 @@ class TokenAuth(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.sign(request) is not None:
             request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
+            _go_direct(str(request.url))
         return request
 
     def sign(self, request: requests.PreparedRequest, rejected: Token | None = None) -> Token | None:
@@ -95,6 +97,17 @@ def _unsigned(response: requests.Response, *args: object, **options: object) -> 
     bare.hooks = {"response": [hook for hook in bare.hooks["response"] if hook is not _unsigned]}
     if isinstance(bare.headers.get("Authorization"), Secret):
         del bare.headers["Authorization"]
+
+
+def _go_direct(url: str) -> None:
+    """Let requests use no proxy for a `url` on this computer; for others nothing changes.
+
+    An auth has no other way: a request knows no proxies, and NO_PROXY is read after auth.
+    """
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host) and select_proxy(url, get_environ_proxies(url, None)):
+        name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"  # as requests looks
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
 
 
 def _is_recorded(request: requests.PreparedRequest) -> bool:

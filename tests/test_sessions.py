@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.utils import get_environ_proxies
 
 from labauth_nb import (
     LoginExpired,
@@ -398,3 +400,31 @@ def test_plain_redirect_refused(lab: Lab) -> None:
     assert caught.value.request is not None
     assert mine.token().access_token.encode() not in pickle.dumps(caught.value.response)
     assert "Authorization" not in caught.value.request.headers
+
+
+Patch = pytest.MonkeyPatch
+PROXIES = ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy")
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("direct", ["", "no_proxy", "NO_PROXY"])
+def test_no_proxy(lab: Lab, echo: Echo, monkeypatch: Patch, name: str, direct: str) -> None:
+    """A plain requests call to this computer goes past the environment's proxy; others use it."""
+    variables = ("no_proxy", "NO_PROXY")
+    for each in (*PROXIES, "HTTPS_PROXY", "https_proxy", *variables, "REQUEST_METHOD"):
+        monkeypatch.setenv(each, "x")  # so that what is set below is put back as well
+        monkeypatch.delenv(each)
+    held = login("benchling", tenant="sandbox").session()
+    monkeypatch.setenv("HTTPS_PROXY", echo.url)
+    if direct:
+        monkeypatch.setenv(direct, "lab.example")
+    requests.get(held.url("plates"), auth=held.auth, timeout=10)
+    monkeypatch.setenv(name, echo.url)
+    assert held.get("plates").status_code == 200
+    kept = {each: os.environ[each] for each in variables if each in os.environ}
+    assert kept == ({direct: "lab.example"} if direct else {})  # neither has a need of it
+    for _ in range(2):
+        assert requests.get(held.url("plates"), auth=held.auth, timeout=10).status_code == 200
+    assert echo.seen == []
+    assert os.environ[direct or "NO_PROXY"] == ("lab.example," if direct else "") + "127.0.0.1"
+    assert get_environ_proxies("http://acme.example", None)
