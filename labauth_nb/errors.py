@@ -21,14 +21,14 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from .masking import looks_secret, scrub, spellings
+from .masking import looks_secret, scrub
 
 
 class LabauthError(Exception):
@@ -180,7 +180,7 @@ def provider_error(
     title: str,
     response: requests.Response,
     hints: Mapping[str, str],
-    secrets: Iterable[str] = (),
+    secrets: Collection[str] = (),
     kind: type[ProviderError] = ProviderError,
     pacing: Iterable[str] = ("retry-after",),
 ) -> ProviderError:
@@ -198,15 +198,14 @@ def provider_error(
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
-    if any(spelling.encode() in response.content for spelling in spellings(secrets)):
-        text = response.content.decode(errors="replace")
-        response._content = scrub(text, secrets).encode()  # the error holds the response, and may be pickled
+    # The error holds the response, and may be pickled. Latin-1 keeps every byte.
+    response._content = scrub(response.content.decode("latin-1"), secrets).encode("latin-1")
     error = kind(f"{said}. {hint}".strip(), response=response)
     error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
     return error
 
 
-def unreachable(title: str, url: str, error: Exception, secrets: Iterable[str] = ()) -> ProviderUnreachable:
+def unreachable(title: str, url: str, error: Exception, secrets: Collection[str] = ()) -> ProviderUnreachable:
     """The error for a request that got no answer."""
     host, text = urlsplit(url).netloc, str(error)
     if isinstance(error, requests.ConnectTimeout):
