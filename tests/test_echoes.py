@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import html
 import json
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
+import flask
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from labauth_nb import LabauthError, ProviderError, begin, login
 from labauth_nb.masking import MASK, scrub
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
 
 TEXT = st.text(min_size=4, alphabet=st.characters(exclude_characters="*", codec="utf-8"))
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -73,3 +78,150 @@ def test_long_texts(text: str) -> None:
     began = time.monotonic()
     assert scrub(text, ["/+secret" * 10, "a" * 30 + "b"]) == text
     assert time.monotonic() - began < 10
+
+
+def sent(request: flask.Request) -> list[str]:
+    """The secrets of a request, as its server finds them."""
+    values = {**request.form, **(request.get_json(silent=True) or {})}
+    names = ("assertion", "client_secret", "code", "code_verifier", "device_code", "password")
+    names += ("refresh_token", "refresh_token_id", "token", "otp")
+    found = [values[name] for name in names if values.get(name)]
+    found += [value for value in request.cookies.values()]
+    if authorization := request.headers.get("Authorization"):
+        found.append(authorization.partition(" ")[2])
+        if request.authorization and request.authorization.type == "basic":
+            found.append(request.authorization.password or request.authorization.username or "")
+    return found
+
+
+Ends = str | tuple[str, ...]
+
+
+class Hostile:
+    """Says back what requests to `path` (its end) sent, in every way and place."""
+
+    def __init__(self, lab: Lab, site: str, path: Ends, status: int = 400) -> None:
+        self.path, self.status, self.heard = path, status, list[str]()
+        self.known: list[str] = []
+        functions = lab.sites[site].app.before_request_funcs.setdefault(None, [])
+        functions.insert(0, self)
+
+    def __call__(self) -> flask.Response | None:
+        request = flask.request
+        if not request.path.endswith(self.path):
+            return None
+        self.heard += sent(request)
+        raw = request.get_data()
+        whole = [request.headers.get("Authorization", ""), raw.decode()]
+        whole += [*sent(request), *self.known]
+        said = " ".join(spell(each) for each in whole if each for spell in SPELLINGS.values())
+        nested = base64.b64encode(json.dumps(whole).encode()).decode()
+        body = {"error": "invalid_request", "error_description": f"{said} {nested}", "sent": whole}
+        response = flask.Response(json.dumps(body), mimetype="application/json")
+        response.status = f"{self.status} {quote(said, safe=' +/=')[:9000]} {nested}"
+        response.autocorrect_location_header = False
+        response.headers["Location"] = f"/x?{quote(nested)}&{quote(said)[:9000]}"
+        response.headers["X-Echo"] = quote(said)[:9000] + nested
+        response.headers["Set-Cookie"] = f"echo={nested}; Path=/"
+        return response
+
+
+def walk(thing: object, seen: set[int] | None = None) -> Iterator[str]:
+    """Every text that can be reached from `thing` by its attributes and items."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, str | bytes | bytearray):
+        yield thing if isinstance(thing, str) else bytes(thing).decode("latin-1")
+    elif isinstance(thing, dict):
+        for item in thing.items():
+            yield from walk(list(item), seen)
+    elif isinstance(thing, list | tuple | set):
+        for each in thing:
+            yield from walk(each, seen)
+    elif type(thing).__module__.partition(".")[0] in ("labauth_nb", "requests", "urllib3", "http"):
+        yield from walk(list(getattr(thing, "__dict__", {}).values()), seen)
+        yield from walk(list(getattr(thing, "args", ())), seen)
+
+
+def hints(secret: str) -> set[str]:
+    """What gives `secret` away: each spelling, and the core of its base64 at each alignment."""
+    found = {spell(secret) for spell in SPELLINGS.values()}
+    for shift in range(3):
+        coded = base64.b64encode(b"x" * shift + secret.encode()).decode()
+        core = coded[4 if shift else 0 : (shift + len(secret.encode())) // 3 * 4]
+        found |= {core, core.replace("+", "-").replace("/", "_")}
+    return found
+
+
+def assert_clean(error: BaseException, secrets: list[str]) -> None:
+    """Neither `error`, nor its response, nor a pickle of either, holds any of `secrets`."""
+    response = getattr(error, "response", None)
+    shown = [*walk(error), repr(error), str(error)]
+    shown += [data.decode("latin-1") for data in (pickle.dumps(error), pickle.dumps(response))]
+    whole = "\n".join(shown)
+    assert secrets
+    for secret in set(secrets):
+        found = [hint for hint in hints(secret) if hint in whole]
+        assert not found, (secret, found[0], whole[max(whole.index(found[0]) - 80, 0) :][:200])
+
+
+ENDS = {"qbench": "auth/token", "dnanexus": "newAuthToken", "idp": "/token"}
+METHODS = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]
+TYPED = [(name, m.name) for name, m in METHODS if not m.flow and not m.marker]
+
+
+@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize(("provider", "method"), TYPED)
+def test_typed(lab: Lab, provider: str, method: str, status: int) -> None:
+    """A sign-in whose server says back what it was sent: the error shows no secret."""
+    minted = PROVIDERS[provider].method(method).minted
+    hostile = Hostile(lab, provider, ENDS.get(provider, "token") if minted else "", status)
+    with pytest.raises(LabauthError) as caught:
+        login(provider, method, tenant="sandbox")
+    assert_clean(caught.value, hostile.heard)
+
+
+BROWSER = [
+    ("foundry", "user", "foundry"),
+    ("dnanexus", "browser", "dnanexus"),
+    ("benchling", "oidc", "idp"),
+]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize(("provider", "method", "site"), BROWSER)
+def test_browser(lab: Lab, provider: str, method: str, site: str, status: int) -> None:
+    """A code and its verifier that the token endpoint says back are shown nowhere."""
+    attempt = begin(provider, method, tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    hostile = Hostile(lab, site, "token", status)
+    with pytest.raises(LabauthError) as caught:
+        attempt.answer(landed)
+    assert len(hostile.heard) >= 1
+    assert_clean(caught.value, hostile.heard)
+
+
+def test_utf_16(lab: Lab) -> None:
+    """A secret said back in UTF-16, or with control characters in it, is masked like any other."""
+    secret = "kanari-client-secret-0001"
+    body = json.dumps({"error": "invalid", "error_description": "\x01".join(secret), "s": secret})
+    answer = flask.Response(body.encode("utf-16"), 400, mimetype="application/json")
+    lab.sites["benchling"].app.view_functions["token"] = lambda: answer
+    with pytest.raises(ProviderError) as caught:
+        login("benchling", tenant="sandbox", client_secret=secret)
+    assert_clean(caught.value, [secret])
+    assert b"k\0a\0n" not in caught.value.response.content
+
+
+@pytest.mark.parametrize("path", ["device_authorization", "/token"])
+def test_device(lab: Lab, path: str) -> None:
+    """The client secret and the device code, said back to a device sign-in, are shown nowhere."""
+    lab.set("idp", interval=0.1)
+    secret = "kanari-client-secret-0001"
+    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=secret)
+    hostile = Hostile(lab, "idp", path)
+    with pytest.raises(LabauthError) as caught:
+        attempt.device() and attempt.wait(10)
+    assert_clean(caught.value, [*hostile.heard, secret])
