@@ -63,7 +63,8 @@ class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
-    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`).
+    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
+    `held`: gives the secrets of the login's tokens.
     """
 
     provider: Provider
@@ -76,6 +77,11 @@ class Exchange:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
     keys: Any = None
+    held: Callable[[], list[str]] = list
+
+    def secrets(self) -> list[str]:
+        """Every secret of this sign-in that the server may know, and may say back."""
+        return [*self.fields.secrets(), *self.held()]
 
     @property
     def token_url(self) -> str:
@@ -137,7 +143,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
             "Not sent: VCR.py would write the credentials and the token into its cassette. "
             "Sign in before the cassette begins, and log out after it ends."
         )
-    known = [*exchange.fields.secrets(), *(secrets or [])]
+    known = [*exchange.secrets(), *(secrets or [])]
     error: Exception
     try:
         with requests.Session() as session:
@@ -170,7 +176,7 @@ def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> r
 def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> ProviderError:
     """The error for an answer of the authentication server that is not a token: `SignInRefused`, unless it is only down."""
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
-    known = [*exchange.fields.secrets(), *(secrets or []), *_exchanged(response)]
+    known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
     kind = ProviderError if response.status_code == 429 or response.status_code >= 500 else SignInRefused
     error = provider_error(title, response, hints, known, kind, provider.pacing)

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from labauth_nb import LabauthError, ProviderError, begin, login
+from labauth_nb import LabauthError, ProviderError, begin, login, logout, refresh
+from labauth_nb.logins import Login
 from labauth_nb.masking import MASK, scrub
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -201,6 +202,52 @@ def test_browser(lab: Lab, provider: str, method: str, site: str, status: int) -
         attempt.answer(landed)
     assert len(hostile.heard) >= 1
     assert_clean(caught.value, hostile.heard)
+
+
+def signed_in(lab: Lab, provider: str, method: str) -> Login:
+    """A login by `method`, in a browser where it is one."""
+    if PROVIDERS[provider].method(method).flow is None:
+        return login(provider, method, tenant="sandbox")
+    attempt = begin(provider, method, tenant="sandbox")
+    made: Login = attempt.answer(lab.visit(attempt.url))
+    return made
+
+
+RENEWED = [BROWSER[0], BROWSER[2], ("qbench", "client", "qbench")]
+RENEWED += [("benchling", "app", "benchling")]
+
+
+@pytest.mark.parametrize(("provider", "method", "site"), RENEWED)
+def test_renewal(lab: Lab, provider: str, method: str, site: str) -> None:
+    """What is sent to renew a token, and the token itself, are not shown when said back."""
+    mine = signed_in(lab, provider, method)
+    hostile = Hostile(lab, site, ("token", "refresh"))
+    hostile.known = mine.tokens()
+    with pytest.raises(LabauthError) as caught:
+        refresh(provider)
+    assert_clean(caught.value, [*hostile.heard, *bare(hostile.known)])
+    assert_clean(LabauthError(mine.last_error), [*hostile.heard, *bare(hostile.known)])
+
+
+def bare(tokens: list[str]) -> list[str]:
+    """`tokens` without the schemes of headers."""
+    return [token.removeprefix("Bearer ").removeprefix("Basic ") for token in tokens]
+
+
+REVOKED = [*BROWSER, ("foundry", "service-user", "foundry"), ("dnanexus", "password", "dnanexus")]
+
+
+@pytest.mark.parametrize(("provider", "method", "site"), REVOKED)
+def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
+    """A revocation that fails, and says back every token there was, shows none at log out."""
+    mine = signed_in(lab, provider, method)
+    if mine._tokens.renewable and not mine.method.flow:
+        refresh(provider)  # the token before is live still
+    hostile = Hostile(lab, site, ("revoke", "revoke_token", "destroyAuthToken"))
+    hostile.known = mine.tokens()
+    said = logout(provider)[0]
+    assert "not revoked" in said
+    assert_clean(LabauthError(said), [*hostile.heard, *bare(hostile.known)])
 
 
 def test_utf_16(lab: Lab) -> None:
