@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import html
 import json
+import logging
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import quote, quote_plus
 
 import flask
 import pytest
+import requests
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -113,16 +116,17 @@ class Hostile:
             return None
         self.heard += sent(request)
         raw = request.get_data()
-        whole = [request.headers.get("Authorization", ""), raw.decode()]
-        whole += [*sent(request), *self.known]
+        whole = [*self.known, request.headers.get("Authorization", ""), raw.decode()]
+        whole += sent(request)
         said = " ".join(spell(each) for each in whole if each for spell in SPELLINGS.values())
         nested = base64.b64encode(json.dumps(whole).encode()).decode()
         body = {"error": "invalid_request", "error_description": f"{said} {nested}", "sent": whole}
         response = flask.Response(json.dumps(body), mimetype="application/json")
-        response.status = f"{self.status} {quote(said, safe=' +/=')[:9000]} {nested}"
+        short = " ".join(map(quote_plus, whole))  # a line of a header has its limit
+        response.status = f"{self.status} {short} {nested}"
         response.autocorrect_location_header = False
-        response.headers["Location"] = f"/x?{quote(nested)}&{quote(said)[:9000]}"
-        response.headers["X-Echo"] = quote(said)[:9000] + nested
+        response.headers["Location"] = f"/x?{quote(nested)}&{short.replace(' ', '&')}"
+        response.headers["X-Echo"] = f"{short} {nested}"
         response.headers["Set-Cookie"] = f"echo={nested}; Path=/"
         return response
 
@@ -149,6 +153,7 @@ def walk(thing: object, seen: set[int] | None = None) -> Iterator[str]:
 def hints(secret: str) -> set[str]:
     """What gives `secret` away: each spelling, and the core of its base64 at each alignment."""
     found = {spell(secret) for spell in SPELLINGS.values()}
+    found |= {secret[:40]} if len(secret) > 60 else set()  # a message may cut a token
     for shift in range(3):
         coded = base64.b64encode(b"x" * shift + secret.encode()).decode()
         core = coded[4 if shift else 0 : (shift + len(secret.encode())) // 3 * 4]
@@ -173,7 +178,7 @@ METHODS = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]
 TYPED = [(name, m.name) for name, m in METHODS if not m.flow and not m.marker]
 
 
-@pytest.mark.parametrize("status", [400, 503])
+@pytest.mark.parametrize("status", [302, 400, 503])
 @pytest.mark.parametrize(("provider", "method"), TYPED)
 def test_typed(lab: Lab, provider: str, method: str, status: int) -> None:
     """A sign-in whose server says back what it was sent: the error shows no secret."""
@@ -248,6 +253,63 @@ def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
     said = logout(provider)[0]
     assert "not revoked" in said
     assert_clean(LabauthError(said), [*hostile.heard, *bare(hostile.known)])
+
+
+@pytest.mark.parametrize("place", ["at home", "elsewhere", "pages", "stream"])
+def test_check(lab: Lab, place: str) -> None:
+    """An error of a session's response shows no token: not the one sent, nor the one before it."""
+    mine = login("foundry", tenant="sandbox")
+    refresh("foundry")
+    assert len(set(mine.tokens())) == 4
+    held = mine.session()
+    if place == "at home":
+        Hostile(lab, "foundry", "datasets/x", 403).known = mine.tokens()
+        response = held.get("datasets/x")
+        with pytest.raises(requests.HTTPError) as caught:
+            response.raise_for_status()
+        assert_clean(Exception(*caught.value.args), bare(mine.tokens()))
+        act = partial(held.check, response)
+    elif place == "elsewhere":
+        Hostile(lab, "qbench", "/x", 404).known = mine.tokens()
+        act = partial(held.check, held.get(lab.origin("qbench") + "/x"))
+    elif place == "pages":
+        Hostile(lab, "foundry", "ontologies", 200).known = mine.tokens()
+        act = partial(held.frame, "ontologies")
+    else:
+        code = "MULTIPASS_TOKEN"
+        Hostile(lab, "foundry", "ontologies", 401).known = mine.tokens()
+        act = partial(held.post, "ontologies", data=iter([code.encode()]))
+    with pytest.raises(requests.HTTPError) as caught:
+        act()
+    assert_clean(caught.value, bare(mine.tokens()))
+
+
+@pytest.mark.parametrize("where", ["https://evil.invalid/{}", "/x/{}", "foo://x/{}"])
+def test_token_in_a_redirect(lab: Lab, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect to an address with the token in it is not followed, and shown in no log."""
+    caplog.set_level(logging.DEBUG)
+    mine = login("foundry", tenant="sandbox")
+    [token] = set(bare(mine.tokens()))
+    response = flask.Response("", 302)
+    response.autocorrect_location_header = False
+    response.headers["Location"] = where.format(quote(token))
+    lab.sites["foundry"].app.view_functions["list_ontologies"] = lambda *_, **__: response
+    with pytest.raises(LabauthError) as caught:
+        mine.session().get("ontologies")
+    assert_clean(caught.value, [token])
+    assert_clean(Exception(caplog.text), [token])
+
+
+def test_redirects_without_an_end(lab: Lab) -> None:
+    """The error of too many redirects holds no token that the pages on the way said back."""
+    mine = login("foundry", tenant="sandbox")
+    token = mine.token().access_token
+    functions = lab.sites["foundry"].app.view_functions
+    hop = (token, 302, {"Location": "ontologies", "X": token})
+    functions["list_ontologies"] = lambda *_, **__: hop
+    with pytest.raises(requests.TooManyRedirects) as caught:
+        mine.session().get("ontologies")
+    assert_clean(caught.value, [token])
 
 
 def test_utf_16(lab: Lab) -> None:
