@@ -10,9 +10,10 @@ import pickle
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qs, quote, quote_plus, urlencode, urlsplit
 
 import flask
+import jwt
 import pytest
 import requests
 from hypothesis import assume, given
@@ -322,6 +323,64 @@ def test_utf_16(lab: Lab) -> None:
         login("benchling", tenant="sandbox", client_secret=secret)
     assert_clean(caught.value, [secret])
     assert b"k\0a\0n" not in caught.value.response.content
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_name(lab: Lab, spelling: str) -> None:
+    """A name that a provider makes of what it was sent shows no secret of it."""
+
+    def me() -> flask.Response:
+        token = flask.request.headers["Authorization"].partition(" ")[2]
+        return flask.jsonify({"username": f"ada {SPELLINGS[spelling](token)}"})
+
+    lab.sites["foundry"].app.view_functions["me"] = me
+    mine = login("foundry", tenant="sandbox")
+    assert mine.who == "ada ***" + "=" * (mine.who or "").count("=")
+    assert_clean(Exception(repr(mine)), bare(mine.tokens()))
+
+
+def test_claimed_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that an ID token claims shows no secret either."""
+    token = lab.credentials("benchling", "id-token")["id_token"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    claims = claims | {"email": f"ada {token}"}
+    monkeypatch.setattr("labauth_nb.signins.claims_of", lambda _: claims)
+    assert login("benchling", "id-token", tenant="sandbox", id_token=token).who == "ada ***"
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_declined(lab: Lab, spelling: str) -> None:
+    """A refusal that comes by the browser shows no secret of its sign-in."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    query = parse_qs(urlsplit(attempt.url).query)
+    known = [query[name][0] for name in ("state", "nonce")]
+    said = " ".join(SPELLINGS[spelling](each) for each in known)
+    back = {"error": "access_denied", "error_description": said, "state": known[0]}
+    with pytest.raises(LabauthError, match="access_denied") as caught:
+        attempt.answer(f"{query['redirect_uri'][0]}?{urlencode(back)}")
+    assert_clean(caught.value, known)
+
+
+@pytest.mark.parametrize("name", ["user_code", "verification_uri", "verification_uri_complete"])
+def test_device_page(lab: Lab, name: str) -> None:
+    """What the person is to open or type is refused where it has the client secret in it."""
+    secret = "kanari-client-secret-0001"
+    view = lab.sites["idp"].app.view_functions["device_authorization"]
+
+    def echo() -> flask.Response:
+        body = {**good, name: f"{good[name]}?{secret}"}
+        return flask.jsonify(body)
+
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    with lab.sites["idp"].app.test_request_context(
+        method="POST", data={"client_id": attempt._exchange.fields["client_id"], "scope": "openid"}
+    ):
+        good = view().get_json()
+    lab.sites["idp"].app.view_functions["device_authorization"] = echo
+    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=secret)
+    with pytest.raises(LabauthError, match="cannot be used") as caught:
+        attempt.device()
+    assert_clean(caught.value, [secret])
 
 
 @pytest.mark.parametrize("path", ["device_authorization", "/token"])
