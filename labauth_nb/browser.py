@@ -28,7 +28,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from . import grants
 from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
 from .grants import Code, Exchange
-from .masking import Secret, noticed, scrub
+from .masking import Secret, noticed
 from .providers import is_loopback
 from .tokens import Token
 
@@ -385,8 +385,8 @@ class Attempt:
 
     def _declined(self, code: str, description: str) -> SignInRefused:
         """The error that came instead of a code (RFC 6749 4.1.2.1)."""
-        known = [self._state, self._verifier, *self._exchange.fields.secrets()]
-        code, said = one_line(scrub(code, known), 60), one_line(scrub(description, known)).rstrip(".")
+        known = [self._state, self._verifier, self._nonce or "", *self._exchange.secrets()]
+        code, said = one_line(code, 60, known), one_line(description, secrets=known).rstrip(".")
         hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
         error = SignInRefused(f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}")
         error.code, error.hint = code, hint

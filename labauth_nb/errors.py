@@ -22,15 +22,19 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPResponse
 
-from .masking import looks_secret, noticed, scrub, shown, spellings
+from .masking import looks_secret, noticed, scrub, shown
 
 
 class LabauthError(Exception):
@@ -140,9 +144,13 @@ def place_of(error: BaseException) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def one_line(text: str, most: int = 240) -> str:
-    """`text` on one line, `most` characters at the most, without control characters (terminals obey them)."""
-    text = "".join(c for c in re.sub(r"\s+", " ", text) if c.isprintable()).strip()
+def one_line(text: str, most: int = 240, secrets: Collection[str] = ()) -> str:
+    """`text` on one line of up to `most` characters, without control characters and `secrets`.
+
+    Terminals obey control characters; a secret may stand there with them or between them.
+    """
+    text = re.sub(r"\s+", " ", scrub(text, secrets))
+    text = scrub("".join(c for c in text if c.isprintable()).strip(), secrets)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -213,19 +221,63 @@ def wait_seconds(response: requests.Response, names: Iterable[str] = ("retry-aft
     return None
 
 
+def clean(response: requests.Response, secrets: Collection[str]) -> None:
+    """Take `secrets` out of whatever `response`, its redirects, or a pickle of them could show.
+
+    Its error holds it. Cookies go as a whole: they are the server's own secrets.
+    """
+    for each in (response, *response.history):
+        each._content = _masked(each.content, secrets)
+        each.url, each.reason = _masked(each.url, secrets), _masked(each.reason, secrets)
+        each.encoding = _masked(each.encoding, secrets)
+        each.headers = _headers(each.headers, secrets)
+        each.raw = HTTPResponse(BytesIO(), each.headers, each.status_code, reason=each.reason)
+        each.cookies, each._next = RequestsCookieJar(), None  # type: ignore[attr-defined]
+        each.request = each.request and cleaned(each.request, secrets)
+
+
+def cleaned(
+    request: requests.PreparedRequest,
+    secrets: Collection[str],
+) -> requests.PreparedRequest:
+    """`request` for an error to hold: without `secrets`, cookies, authorization, or a stream."""
+    bare = requests.PreparedRequest()
+    bare.method, bare.url = request.method, _masked(request.url, secrets)
+    bare.headers, bare.hooks = _headers(request.headers, secrets), {"response": []}
+    bare.body = _masked(request.body, secrets) if isinstance(request.body, str | bytes) else None
+    return bare
+
+
+_PRIVATE = ("authorization", "cookie", "set-cookie")
+
+
+def _headers(headers: Mapping[str, Any], secrets: Collection[str]) -> CaseInsensitiveDict[Any]:
+    kept = [(name, value) for name, value in headers.items() if name.lower() not in _PRIVATE]
+    return CaseInsensitiveDict((_masked(n, secrets), _masked(v, secrets)) for n, v in kept)
+
+
+def _masked(value: Any, secrets: Collection[str]) -> Any:
+    """`value`, if it is text or bytes, without `secrets`."""
+    if isinstance(value, bytes):
+        text = value.decode("latin-1")  # keeps every byte; UTF-16 has zeros between the letters
+        narrow = text.replace("\0", "")
+        text = text if narrow == text or narrow == scrub(narrow, secrets) else narrow
+        return scrub(text, secrets).encode("latin-1")
+    return scrub(value, secrets) if isinstance(value, str) else value
+
+
 def provider_error(
     title: str,
     response: requests.Response,
     hints: Mapping[str, str],
-    secrets: Iterable[str] = (),
+    secrets: Collection[str] = (),
     kind: type[ProviderError] = ProviderError,
     pacing: Iterable[str] = ("retry-after",),
 ) -> ProviderError:
     """The error for `response`: first who said what, then what to do (`hints`, by "status code", code or status)."""
     status = response.status_code
     code, message = read_error(response)
-    secrets = list(secrets)
-    code, message = one_line(scrub(code, secrets), 80), one_line(scrub(message, secrets))  # scrubbed before it is cut
+    code, message = one_line(code, 80, secrets), one_line(message, secrets=secrets)
     said = f"{title} answered {status}{' ' + code if code else ''}"
     if message:
         said += f" ({message.rstrip('.')})"
@@ -235,15 +287,18 @@ def provider_error(
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
-    if any(spelling.encode() in response.content for spelling in spellings(secrets)):
-        text = response.content.decode(errors="replace")
-        response._content = scrub(text, secrets).encode()  # the error holds the response, and may be pickled
+    clean(response, secrets)
     error = kind(f"{said}. {hint}".strip(), response=response)
     error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
     return error
 
 
-def unreachable(title: str, url: str, error: Exception, secrets: Iterable[str] = ()) -> ProviderUnreachable:
+def unreachable(
+    title: str,
+    url: str,
+    error: Exception,
+    secrets: Collection[str] = (),
+) -> ProviderUnreachable:
     """The error for a request that got no answer."""
     host, text = urlsplit(url).netloc, str(error)
     if isinstance(error, requests.ConnectTimeout):

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
-ASSERTION_SECONDS = 1800
-"""Life of a QBench assertion: the guide allows 5 to 60 minutes."""
+ASSERTION_SECONDS = 300
+"""Life of a QBench assertion: the shortest that the guide allows (5 to 60 minutes)."""
 ANSWER_SECONDS, ANSWER_BYTES = 60.0, 2_000_000
 """An answer of the authentication server is read for so long, and so much of it, at the most."""
 LONGEST_SECONDS = 20 * 365 * 86400.0
@@ -63,7 +63,8 @@ class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
-    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`).
+    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
+    `held`: gives the secrets of the login's tokens.
     """
 
     provider: Provider
@@ -76,6 +77,11 @@ class Exchange:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
     keys: Any = None
+    held: Callable[[], list[str]] = list
+
+    def secrets(self) -> list[str]:
+        """Every secret of this sign-in that the server may know, and may say back."""
+        return [*self.fields.secrets(), *self.held()]
 
     @property
     def token_url(self) -> str:
@@ -124,7 +130,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     address = urlsplit(url)
     if address.scheme != "https" and not is_loopback(address.hostname):
         raise UnsafeRequest(f"Not sent: {url} is plain http, and credentials go over https only.")
-    known = [*exchange.fields.secrets(), *(secrets or [])]
+    known = [*exchange.secrets(), *(secrets or [])]
     error: Exception
     try:
         with requests.Session() as session:
@@ -157,7 +163,7 @@ def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> r
 def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> ProviderError:
     """The error for an answer of the authentication server that is not a token: `SignInRefused`, unless it is only down."""
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
-    known = [*exchange.fields.secrets(), *(secrets or [])]
+    known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
     kind = ProviderError if response.status_code == 429 or response.status_code >= 500 else SignInRefused
     error = provider_error(title, response, hints, known, kind, provider.pacing)
@@ -166,10 +172,17 @@ def refused(exchange: Exchange, response: requests.Response, secrets: list[str] 
     elif response.status_code < 400:
         error.args = (f"{title} answered {response.status_code} without a token in it. {_TENANT}",)
     if response.request is not None:
-        response.request.body = None  # it holds the secret, and the error holds the response
-        response.request.headers.pop("Authorization", None)
-        response.request.headers.pop("Cookie", None)
+        response.request.body = None
     return error
+
+
+def _exchanged(response: requests.Response) -> list[str]:
+    """The secrets in the headers that were sent, and the tokens in a response that is refused."""
+    sent = [response.request.headers.get(name) for name in ("Authorization", "Cookie")]
+    body = json_of(response)
+    names = ("access_token", "refresh_token", "id_token", "device_code")
+    got = [body.get(name) for name in names] if isinstance(body, dict) else []
+    return [each for each in (*sent, *got) if isinstance(each, str)]
 
 
 _TENANT = "Check the tenant: is that the provider's own address?"
@@ -198,10 +211,8 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
     access_token = body.get("access_token") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(access_token, str) or not access_token:
         raise refused(exchange, response, secrets)
-    if str(body.get("token_type", "Bearer")).lower() != "bearer":
-        raise refused(exchange, response, [access_token])
-    if not _sendable(access_token):
-        raise refused(exchange, response, [access_token])
+    if str(body.get("token_type", "Bearer")).lower() != "bearer" or not _sendable(access_token):
+        raise refused(exchange, response, secrets)
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(

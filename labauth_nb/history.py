@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from .masking import listeners
 
@@ -50,16 +52,23 @@ def _clean_lines(code: str) -> str:
     return re.sub(r"(labauth(?:', ['\"]|[ \t]+)(login\b)?)([^\n#]*)", clean, code)
 
 
+def _spelled(secret: str) -> set[str]:
+    """`secret` as code spells it: as it is, URL-encoded, and in base64 (alone, and as the user name of Basic)."""
+    raw = secret.encode(errors="surrogatepass")
+    coded = {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
+    return {secret, quote(raw, safe=""), quote_plus(raw), *coded} if len(secret) >= 4 else set()
+
+
 def _cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
-    """A function that masks `secrets` in code: in all `spellings`, and escaped as literals are."""
-    from .masking import MASK, spellings
+    """A function that masks `secrets` in code: in each spelling, and escaped as literals are."""
+    from .masking import MASK
 
     literals = set(secrets)
     for _ in range(2):  # in the transformed cell a magic's line is a literal, with literals in it
         for text in list(literals):
             literals |= {repr(text)[1:-1], repr(text + "'\"")[1:-4]}
             literals |= {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (True, False)}
-    forms = sorted(spellings(literals), key=len, reverse=True)
+    forms = sorted(set().union(*map(_spelled, literals)), key=len, reverse=True)
     words = {form for form in forms if len(form) < WORD_LEAST and re.fullmatch(r"\w+", form)}
 
     def clean(code: str) -> str:

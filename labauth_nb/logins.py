@@ -70,6 +70,7 @@ class Login:
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
         self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, self._advice, changed, what)
+        exchange.held = self._tokens.secrets
 
     def _obtain(self, previous: Token | None) -> Token:
         """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
@@ -159,8 +160,11 @@ class Login:
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
-        token = self._tokens.current
-        return [*self._exchange.fields.secrets(), *(token.secrets() if token else [])]
+        return self._exchange.secrets()
+
+    def tokens(self) -> list[str]:
+        """The secrets among them that came with a token: long, and made for nothing else."""
+        return self._tokens.secrets()
 
     @property
     def seconds_left(self) -> float | None:
@@ -244,7 +248,7 @@ class Login:
                 revoke = credentials.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
             if revoke or (revoke is None and minted):
                 try:
-                    for token in live:
+                    for token in reversed(live):  # the one in use first
                         REVOCATIONS[method.revoke](self._exchange, token)
                     kept = f"The token was revoked at {(method.flow and method.flow.who) or title}."
                 except LabauthError as error:
@@ -257,7 +261,8 @@ class Login:
                     "sign in and log out with --revoke."
                 )
         # A renewal that is still under way keeps the old ones until it ends; then nobody does.
-        self._exchange, self._tokens = replace(self._exchange, fields=Fields()), TokenSource(None, self.clock)
+        self._exchange = replace(self._exchange, fields=Fields(), held=list)
+        self._tokens = TokenSource(None, self.clock)
         self.found.fields = Fields()
         changed()
         return f"{said} {kept}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from typing import NoReturn
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 MASK = "***"
 
@@ -22,6 +25,12 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return repr(MASK)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled: sign in again in the other process.")
@@ -38,22 +47,63 @@ class Fields(dict[str, str]):
         return [value for value in self.values() if isinstance(value, Secret)]
 
 
-def spellings(secrets: Iterable[str]) -> set[str]:
-    """Each of `secrets` as it is, URL-encoded, and in base64 (alone and as the user name of Basic authentication)."""
-    found: set[str] = set()
-    for secret in secrets:
-        raw = secret.encode(errors="surrogatepass")
-        if len(secret) >= 4:
-            found |= {secret, quote(raw, safe=""), quote_plus(raw)}
-            found |= {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
-    return found
+@lru_cache(maxsize=4096)
+def _letter(c: str) -> str:
+    """A pattern for `c`: as it is, or as a URL, JSON or HTML spells it, once or more."""
+    if c.isascii() and c.isalnum():
+        return c
+    raw, units = c.encode(errors="surrogatepass"), c.encode("utf-16-be", "surrogatepass").hex()
+    short = json.dumps(c)[1:-1].lstrip("\\")
+    found = ["".join(f"%(?:25){{0,2}}{byte:02x}" for byte in raw), f"&#(?:{ord(c)}|x{ord(c):x});"]
+    found += ["".join(rf"\\{{1,4}}u{units[at : at + 4]}" for at in range(0, len(units), 4))]
+    found += ["[ +]", "%(?:25){0,2}2b"] if c in " +" else []
+    read = {html.escape(c), raw.decode("latin-1")} - {c}  # headers are read as Latin-1
+    found += [*map(re.escape, read), rf"\\{{1,4}}{re.escape(short)}", rf"\\{{0,4}}{re.escape(c)}"]
+    return f"(?i:{'|'.join(found)})"  # the shortest last: "%" is the beginning of "%25"
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """`text` without any of `secrets`: as they are, URL-encoded or in base64 (servers echo what they were sent)."""
-    for spelling in sorted(spellings(secrets), key=len, reverse=True):
-        text = text.replace(spelling, MASK)
-    return text
+def _base64(raw: bytes, shift: int) -> str:
+    """A pattern for `raw` in base64 of either alphabet, `shift` bytes (mod 3) into the text.
+
+    It begins with the first character that only `raw` decides (where `shift` is not 0, the one
+    before has bits of `raw` too) and ends with the last one that has bits of it.
+    """
+    coded = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
+    core = coded[-(-8 * shift // 6) : 8 * (shift + len(raw)) // 6]
+    folded = {"+": f"(?:{_letter('+')}|-)", "/": f"(?:{_letter('/')}|_)"}
+    return "".join(folded.get(c, c) for c in core) + (r"[\w+/-]?" if (shift + len(raw)) % 3 else "")
+
+
+@lru_cache(maxsize=64)
+def _pattern(secret: Secret) -> re.Pattern[str]:
+    """Whatever shows `secret`. Group 1: base64 where the character before has some of its bits."""
+    forms = {secret, quote_plus(secret.encode(errors="surrogatepass")), json.dumps(secret)[1:-1]}
+    raws = [form.encode(errors="surrogatepass") for form in sorted(forms)]
+    found = ["".join(map(_letter, secret)), *(f"(?i:{raw.hex()})" for raw in raws)]
+    found += [_base64(raw, 0) for raw in raws]
+    shifted = [_base64(raw, shift) for raw in raws for shift in (1, 2)]
+    return re.compile(Secret(f"{'|'.join(found)}|({'|'.join(shifted)})"))
+
+
+def scrub(text: str, secrets: Collection[str]) -> str:
+    """`text` without `secrets` of 4 characters or more: servers say back what they were sent.
+
+    A secret is found as it is, as URLs, JSON and HTML escape it, in hex, and in base64 at each
+    alignment; an Authorization header with its scheme and without (RFC 7617, RFC 6750).
+    """
+    bare = (s.partition(" ")[2] for s in secrets if s.startswith(("Basic ", "Bearer ")))
+    spans: list[tuple[int, int]] = []
+    for secret in {s for s in (*secrets, *bare) if len(s) >= 4}:
+        pattern, start = _pattern(Secret(secret)), 0
+        while match := pattern.search(text, start):
+            spans.append((max(match.start() - (match.lastindex or 0), 0), match.end()))
+            start = match.start() + 1  # they may overlap
+    parts, done = [], 0
+    for start, end in sorted(spans):
+        if start >= done:
+            parts += [text[done:start], MASK]
+        done = max(done, end)
+    return "".join([*parts, text[done:]])
 
 
 listeners: list[Callable[[list[str]], None]] = []

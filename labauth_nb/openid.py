@@ -324,7 +324,9 @@ def device(exchange: Exchange) -> Device:
     complete = body.get("verification_uri_complete") or address
     good = all(isinstance(each, str) and each for each in (code, user_code, address, complete))
     good = good and one_line(str(user_code), 64) == user_code and math.isfinite(life) and math.isfinite(interval)
-    if not good or not all(one_line(str(each), 2000) == each for each in (address, complete)):
+    known = [*exchange.secrets(), str(code)]
+    shown = (one_line(str(each), 2000, known) == each for each in (user_code, address, complete))
+    if not good or not all(shown):
         raise SignInRefused(_UNUSABLE)
     if not _safe(str(address), local) or not _safe(str(complete), local):
         raise _distrusted("its page to type the code is no https address")

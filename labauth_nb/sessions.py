@@ -8,6 +8,7 @@ lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  Token
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,23 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
-from requests.utils import rewind_body
+from requests.utils import get_environ_proxies, rewind_body, select_proxy
 
-from .errors import LabauthError, ProviderError, UnsafeRequest, json_of, provider_error, read_error, unreachable, wait_seconds
-from .grants import TIMEOUT
-from .masking import Secret
+from .errors import (
+    LabauthError,
+    ProviderError,
+    ProviderUnreachable,
+    UnsafeRequest,
+    clean,
+    cleaned,
+    json_of,
+    provider_error,
+    read_error,
+    unreachable,
+    wait_seconds,
+)
+from .grants import TIMEOUT, _bare
+from .masking import Secret, scrub
 from .providers import Provider, is_loopback
 from .tokens import Token
 
@@ -48,14 +61,18 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 class TokenAuth(AuthBase):
     """Sets the Authorization header on requests to the login's own origin, and on no other.
 
-    Also good for `requests.get(url, auth=lab.auth)`. An Authorization header that you set yourself is left alone.
+    Also good for `requests.get(url, auth=lab.auth)`: it takes the token off the requests that the
+    responses keep, and adds this computer to NO_PROXY where its token would go to a proxy.
+    An Authorization header that you set yourself is left alone.
     """
 
     def __init__(self, login: Login) -> None:
         self.login = login
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        self.sign(request)
+        if self.sign(request) is not None:
+            request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
+            _go_direct(str(request.url))
         return request
 
     def sign(self, request: requests.PreparedRequest, rejected: Token | None = None) -> Token | None:
@@ -67,18 +84,43 @@ class TokenAuth(AuthBase):
         if there != self.login.parsed_origin:
             request.headers.pop("Authorization", None)
             if scheme == "http" and there[1] == self.login.parsed_origin[1] and not is_loopback(host):
-                raise UnsafeRequest(
-                    f"Not sent: {request.url} is plain http, and a token goes over https only. Write https:// instead."
-                )
+                raise self._plain(request, " Write https:// instead.")
             return None
         if scheme != "https" and not is_loopback(host):
-            raise UnsafeRequest(f"Not sent: {request.url} is plain http, and a token goes over https only.")
+            raise self._plain(request)
         token = self.login.token(rejected)
         request.headers["Authorization"] = token.header
         return token
 
+    def _plain(self, request: requests.PreparedRequest, advice: str = "") -> UnsafeRequest:
+        url = scrub(request.url or "", self.login.secrets())
+        said = f"Not sent: {url} is plain http, and a token goes over https only.{advice}"
+        return UnsafeRequest(said)
+
     def __repr__(self) -> str:
         return f"<TokenAuth of {self.login.name}>"
+
+
+def _unsigned(response: requests.Response, *args: object, **options: object) -> None:
+    """A response hook: `response` keeps a request without our header and this hook.
+
+    The original goes on as it is, for redirects.
+    """
+    response.request = bare = response.request.copy()
+    bare.hooks = {"response": [hook for hook in bare.hooks["response"] if hook is not _unsigned]}
+    if isinstance(bare.headers.get("Authorization"), Secret):
+        del bare.headers["Authorization"]
+
+
+def _go_direct(url: str) -> None:
+    """Let requests use no proxy for a `url` on this computer; for others nothing changes.
+
+    An auth has no other way: a request knows no proxies, and NO_PROXY is read after auth.
+    """
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host) and select_proxy(url, get_environ_proxies(url, None)):
+        name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"  # as requests looks
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), host)))
 
 
 class _Attempts:
@@ -99,6 +141,8 @@ class _Attempts:
             token, renewed, tries = None if getattr(request, "_own_auth", False) else session.auth.sign(request), False, 1
             while True:
                 response = self._adapter.send(request, **options)
+                if response.status_code >= 400:  # raise_for_status() shows it
+                    response.reason = scrub(response.reason or "", session.login.secrets())
                 if token is not None and is_dead(provider, response):
                     if renewed:
                         denied.add(place)  # it was not the token: "no access", said like "dead"
@@ -125,8 +169,7 @@ class _Attempts:
         except LabauthError:
             raise
         except (requests.ConnectionError, requests.Timeout) as caught:
-            error = unreachable(_title(session, request), request.url or "", caught)
-            error.request = request
+            error = _unreachable(session, request, caught)
         except BaseException as caught:
             # Without its frames: they hold the header, and %xmode Verbose would print it.
             error = caught.with_traceback(None)
@@ -140,12 +183,13 @@ class _Attempts:
         session = self._session
         if not _rewound(request):
             session.login.token(dead)
-            error = ProviderError(
+            code = read_error(response)[0]
+            error = session._refusal(
                 f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
                 "(a stream or a generator). The token is renewed: run the request again.",
-                response=response,
+                response,
             )
-            error.status, error.code = response.status_code, read_error(response)[0]
+            error.status, error.code = response.status_code, scrub(code, session.login.secrets())
             raise error
         response.close()
         return session.auth.sign(request, dead)
@@ -162,6 +206,18 @@ def _rewound(request: requests.PreparedRequest) -> bool:
     except requests.exceptions.UnrewindableBodyError:
         return False
     return True
+
+
+def _unreachable(
+    session: LabSession,
+    request: requests.PreparedRequest,
+    caught: Exception,
+) -> ProviderUnreachable:
+    """The error for a request that got no response, without secrets in its words and request."""
+    secrets = session.login.secrets()
+    error = unreachable(_title(session, request), request.url or "", caught, secrets)
+    error.request = cleaned(request, secrets)
+    return error
 
 
 def _title(session: LabSession, request: requests.PreparedRequest) -> str:
@@ -220,8 +276,11 @@ class LabSession(requests.Session):
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
+        own, request.auth = request.auth is not None, request.auth or _bare
         prepared = super().prepare_request(request)
-        prepared._own_auth = request.auth is not None  # type: ignore[attr-defined]
+        if not own:
+            self.auth.sign(prepared)  # without its hook: `_Attempts` takes the header off
+        prepared._own_auth = own  # type: ignore[attr-defined]
         return prepared
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
@@ -235,16 +294,35 @@ class LabSession(requests.Session):
         except LabauthError:
             raise
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as caught:  # while the body was read
-            error = unreachable(_title(self, request), request.url or "", caught)
+            error: Exception = _unreachable(self, request, caught)
+        except requests.RequestException as caught:  # too many redirects, or one to another scheme
+            error = self._silenced(caught)
         raise error
 
+    def _silenced(self, error: requests.RequestException) -> requests.RequestException:
+        """`error` without secrets in its words, request, response and frames."""
+        secrets = self.login.secrets()
+        if error.response is not None:
+            clean(error.response, secrets)
+        if isinstance(error.request, requests.PreparedRequest):
+            error.request = cleaned(error.request, secrets)
+        error.args = tuple(scrub(str(each), secrets) for each in error.args)
+        return error.with_traceback(None)
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """As `requests.Session.get_redirect_target`. Raises `ProviderUnreachable` for a redirect to what is no address."""
+        """As `requests.Session.get_redirect_target`.
+
+        Raises `ProviderUnreachable` for a redirect to what cannot be an address, `UnsafeRequest`
+        for one with a token in it, which would go to logs and to other servers.
+        """
         try:
             target = super().get_redirect_target(resp)
             urlsplit(target or "")
         except ValueError as caught:
-            raise unreachable(_title(self, resp.request), resp.request.url or "", caught) from None
+            raise _unreachable(self, resp.request, caught) from None
+        if target and scrub(target, tokens := self.login.tokens()) != target:
+            who = scrub(_title(self, resp.request), tokens)
+            raise UnsafeRequest(f"Not followed: {who} redirects to an address with a token in it.")
         return str(target) if target else None
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -260,10 +338,17 @@ class LabSession(requests.Session):
         """
         if response.ok:
             return response
+        provider, secrets = self.login.provider, self.login.secrets()
         if origin_of(response.url) != self.login.parsed_origin:
+            clean(response, secrets)
             response.raise_for_status()
-        provider = self.login.provider
-        raise provider_error(provider.title, response, provider.hints, self.login.secrets(), pacing=provider.pacing)
+        title, hints = provider.title, provider.hints
+        raise provider_error(title, response, hints, secrets, pacing=provider.pacing)
+
+    def _refusal(self, sentence: str, response: requests.Response) -> ProviderError:
+        """The error `sentence` about `response`, without secrets in either."""
+        clean(response, secrets := self.login.secrets())
+        return ProviderError(scrub(sentence, secrets), response=response)
 
     def pages(
         self, path: str, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
@@ -305,17 +390,17 @@ class LabSession(requests.Session):
         title, paging = self.login.provider.title, self.login.provider.paging
         page = json_of(response)
         if page is None:
-            raise ProviderError(
+            raise self._refusal(
                 f"{title} answered {response.status_code} with something that is not JSON. Is {response.url} a list?",
-                response=response,
+                response,
             )
         lists = [key for key, value in page.items() if isinstance(value, list)] if isinstance(page, dict) else []
         name = paging.items or (lists[0] if len(lists) == 1 else "")
         if name not in lists:
-            raise ProviderError(
+            raise self._refusal(
                 f"{title} answered {response.status_code}, but {urlsplit(response.url).path} is not a list in pages. "
                 "Use lab.get(path).json() for a single item.",
-                response=response,
+                response,
             )
         return page, page[name]
 

@@ -30,7 +30,7 @@ from .errors import (
 )
 from .grants import Exchange, claims_of, refused
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
-from .masking import Secret, noticed, scrub, shown
+from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import LabSession, is_dead
@@ -528,7 +528,7 @@ def _who(login: Login) -> str | None:
             who = _probe(login, session, probe, who) or who
     claim = login.method.claim
     told = claims_of(login.token().access_token).get(claim) if claim else None
-    return who or (one_line(told, 80) if isinstance(told, str) else None)
+    return who or (one_line(told, 80, login.secrets()) if isinstance(told, str) else None)
 
 
 def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None) -> str | None:
@@ -549,4 +549,4 @@ def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
-    return None if found is None else one_line(scrub(found, login.secrets()), 80)
+    return None if found is None else one_line(found, 80, login.secrets())

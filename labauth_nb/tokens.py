@@ -24,6 +24,8 @@ FAILURE_LINGER = 0.1
 """A failed flight stays open this many seconds, so that callers who crossed expiry together share its failure."""
 FAILURE_LINGER_MOST = 2.0
 """... doubled with each failure in a row, up to this: a storm of callers cannot become a storm of token requests."""
+RETIRED_MOST = 20
+"""How many replaced tokens of unknown expiry are kept, as they may be live: the newest."""
 CLOSE_SECONDS = 10.0
 """How long a log out waits for a renewal under way, so that its token can be revoked too."""
 
@@ -104,7 +106,7 @@ class TokenSource:
         self._acquire = acquire
         self._clock = clock
         self._token = token
-        self._retired: list[Token] = []  # minted, replaced, and still good at the provider
+        self._retired: list[Token] = []  # replaced, and not known to have expired
         self._closed = False
         self._failures = 0
         self._soft_not_before = float("-inf")
@@ -131,6 +133,11 @@ class TokenSource:
             tokens = [*self._retired, *([self._token] if self._token else [])]
         # One that is over still has a refresh token that is not.
         return [t for t in tokens if t.expires_at is None or now < t.expires_at or (t is self._token and t.refresh_token)]
+
+    def secrets(self) -> list[str]:
+        """Every secret of the token, and of those before it that may be live."""
+        tokens = [*self._retired, *([self._token] if self._token else [])]
+        return [secret for token in tokens for secret in token.secrets()]
 
     @property
     def current(self) -> Token | None:
@@ -244,7 +251,8 @@ class TokenSource:
             with self._lock:
                 now = self._clock.time()
                 old = [*self._retired, *([self._token] if self._token else [])]
-                self._retired = [t for t in old if t.expires_at is not None and now < t.expires_at]
+                endless = [t for t in old if t.expires_at is None][-RETIRED_MOST:]
+                self._retired = [*endless, *(t for t in old if t.expires_at and now < t.expires_at)]
                 self._token, self._failures, self.last_error = token, 0, None
                 self._second = token if rejected is not None else None
         except LabauthError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import flask
 import jwt
 import pytest
 
@@ -33,6 +34,23 @@ def test_small_skew(lab: Lab) -> None:
     lab.skew(200)
     assert login("qbench", tenant="sandbox").clock_note == ""
     assert lab.token_requests("qbench") == 1
+
+
+@pytest.mark.parametrize("seconds", [0, 290, -290])
+def test_shortest_assertion(lab: Lab, seconds: float) -> None:
+    """An assertion lives 300 s, the guide's least, and a clock 290 s off still passes at first."""
+    lab.skew(seconds)
+    functions, lives = lab.sites["qbench"].app.view_functions, []
+    token = functions["token"]
+
+    def spy() -> object:
+        claims = jwt.decode(flask.request.form["assertion"], options={"verify_signature": False})
+        lives.append(claims["exp"] - claims["iat"])
+        return token()
+
+    functions["token"] = spy
+    login("qbench", tenant="sandbox")
+    assert lives == [300]
 
 
 def test_wrong_secret_is_not_skew(lab: Lab) -> None:

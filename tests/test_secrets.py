@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import logging
 import pickle
 import traceback
@@ -244,6 +245,13 @@ def test_reprs(secret: str) -> None:
     for holder in (Secret(secret), fields):
         with pytest.raises(TypeError, match="sign in again"):
             pickle.dumps(holder)
+
+
+def test_copies() -> None:
+    """A copy of a secret, alone or deep in a request's headers, is that same masked object."""
+    secret = Secret("kanari-to-be-copied-0001")
+    for copied in (copy.copy(secret), copy.deepcopy(secret), copy.deepcopy({"Authorization": [secret]})["Authorization"][0]):
+        assert copied is secret
 
 
 @given(st.text(min_size=4), st.text())

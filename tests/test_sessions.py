@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.utils import get_environ_proxies
 
 from labauth_nb import (
     LoginExpired,
@@ -356,8 +358,73 @@ def test_session_without_login() -> None:
         session("benchlin")
 
 
+def redirect(lab: Lab, path: str, to: str) -> None:
+    """From now on Benchling's `path` redirects to the address `to`."""
+    lab.sites["benchling"].app.get(path)(lambda: ("", 302, {"Location": to}))
+
+
+def unsigned(response: requests.Response, **_: object) -> None:
+    assert "Authorization" not in response.request.headers
+
+
 def test_auth_on_plain_requests(lab: Lab) -> None:
-    """session.auth also signs a plain requests call to the provider."""
-    login("benchling", tenant="sandbox")
-    held = session("benchling")
-    assert requests.get(held.url("plates"), auth=held.auth, timeout=10).status_code == 200
+    """session.auth also signs a plain requests call and its redirects; no response keeps it."""
+    redirect(lab, "/here", "/api/v2/plates")
+    mine = login("benchling", tenant="sandbox")
+    held, hooks = mine.session(), {"response": unsigned}
+    back = requests.get(held.url("/here"), auth=held.auth, timeout=10, hooks=hooks)
+    assert (back.status_code, len(back.history)) == (200, 1)
+    for hop in (back, *back.history):
+        unsigned(hop)
+        assert hop.request.hooks == {"response": [unsigned]}
+        assert mine.token().access_token.encode() not in pickle.dumps(hop)
+
+
+def test_auth_on_plain_redirect_away(lab: Lab, echo: Echo) -> None:
+    """A plain requests call that is redirected to another origin arrives without the token."""
+    redirect(lab, "/away", f"{echo.url}/x")
+    held = login("benchling", tenant="sandbox").session()
+    away = requests.get(held.url("/away"), auth=held.auth, timeout=10)
+    assert away.status_code == 200
+    assert "Authorization" not in echo.seen[0]
+    for hop in (away, *away.history):
+        unsigned(hop)
+
+
+def test_plain_redirect_refused(lab: Lab) -> None:
+    """The error of a redirect without an end holds no token either."""
+    redirect(lab, "/round", "/round")
+    mine = login("benchling", tenant="sandbox")
+    with pytest.raises(requests.TooManyRedirects) as caught:
+        requests.get(mine.session().url("/round"), auth=mine.session().auth, timeout=10)
+    assert caught.value.request is not None
+    assert mine.token().access_token.encode() not in pickle.dumps(caught.value.response)
+    assert "Authorization" not in caught.value.request.headers
+
+
+Patch = pytest.MonkeyPatch
+PROXIES = ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy")
+
+
+@pytest.mark.parametrize("name", PROXIES)
+@pytest.mark.parametrize("direct", ["", "no_proxy", "NO_PROXY"])
+def test_no_proxy(lab: Lab, echo: Echo, monkeypatch: Patch, name: str, direct: str) -> None:
+    """A plain requests call to this computer goes past the environment's proxy; others use it."""
+    variables = ("no_proxy", "NO_PROXY")
+    for each in (*PROXIES, "HTTPS_PROXY", "https_proxy", *variables, "REQUEST_METHOD"):
+        monkeypatch.setenv(each, "x")  # so that what is set below is put back as well
+        monkeypatch.delenv(each)
+    held = login("benchling", tenant="sandbox").session()
+    monkeypatch.setenv("HTTPS_PROXY", echo.url)
+    if direct:
+        monkeypatch.setenv(direct, "lab.example")
+    requests.get(held.url("plates"), auth=held.auth, timeout=10)
+    monkeypatch.setenv(name, echo.url)
+    assert held.get("plates").status_code == 200
+    kept = {each: os.environ[each] for each in variables if each in os.environ}
+    assert kept == ({direct: "lab.example"} if direct else {})  # neither has a need of it
+    for _ in range(2):
+        assert requests.get(held.url("plates"), auth=held.auth, timeout=10).status_code == 200
+    assert echo.seen == []
+    assert os.environ[direct or "NO_PROXY"] == ("lab.example," if direct else "") + "127.0.0.1"
+    assert get_environ_proxies("http://acme.example", None)

@@ -53,6 +53,32 @@ def test_unknown_expiry() -> None:
     assert server.asked == 2
 
 
+def kept_by(server: Server) -> list[str]:
+    """The tokens that the source still knows, without their headers."""
+    return [secret for secret in server.source.secrets() if " " not in secret]
+
+
+def test_replaced_tokens() -> None:
+    """A replaced token of unknown expiry may be live: the newest 20 are kept to be revoked."""
+    server = Server(life=None)
+    for _ in range(25):
+        server.source.renew()
+    kept = [f"token-{n}" for n in range(5, 26)]
+    assert kept_by(server) == kept
+    assert [token.access_token for token in server.source.close()] == kept
+
+
+def test_replaced_tokens_expire() -> None:
+    """A replaced token whose expiry is known is kept until then."""
+    server = Server()
+    server.source.renew()
+    server.source.renew()
+    assert kept_by(server) == ["token-1", "token-2"]
+    server.clock.advance(901)
+    server.source.renew()
+    assert kept_by(server) == ["token-3"]
+
+
 def test_rejected_twice() -> None:
     """Two callers who were refused with the same token get the same new one: it is asked for once."""
     server = Server()
