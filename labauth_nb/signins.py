@@ -254,12 +254,7 @@ def _planned(
     if known is not None and known.entry.method != way.name:
         recall = known = None
     keeps = remembering.chosen(chosen, way, remember, store)
-    names = [f.name for f in way.fields]
-    for field, value in given.items():
-        if field not in names:
-            raise nearest(field, names, f"field of {chosen.title} {way.name}")
-        if not isinstance(value, str):
-            raise InvalidInput(f"{field} must be text, not {type(value).__name__}.")
+    _check_fields(chosen, way, given)
     with_known = sources.with_recalled(*remembering.values(known)) if known else sources
     found = credentials.collect(chosen, way, tenant, given, with_known)
     if known is not None and not remembering.fits(found, known.entry):
@@ -282,6 +277,16 @@ def _planned(
         if recall.entry.token is not None:
             found.sources.setdefault("token", recall.source)
     return _Plan(name, exchange, found, False, prompt, keeps, store, recall)
+
+
+def _check_fields(provider: Provider, method: Method, given: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` where one of `given` is not a field of the method, or not text."""
+    names = [f.name for f in method.fields]
+    for field, value in given.items():
+        if field not in names:
+            raise nearest(field, names, f"field of {provider.title} {method.name}")
+        if not isinstance(value, str):
+            raise InvalidInput(f"{field} must be text, not {type(value).__name__}.")
 
 
 def _recalled(provider: Provider, name: str, method: str | None, tenant: str | None, sources: Sources) -> Recall | None:
