@@ -10,16 +10,18 @@ from __future__ import annotations
 import copy
 import getpass
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from . import config
 from .errors import InvalidInput, MissingCredentials, refuse_secret
 from .masking import Fields, Secret, holds_key, looks_secret, noticed
-from .providers import SERVER, Field, Method, Provider, whole_address, without_page
+from .providers import RETURN, SERVER, Field, Method, Provider, is_loopback, whole_address, without_page
 from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
 from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
 
@@ -35,7 +37,7 @@ _PRESETS = {
 def preset(provider: Provider, method: Method, wanted: str) -> str:
     """What the admin preset for the field `wanted`: for this method, else for the provider; "" for nothing."""
     given: Mapping[str, str] = getattr(config.presets, _PRESETS.get(wanted, ""), None) or {}
-    return given.get(f"{provider.name}/{method.name}") or given.get(provider.name) or ""
+    return (given.get(f"{provider.name}/{method.name}") or given.get(provider.name) or "").strip()
 
 
 def allowed(provider: Provider) -> tuple[Method, ...]:
@@ -128,7 +130,7 @@ def _supply(provider: Provider, method: Method, found: Found, source: Source, lo
         found.reasons.append(f"{source}: {variable} was ignored, as it does not look like a host")
         found.ignored.add(variable)
         own, values["tenant"] = "", ("", "")
-    if not own and provider.tenant.default and any(value for value, _ in values.values()):
+    if not own and not preset(provider, method, "tenant") and any(values[f.name][0] for f in method.fields if f.secret):
         values["tenant"] = provider.tenant.default, ""  # as the vendor's own tools take it
     for f in fields:
         value, variable = values[f.name]
@@ -138,12 +140,16 @@ def _supply(provider: Provider, method: Method, found: Found, source: Source, lo
         if source.trust is Trust.TREE:  # an admin's preset stands above every file of the working tree
             chosen = chosen or preset(provider, method, f.name)
         try:
+            _check_address(provider, f, value)
             if _agrees(provider, f, chosen, value):
                 continue
         except InvalidInput as error:
-            found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({error})")
+            why = "it looks like a secret" if looks_secret(value) else error
+            found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({why})")
             found.ignored.add(variable)
             values[f.name] = "", ""
+            if f.address == SERVER and found.sources.get(f.name) != GIVEN:  # whose they are cannot be told
+                values |= {each.name: ("", "") for each in method.fields if each.secret}
             continue
         if f.address == SERVER:
             found.reasons.append(f"{source}: ignored, it is for {value}, not for {chosen}")
@@ -160,6 +166,18 @@ def _supply(provider: Provider, method: Method, found: Found, source: Source, lo
 def address_of(provider: Provider, field: Field, value: str) -> str:
     """What the value of an address field stands for, in one spelling. Raises `InvalidInput` for a tenant that is none."""
     return _origin(provider, value) if field is provider.tenant else whole_address(value)
+
+
+def _check_address(provider: Provider, field: Field, value: str) -> None:
+    """Raise `InvalidInput` where an address may not be shown, nor asked about."""
+    if field is not provider.tenant and not _ADDRESS.fullmatch(whole_address(value)):
+        error = InvalidInput(f"The {field.label} is not a valid address: it starts with https:// and a host's name.")
+        error.field = field.name
+        raise error
+
+
+_ADDRESS = re.compile(r"(?=.{1,200}$)https?://(\[::1\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\x21-\x7e]*)?")
+"""What may be shown, and asked about: without a user name, and in ASCII, so that nothing looks like another host."""
 
 
 def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) -> bool:
@@ -184,10 +202,11 @@ class Place(NamedTuple):
 
 
 def places(provider: Provider, method: Method, found: Found) -> list[Place]:
-    """Where a sign-in by `method` goes, as far as it is known."""
+    """Where a sign-in by `method` goes, as far as it is known; where it comes back to only if that is another computer."""
     result = []
     for f in (provider.tenant, *method.fields):
-        if f.address == SERVER and f.name in found.fields:
+        away = f.address == RETURN and not is_loopback(urlsplit(found.fields.get(f.name, "")).hostname)
+        if f.name in found.fields and (f.address == SERVER or away):
             source, variable = found.named[f.name][0]
             tree = source != LINE and all(each.trust is Trust.TREE for each, _ in found.named[f.name])
             by = source.named(variable) if tree else ""
@@ -199,20 +218,39 @@ def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
     """Each address that a secret would go to, or that one would sign in at, and that is named by nobody trusted as much."""
     result = []
     secrets = [f for f in method.fields if f.secret and f.name in found.fields]
+    target = next((f for f in method.fields if f.address == SERVER), provider.tenant)  # an issuer gets them, not the tenant
     for f in (provider.tenant, *method.fields):
         if not f.address or f.name not in found.fields:
             continue
         address, named = address_of(provider, f, found.fields[f.name]), found.named[f.name]
         going = [s for s in secrets if not any(may_go(found.sources[s.name], source) for source, _ in named)]
-        going = going if f.address == SERVER else []
+        going = going if f is target else []
+        source, variable = named[0]
         # A page to sign in at is chosen by a click: only where a file of the working tree alone names it, it is in doubt.
-        page = method.flow is not None and not any(may_go(LINE, source) for source, _ in named)
+        page = method.flow is not None and not any(may_go(LINE, each) for each, _ in named)
+        # A code that is bound to nothing opens the account to whoever gets it.
+        page |= f.address == RETURN and method.flow is not None and not method.flow.pkce and _is_foreign(source, address)
         if (going or page) and address != "sandbox":
-            source, variable = named[0]
+            _check_address(provider, f, found.fields[f.name])
             what = tuple(f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going)
-            key = source.file or source.named(variable)
-            result.append(Doubt(address, f.name, source.named(variable), key, what))
+            place = source.file or (
+                f"{source.named()} in {_folder()}" if source.phrase == LINE.phrase else source.named(variable)
+            )
+            key = " ".join((place, provider.name, f.name, *(s.name for s in going)))
+            result.append(Doubt(address, f.name, source.named(variable), key, what, f.address == RETURN))
     return result
+
+
+def _is_foreign(source: Source, address: str) -> bool:
+    """Whether a notebook's line sends the code to another computer."""
+    return source.phrase == LINE.phrase and not is_loopback(urlsplit(address).hostname)
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "?"
 
 
 def refuse_secrets(fields: Iterable[Field], given: Mapping[str, str]) -> None:
@@ -240,7 +278,9 @@ class Sources:
         self.agreed: set[str] = set()
         self._recalled: tuple[Source, Mapping[str, str]] | None = None
         self._reasons: list[str] = []
-        self._dotenv = _dotenv(self._reasons)
+        self.refused: list[str] = []
+        """Why a file of the working tree is not read, for the form."""
+        self._dotenv = _dotenv(self._reasons, self.refused)
         self._files: dict[str, tuple[list[tuple[Source, dict[str, str]]], list[str]]] = {}
 
     def giver(self, provider: Provider, field: Field, value: str) -> Source:
@@ -309,7 +349,7 @@ def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: S
     return lookup
 
 
-def _dotenv(reasons: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
+def _dotenv(reasons: list[str], refused: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
     """What the nearest `.env` holds; None where there is none that can be used."""
     try:
         path = nearest_dotenv()
@@ -322,7 +362,8 @@ def _dotenv(reasons: list[str]) -> tuple[Source, Mapping[str, str | None]] | Non
     try:
         text = Secret(small_text(path, alone=True))
     except (OSError, ValueError) as error:
-        reasons.append(f".env: {path} was ignored ({why_unread(error)})")
+        refused.append(f".env: {path} was ignored ({why_unread(error)})")
+        reasons += refused
         return None
     from dotenv import dotenv_values
 
@@ -366,7 +407,7 @@ def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
 
     Raises `MissingCredentials` for no answer.
     """
-    goes = " and ".join(map(str, where))
+    goes = " and ".join(str(place) for place in where)
     prompt = f"{provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
     try:
         answer = getpass.getpass(prompt) if wanted.secret else input(prompt)

@@ -117,8 +117,8 @@ def refuse_secret(
     if looks(word):
         noticed([word])
         error = InvalidInput(
-            f"{what} looks like a secret; delete it from this cell, and replace it if the notebook "
-            "was saved or shared. Nothing was sent."
+            f"{what} looks like a secret, so it was refused and nothing was sent. If it is one, delete it from this "
+            "cell, and replace it if the notebook was saved or shared."
         )
         error.field = field
         raise error
@@ -131,7 +131,7 @@ def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     close = difflib.get_close_matches(str(word).lower(), known, n=1)
     guess = f" Did you mean {close[0]}?" if close else ""
     listed = ", ".join(known) if known else "none"
-    said = repr(str(word)) if close else shown(str(word))
+    said = repr(str(word)) if close and len(str(word)) <= len(close[0]) + 3 else shown(str(word))
     return InvalidInput(f"There is no {what} {said}.{guess} Choose one of: {listed}.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 import re
@@ -10,12 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from .masking import listeners
+from .masking import MASK, listeners
 
 KEEPS = ("credentials", "refresh-token")
 _FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
@@ -28,7 +29,7 @@ BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
 
 def _clean_lines(code: str) -> str:
     """`code` without the words of ``%labauth`` lines that look secret, or login does not know."""
-    from .masking import MASK, holds_key, scrub_word
+    from .masking import holds_key, scrub_word
     from .providers import PLAIN_FIELDS, PROVIDERS
 
     plain = {f"--{spelled}" for name in PLAIN_FIELDS for spelled in (name, name.replace("_", "-"))}
@@ -61,7 +62,6 @@ def _spelled(secret: str) -> set[str]:
 
 def _cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     """A function that masks `secrets` in code: in each spelling, and escaped as literals are."""
-    from .masking import MASK
 
     literals = set(secrets)
     for _ in range(2):  # in the transformed cell a magic's line is a literal, with literals in it
@@ -148,15 +148,41 @@ def _live() -> list[str]:
     return [secret for login in live for secret in login.secrets()]
 
 
+class _Known:
+    """What turned out to be secret in this kernel, as keyed digests: after a log out nothing else of it is left here."""
+
+    def __init__(self) -> None:
+        self._key, self._digests = token_bytes(16), set[bytes]()
+
+    def _digest(self, word: str) -> bytes:
+        return hashlib.blake2b(word.encode(errors="surrogatepass"), key=self._key, digest_size=16).digest()
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """From now on these are masked, where they stand as a word of their own."""
+        self._digests |= {self._digest(secret) for secret in secrets if len(secret) >= WORD_LEAST}
+
+    def mask(self, code: str) -> str:
+        """`code` without the words that are known."""
+        return re.sub(_WORD, lambda word: MASK if self._digest(word[0]) in self._digests else word[0], code)
+
+
+_WORD = r"""[^\s'"=,;()\[\]{}<>]{8,}"""
+"""What may be a secret in a cell: between quote marks, brackets, spaces and the like."""
+
+
 def clean_stored(ip: Any) -> Callable[[], None]:
     """Have IPython store cells without the secrets of our logins; gives a function that undoes it.
 
-    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and,
-    in earlier cells, what turns out to be one.
+    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and what
+    turns out to be one, in earlier cells and later ones.
     """
     manager = ip.history_manager
     original = manager.store_inputs
-    mask_earlier = partial(_mask_earlier, ip)
+    known = _Known()
+
+    def noticed(secrets: list[str]) -> None:
+        known.add(secrets)
+        _mask_earlier(ip, secrets)
 
     def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
         from .masking import scrub_code
@@ -164,16 +190,16 @@ def clean_stored(ip: Any) -> Callable[[], None]:
 
         names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
         clean = _cleaner(_live())
-        source = clean(_clean_lines(scrub_code(source, names)))
+        source = known.mask(clean(_clean_lines(scrub_code(source, names))))
         if source_raw is not None:
-            source_raw = clean(_clean_lines(scrub_code(source_raw, names)))
+            source_raw = known.mask(clean(_clean_lines(scrub_code(source_raw, names))))
         return original(line_num, source, source_raw)
 
     manager.store_inputs = store_inputs
-    listeners.append(mask_earlier)
+    listeners.append(noticed)
 
     def undo() -> None:
         manager.store_inputs = original
-        listeners.remove(mask_earlier)
+        listeners.remove(noticed)
 
     return undo

@@ -129,7 +129,9 @@ _LOOKS = (r"\bsk_[A-Za-z0-9_-]{8,}", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*
 _USERINFO = r"(?:(?<=//)|(?<!\S))[^\s/?#@:]*:[^\s/@]+@"
 """A user name and password in an address (RFC 3986 3.2.1)."""
 MIXED_LEAST, READABLE_MOST = 20, 6
-"""Characters: so long a mix of letters and digits is a secret, unless its pieces are readable."""
+"""Characters: so long a word is a secret, unless each of its pieces (so short, or as below) can be read out."""
+_READABLE = re.compile(r"\d{1,10}|\d{8}T\d{4,6}|[A-Za-z]*\d{1,4}[A-Za-z]*|[A-Za-z]+")
+"""A number, a time, a word with a year or the like in it, a word."""
 
 PLAIN_MOST = 20
 """No word that is longer is repeated, unless it is close to a known one."""
@@ -165,10 +167,12 @@ def scrub_word(word: str) -> str:
 
 
 def _unreadable(word: str) -> bool:
-    if len(word) < MIXED_LEAST or not re.search(r"\d", word) or not re.search(r"[^\W\d_]", word):
-        return False
-    parts = re.split(r"[-_.]", word)
-    return not all(len(part) <= READABLE_MOST or part.isalpha() for part in parts)
+    return len(word) >= MIXED_LEAST and not all(map(_readable, re.split(r"[-_.]", word)))
+
+
+def _readable(piece: str) -> bool:
+    short = len(piece) <= READABLE_MOST and len(re.findall(r"\d+", piece)) <= 2
+    return short or (bool(_READABLE.fullmatch(piece)) and len(re.findall("[a-z][A-Z]", piece)) <= READABLE_MOST)
 
 
 def scrub_code(code: str, names: Iterable[str] = ()) -> str:

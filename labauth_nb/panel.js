@@ -5,7 +5,7 @@
 /** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
 /** @typedef {{field: string, address: string, by: string}} Where */
 /** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[], where: Where[], doubts: {address: string, field: string, why: string}[]}} Method */
-/** @typedef {{methods: Method[], method: string, sandbox: boolean, remember: string, store: string, unavailable: string}} Form */
+/** @typedef {{methods: Method[], method: string, sandbox: boolean, remember: string, store: string, unavailable: string, refused: string[]}} Form */
 /** @typedef {{where: Where[], url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, question: number, error: string}} Attempt */
 /** @typedef {{name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
 /** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, attempt?: Attempt | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
@@ -138,8 +138,10 @@ function render({ model, el }) {
     if (field.name === "tenant") {
       about.push(make("span", { class: "soft address" }));
       box.addEventListener("input", () => {
-        resolved = { number: ++looked, tenant: box.value, address: "", error: "" };
         clearTimeout(asking);
+        // An empty box stands for what was found.
+        resolved = box.value.trim() ? { number: ++looked, tenant: box.value, address: "", error: "" } : null;
+        if (!resolved) return goes();
         asking = setTimeout(() => send({ type: "resolve", tenant: box.value, number: resolved?.number }), RESOLVE_MS);
         goes();
       });
@@ -154,14 +156,23 @@ function render({ model, el }) {
     const box = body.querySelector(".address"), places = body.querySelector(".places");
     if (box) box.textContent = resolved?.error ?? "";
     const chosen = state?.form?.methods.find((each) => each.name === (method || state?.form?.method));
-    if (chosen) places?.replaceChildren(...placesOf(chosen.where, chosen.doubts));
+    if (!chosen) return;
+    places?.replaceChildren(...placesOf(chosen.where, chosen.doubts));
+    const main = body.querySelector("button[type='submit']"), no = body.querySelector("button[name='no']");
+    if (main) main.textContent = goOf(chosen);
+    no?.toggleAttribute("hidden", !asks(chosen));
   }
+
+  /** Whether the form asks for a yes. @param {Method} chosen */
+  const asks = (chosen) => chosen.doubts.some((doubt) => doubt.field !== "tenant" || !resolved);
+  /** What its button says. @param {Method} chosen */
+  const goOf = (chosen) => (asks(chosen) ? "Yes, sign in there" : chosen.browser ? "Sign in with the browser" : "Sign in");
 
   /** Where a sign-in goes: in large where a file of a cloned folder says so. @param {Where[]} where @param {Method["doubts"]} doubts */
   function placesOf(where, doubts) {
     const typed = (/** @type {{field: string}} */ each) => !!resolved && each.field === "tenant";
     const large = (/** @type {string} */ address, /** @type {string} */ why) =>
-      make("div", { class: "doubt", role: "alert" }, make("p", { class: "large" }, address), make("p", {}, `${why} Go on only if that is right.`));
+      make("div", { class: "doubt", role: "alert" }, make("p", { class: "large" }, address), make("p", {}, `${why} Continue only if you recognize it.`));
     const plain = where.filter((each) => !typed(each) && !doubts.some((doubt) => doubt.address === each.address));
     const told = plain.map(({ address, by }) => (by ? large(address, `Only ${by} names this address.`) : make("p", { class: "where" }, address)));
     if (resolved) told.unshift(make("p", { class: "where" }, resolved.address));
@@ -175,6 +186,7 @@ function render({ model, el }) {
     const it = /** @type {HTMLFormElement} */ (make("form", { autocomplete: "on", novalidate: true, "aria-label": `Sign in to ${state?.title}` }));
     const places = make("div", { class: "places" }, ...placesOf(chosen.where, chosen.doubts));
     it.append(heading(`Sign in to ${state?.title}`, form.sandbox), places);
+    for (const text of form.refused) it.append(make("p", { class: "soft" }, text));
     if (error && !near) it.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
     if (form.methods.length > 1) {
       const select = /** @type {HTMLSelectElement} */ (make("select", { id: `${id}-method`, name: "method", "aria-describedby": `${id}-how` }));
@@ -194,10 +206,11 @@ function render({ model, el }) {
     }
     if (chosen.keeps.length) it.append(keeping(form, chosen));
     if (chosen.note) it.append(make("p", { class: "soft" }, chosen.note));
-    const asked = chosen.doubts.some((doubt) => doubt.field !== "tenant" || !resolved);
-    const go = asked ? "Yes, sign in there" : chosen.browser ? "Sign in with the browser" : "Sign in";
-    it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : go));
-    if (asked) it.append(button("No", () => send({ type: "decline" })));
+    it.append(make("button", { type: "submit", class: "main", disabled: state?.busy }, state?.busy ? "Signing in…" : goOf(chosen)));
+    const no = button("No", () => send({ type: "decline" }));
+    no.setAttribute("name", "no");
+    no.toggleAttribute("hidden", !asks(chosen));
+    it.append(no);
     it.addEventListener("submit", (event) => {
       event.preventDefault();
       /** @type {Record<string, string>} */ const fields = {};
@@ -435,7 +448,7 @@ function render({ model, el }) {
       }
       // A pasted token has run out in front of the user's eyes: offer to sign in again, in place. The kernel sends the form.
       if (now === "expired" && !row.renewable && !state.form && state.view === "login" && !lost) {
-        state.form = { methods: [], method: "", sandbox: row.sandbox, remember: "", store: "", unavailable: "" };
+        state.form = { methods: [], method: "", sandbox: row.sandbox, remember: "", store: "", unavailable: "", refused: [] };
         send({ type: "again", name: row.name });
         return;
       }

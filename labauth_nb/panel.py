@@ -248,6 +248,8 @@ class LoginPanel(Panel):
         self._attempt: Attempt | None = None
         self._where: list[dict[str, str]] = []
         """Where the browser sign-in under way goes to."""
+        self._shown: dict[str, set[str]] = {}
+        """The addresses that the form shows, by method."""
         self._declined = False
         self._begins = False
         """Whether the browser sign-in begins as soon as a page is there: nothing has to be filled in."""
@@ -309,6 +311,8 @@ class LoginPanel(Panel):
             fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
             flow = method.flow
             able = not method.marker and (flow is None or method.refreshes)
+            where, doubts = self._sends_to(method, found), self._doubts(method, found)
+            self._shown[method.name] = {each["address"] for each in (*where, *doubts)}
             keeps = [stores.REFRESH_TOKEN] if flow else [stores.CREDENTIALS, *([stores.REFRESH_TOKEN] * method.refreshes)]
             methods.append(
                 {
@@ -319,8 +323,8 @@ class LoginPanel(Panel):
                     "browser": flow is not None,
                     "keeps": keeps if able else [],
                     "fields": fields,
-                    "where": self._sends_to(method, found),
-                    "doubts": self._doubts(method, found),
+                    "where": where,
+                    "doubts": doubts,
                 }
             )
         try:
@@ -337,6 +341,7 @@ class LoginPanel(Panel):
             "remember": remember,
             "store": remembering.PLACES[self._store],
             "unavailable": why,
+            "refused": self._sources.refused,
         }
 
     def _sends_to(self, method: Method, found: Found) -> list[dict[str, str]]:
@@ -355,13 +360,18 @@ class LoginPanel(Panel):
         known = [d for d in credentials.doubts(self._provider, method, found) if not stores.agreed(d.key, d.address)]
         return [{"address": doubt.address, "field": doubt.field, "why": str(doubt)} for doubt in known]
 
-    def _agree(self, method: Method) -> None:
-        """The person has seen the form with its addresses, and went on."""
-        found = self._found(method)
-        self._sources.agreed |= {place.address for place in credentials.places(self._provider, method, found)}
-        for doubt in credentials.doubts(self._provider, method, found):
-            self._sources.agreed.add(doubt.address)
-            stores.agree(doubt.key, doubt.address)
+    def _agree(self, method: Method, seen: set[str]) -> None:
+        """The person has seen the addresses `seen`, or typed them, and went on; any other stays in doubt."""
+        self._sources.agreed |= seen
+        for doubt in credentials.doubts(self._provider, method, self._found(method)):
+            if doubt.address in seen:
+                stores.agree(doubt.key, doubt.address)
+
+    def _typed_addresses(self, method: Method) -> set[str]:
+        """The addresses that were typed into the form. Raises `InvalidInput` for a tenant that is none."""
+        given = {"tenant": self._tenant or "", **self._fields}
+        fields = [f for f in (self._provider.tenant, *method.fields) if f.address and given.get(f.name)]
+        return {credentials.address_of(self._provider, f, given[f.name]) for f in fields}
 
     def _found(self, method: Method) -> Found:
         """What is there already for `method`: typed before, in the environment, or the sandbox's."""
@@ -417,7 +427,7 @@ class LoginPanel(Panel):
             self._declined = True
             self._answered.set()
         elif message.get("type") == "again":
-            self._asking, self._sources = True, Sources()
+            self._asking, self._sources = True, Sources(self._sources.line)
             self.tell()
         else:
             self._error = None
@@ -441,7 +451,7 @@ class LoginPanel(Panel):
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
-            self._method = chosen.name
+            self._method, shown = chosen.name, self._shown.get(chosen.name, set())
             # What is kept here comes back.
             credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
             self._tenant = without_page(str(typed.pop("tenant", self._tenant or ""))) or None
@@ -451,7 +461,7 @@ class LoginPanel(Panel):
             self._remember = str(message.get("remember") or "")
             way = (self._provider.name, chosen.name, self._tenant, self._name, fields)
             if seen:
-                self._agree(chosen)
+                self._agree(chosen, shown | self._typed_addresses(chosen))
             if self._attempt is not None:
                 self._attempt.cancel()
             if chosen.flow is not None:
@@ -511,6 +521,8 @@ class LoginPanel(Panel):
     def _explained(self, error: LabauthError, method: Method) -> LabauthError:
         """`error` with the field that it concerns, where its kind tells; the person who can fill a field in is here."""
         fields = {f.name: f for f in (self._provider.tenant, *method.fields)}
+        if isinstance(error, UntrustedOrigin):
+            return UntrustedOrigin("Nothing was sent yet: look at the address first, then send the form again.")
         if isinstance(error, MissingCredentials) and error.field in fields and not method.marker:
             wanted = fields[error.field]
             error = MissingCredentials(f"{wanted.label} is missing: fill it in ({wanted.hint}).")

@@ -39,7 +39,8 @@ class Recall:
     @property
     def source(self) -> Source:
         """Where it is kept, in the status' words."""
-        return Source(PLACES[self.memory.store], Trust.HOME)
+        word = PLACES[self.memory.store]
+        return Source(word, Trust.HOME, phrase=f"your remembered login ({word})")
 
 
 def chosen(provider: Provider, method: Method, remember: str | None, store: str) -> str:

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from .sandbox import Lab
 
 
+FORMER_MOST = 40
+"""How many secrets of earlier tokens are masked after signing in again."""
+
+
 def login(
     provider: str,
     method: str | None = None,
@@ -399,10 +403,10 @@ def _agree(provider: Provider, method: Method, found: Found, name: str, prompt: 
         return
     said = " ".join(map(str, left))
     if not prompt or not credentials.can_ask():
-        raise UntrustedOrigin(f"Nothing was sent. {said} If that is right, {_remedy(provider, method, left, name, sources)}")
+        raise UntrustedOrigin(f"Nothing was sent. {said} If you trust it, {_remedy(provider, method, left, name, sources)}")
     large = "".join(f"    {doubt.address}\n" for doubt in left)
-    if not credentials.confirm(f"{said}\n\n{large}\nIs that right?"):
-        raise UntrustedOrigin(f"Nothing was sent, as you did not say yes. {said}")
+    if not credentials.confirm(f"{said}\n\n{large}\nGo on?"):
+        raise UntrustedOrigin(f"Nothing was sent, because you did not answer yes. {said}")
     for doubt in left:
         stores.agree(doubt.key, doubt.address)
 
@@ -417,7 +421,7 @@ def _remedy(provider: Provider, method: Method, left: list[Doubt], name: str, so
         way = f" --method {method.name}" if method is not provider.methods[0] else ""
         return f"type %labauth login {provider.name}{options}{way}{f' --as {name}' if name != provider.name else ''}"
     set_them = ", ".join(f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in left)
-    return f"run this cell once where you can answer, or set {set_them} in the environment."
+    return f"run this cell once in a notebook or terminal, where you can be asked, or set {set_them} in the environment."
 
 
 def _on_sandbox(
@@ -466,6 +470,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
         old = _LOGINS.get(name)
         if old is not None and old.origin == result.origin:
             # Sessions that cells hold go on with the new token.
+            result._tokens.former = old._tokens.secrets()[-FORMER_MOST:]
             old.__dict__.update(result.__dict__)
             if result._tokens.renewable:
                 old._tokens._acquire = old._obtain

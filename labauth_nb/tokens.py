@@ -107,6 +107,7 @@ class TokenSource:
         self._clock = clock
         self._token = token
         self._retired: list[Token] = []  # replaced, and not known to have expired
+        self.former: list[str] = []  # secrets of the tokens of the login before this one, which the provider may say back
         self._closed = False
         self._failures = 0
         self._soft_not_before = float("-inf")
@@ -137,7 +138,7 @@ class TokenSource:
     def secrets(self) -> list[str]:
         """Every secret of the token, and of those before it that may be live."""
         tokens = [*self._retired, *([self._token] if self._token else [])]
-        return [secret for token in tokens for secret in token.secrets()]
+        return [*self.former, *(secret for token in tokens for secret in token.secrets())]
 
     @property
     def current(self) -> Token | None:

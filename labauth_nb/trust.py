@@ -39,8 +39,13 @@ class Source(str):
 
     def named(self, variable: str = "") -> str:
         """The source as a message names it, with the variable that the value stands in."""
-        where = self.phrase or (f"{self} ({self.file})" if self.file else str(self))
+        where = self.phrase or (f"{self} ({_plain(self.file)})" if self.file else str(self))
         return f"{variable} in {where}" if variable else where
+
+
+def _plain(path: str) -> str:
+    """`path` without what a terminal or a page obeys: whoever made the folder chose its name."""
+    return "".join(c if c.isprintable() else "?" for c in path)
 
 
 GIVEN = Source("you", Trust.TYPED, phrase="given in Python")
@@ -64,20 +69,25 @@ def may_go(secret: Source, address: Source) -> bool:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A secret is about to go to an address that nobody has named who is trusted as much.
+    """A secret, or a person who signs in, is about to go to an address that nobody has named who is trusted as much.
 
-    `address`: as it was resolved, with its scheme; `field`: what names it (tenant, issuer, redirect_uri); `named_by`: who
-    does, and `key`: the same, to remember a yes by; `secrets`: what would go there, each with where it came from.
+    `address`: as it was resolved, with its scheme; `field`: what names it (tenant, issuer, redirect_uri), `comes_back`:
+    whether it gets the code after the sign-in; `named_by`: who does, and `key`: what a yes is remembered by; `secrets`:
+    what would go there, each with where it came from.
     """
 
     address: str
     field: str
     named_by: str
     key: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
+    comes_back: bool = False
 
     def __str__(self) -> str:
-        if not self.secrets:
-            return f"Only {self.named_by} names {self.address}, where you would sign in."
-        plain = ", in plain http, to whatever listens there" if self.address.startswith("http:") else ""
-        return f"Only {self.named_by} names {self.address}, where the {' and '.join(self.secrets)} would go{plain}."
+        plain = ", unencrypted (http), to whatever program listens there" if self.address.startswith("http:") else ""
+        what = f"Your {' and '.join(self.secrets)} would be sent to {self.address}{plain}."
+        if self.comes_back:
+            what = f"After the sign-in your browser would take its code to {self.address}."
+        elif not self.secrets:
+            what = f"You would sign in at {self.address}."
+        return f"{what} Only {self.named_by} names that address."

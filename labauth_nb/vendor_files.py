@@ -49,12 +49,12 @@ def _check_owner(status: os.stat_result) -> None:
     if os.name != "posix":
         return
     if status.st_uid not in (os.geteuid(), 0):
-        raise Unusable("another user owns it; copy it to make it yours")
+        raise Unusable("it belongs to another user; copy it to make it yours")
     if stat.S_ISLNK(status.st_mode):
         return  # everybody can write every link, says its mode; it has no meaning
     theirs = stat.S_IWOTH if _private(status.st_gid) else stat.S_IWOTH | stat.S_IWGRP
     if status.st_mode & theirs:
-        raise Unusable("other users can write it; chmod go-w")
+        raise Unusable("other users can write to it; run chmod go-w on it")
 
 
 def _private(group: int) -> bool:
@@ -83,7 +83,7 @@ def nearest_dotenv() -> Path | None:
     """
     here = Path.cwd()
     found = (folder / ".env" for folder in (here, *here.parents))
-    return next((path for path in found if os.path.lexists(path) and not path.is_dir()), None)
+    return next((path for path in found if os.path.lexists(path) and not os.path.isdir(path)), None)
 
 
 def unwrapped(name: str, value: str, reasons: list[str]) -> str:

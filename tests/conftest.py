@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labauth_nb import logins
+from labauth_nb import logins, stores
 from labauth_nb.sandbox import Lab
 
 OURS = ("LABAUTH_", "BENCHLING_", "QBENCH_", "FOUNDRY_", "FDT_", "DX_")
@@ -28,6 +28,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(work)
     yield
     logins._LOGINS.clear()
+    stores._agreed.clear()
 
 
 @pytest.fixture

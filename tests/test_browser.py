@@ -359,7 +359,7 @@ def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
     notebook.picture("doubt-light", panel)
     press(panel, "No")
     notebook.ended(cell)
-    see(notebook.cell(cell).locator(".jp-Cell-outputArea"), "UntrustedOrigin: Nothing was sent, as you said no.")
+    see(notebook.cell(cell).locator(".jp-Cell-outputArea"), "UntrustedOrigin: Nothing was sent. To use a different address")
     assert notebook.output(notebook.run("print(lab_.count('benchling'))")).strip() == "0"
     panel = notebook.panel(cell := notebook.start("%labauth login benchling"))
     panel.locator(".doubt").wait_for()

@@ -192,7 +192,7 @@ def test_archived_and_suspended(lab: Lab) -> None:
     assert session("mine").get("plates").status_code == 200
 
 
-LOOKS = "looks like a secret; delete it from this cell, and replace it if the notebook was saved"
+LOOKS = "looks like a secret, so it was refused and nothing was sent. If it is one, delete it"
 SECRETS = ["sk_kanari0001abc", "kanari1f8Q2z7Lp0Xw9Vt3", "https://ada:kanari@acme.benchling.com"]
 
 

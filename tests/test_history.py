@@ -101,6 +101,19 @@ def test_a_later_cell(kernel: Kernel) -> None:
     assert leaks(held, *kept(kernel)) == []
 
 
+def test_after_a_log_out(kernel: Kernel) -> None:
+    """What was a credential of this kernel stays masked after the log out, and after a sign-in that failed."""
+    kernel.run("labauth_nb.login('qbench', tenant='sandbox', name='gone')")
+    kernel.run("open('gone.txt', 'w').write(labauth_nb.logins.get('gone').secrets()[0]) and None")
+    secret = (folder(kernel).parent / "gone.txt").read_text()
+    kernel.run("%labauth logout gone")
+    kernel.run("sign('kanari-refused-before-0007')")
+    for each in (secret, "kanari-refused-before-0007"):
+        kernel.run(f"again = {each!r}")
+        kernel.run(f"%env AGAIN={each}")
+    assert leaks([secret, "kanari-refused-before-0007"], *kept(kernel)) == []
+
+
 def test_one_time_codes(kernel: Kernel) -> None:
     """A one-time code, and the address that a sign-in ended at, are masked once they are given."""
     kernel.run("lab_.set('dnanexus', otp='246810')\ncode, other = '246810', 1246810")

@@ -206,7 +206,7 @@ def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
     file = dotenv(BENCHLING_URL=evil.url)
     answers.append("")
-    with pytest.raises(UntrustedOrigin, match="as you did not say yes"):
+    with pytest.raises(UntrustedOrigin, match="because you did not answer yes"):
         login("benchling")
     assert evil.seen == []
     assert f"\n    {evil.url}\n" in questions[0]
@@ -309,9 +309,12 @@ def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
         kernel.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
         line = f"%labauth login foundry --method token --tenant {evil.url}"
         said = kernel.text(line)
-        assert said.startswith("UntrustedOrigin: Nothing was sent. Only the %labauth line of this cell names")
+        assert said.startswith(
+            f"UntrustedOrigin: Nothing was sent. Your Token (FOUNDRY_TOKEN in the environment) would be sent to {evil.url}"
+        )
+        assert "Only the %labauth line of this cell names that address." in said
         assert f"LABAUTH_FOUNDRY_TENANT={evil.url}" in said
-        assert "did not say yes" in kernel.text(line, ["n"])
+        assert "did not answer yes" in kernel.text(line, ["n"])
         assert evil.seen == []
         assert f"    {evil.url}\n" in kernel.prompts[-1]["prompt"]
         kernel.text(line, ["y"])
@@ -373,3 +376,146 @@ def test_success_names_the_address(lab: Lab) -> None:
     assert repr(mine).startswith(f"Signed in to QBench ({lab.origin('qbench')})")
     mine._exchange.origin = "https://acme.qbench.net"
     assert repr(mine).startswith("Signed in to QBench (https://acme.qbench.net)")
+
+
+def form_of(provider: str, method: str, tenant: str | None = None, ask: bool = True) -> panel.LoginPanel:
+    """The form as `%labauth login --ask` shows it, seen by a page."""
+    form = panel.LoginPanel(PROVIDERS[provider], method, tenant, provider, {}, ask, sources=credentials.Sources(line=True))
+    form.state()
+    return form
+
+
+@pytest.mark.parametrize(
+    ("shown", "typed"),
+    [("acme", ""), ("acme", "ac me"), (None, "ac me"), (None, "acme.evil.example"), (None, "a@benchling.com")],
+)
+def test_a_yes_is_only_to_what_was_shown(
+    shown: str | None, typed: str, evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A box that was cleared, or holds a typo, is no yes to the address that the folder names; nor is it remembered."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("BENCHLING_API_KEY", SECRET)
+    dotenv(BENCHLING_URL=evil.url)
+    form = form_of("benchling", "api-key", shown)
+    form.heard({"type": "submit", "method": "api-key", "fields": {"tenant": typed, "api_key": ""}})
+    assert form.login is None
+    assert evil.seen == []
+    assert not list((tmp_path / "data").rglob("agreed/*"))
+    assert stores._agreed == set()
+    (doubt,) = (m["doubts"] for m in form.state()["form"]["methods"] if m["name"] == "api-key")
+    assert doubt[0]["address"] == evil.url
+
+
+def test_again_keeps_the_doubt(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that is shown again still knows that its host stood on the line."""
+    monkeypatch.setenv("FOUNDRY_TOKEN", SECRET)
+    form = form_of("foundry", "token", evil.url, ask=False)
+    for _ in range(2):
+        (doubts,) = (m["doubts"] for m in form.state()["form"]["methods"] if m["name"] == "token")
+        assert [doubt["address"] for doubt in doubts] == [evil.url]
+        form.heard({"type": "again"})
+
+
+def test_a_yes_is_to_one_provider(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A yes for one provider's secret, or for a page to sign in at, lets no other secret go there."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    questions: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: (questions.append(question), "y")[1])
+    monkeypatch.setenv("FOUNDRY_TOKEN", SECRET)
+    monkeypatch.setenv("BENCHLING_API_KEY", SECRET)
+    dotenv(FOUNDRY_HOSTNAME=evil.url, BENCHLING_URL=evil.url)
+    for provider, method in (("foundry", "token"), ("benchling", "api-key"), ("foundry", "token")):
+        with contextlib.suppress(ProviderError):
+            login(provider, method)
+    assert len(questions) == 2
+
+
+def test_a_tenant_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source whose own tenant cannot be read keeps its secrets, unless the person names the tenant."""
+    monkeypatch.setenv("DX_APISERVER_HOST", "stag.example")
+    monkeypatch.setenv("DX_APISERVER_PORT", "eight")
+    monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": SECRET}))
+    dnanexus = PROVIDERS["dnanexus"]
+    assert "token" not in credentials.collect(dnanexus, dnanexus.method("api-token"), None, {}).fields
+    given = credentials.collect(dnanexus, dnanexus.method("api-token"), "api.cn.dnanexus.com", {})
+    assert given.fields["token"] == SECRET
+
+
+def test_a_preset_host_stands_above_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names no host takes the admin's, not the provider's default; a user name alone names none."""
+    monkeypatch.setattr(config, "presets", config.LabAuth(tenants={"dnanexus": "api.cn.dnanexus.com"}))
+    monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": SECRET}))
+    monkeypatch.setenv("DX_USERNAME", "ada")
+    dnanexus = PROVIDERS["dnanexus"]
+    for method in ("api-token", "password"):
+        found = credentials.collect(dnanexus, dnanexus.method(method), None, {})
+        assert found.fields["tenant"] == "api.cn.dnanexus.com"
+    assert found.fields["username"] == "ada"
+
+
+def test_a_redirect_on_the_line() -> None:
+    """Where a code is bound to nothing, another computer that a line sends it to is asked about, and shown."""
+    dnanexus = PROVIDERS["dnanexus"]
+    for redirect, doubted in (("https://evil.example/cb", 1), ("http://127.0.0.1:8765/", 0)):
+        sources = credentials.Sources(line=True)
+        found = credentials.collect(dnanexus, dnanexus.method("browser"), None, {"redirect_uri": redirect}, sources)
+        doubts = credentials.doubts(dnanexus, dnanexus.method("browser"), found)
+        assert [doubt.address for doubt in doubts] == [redirect][:doubted]
+        assert all("your browser would take its code to" in str(doubt) for doubt in doubts)
+        shown = [place.address for place in credentials.places(dnanexus, dnanexus.method("browser"), found)]
+        assert ("https://evil.example/cb" in shown) == bool(doubted)
+
+
+FORGED = [
+    "https://evil.example/\x1b[2Khttps://acme.okta.com",
+    "https://acme.okta.com@evil.example",
+    "https://evil.example/ is not used; your secret goes to https://acme.okta.com",
+    "https://\u0430cme.okta.com",
+    "https://evil.example/\u202emoc.atko",
+    "https://evil.example/" + "%20" * 300,
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_address(forged: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that looks like another one, or steers a terminal, is ignored, never shown in a question."""
+    monkeypatch.setenv("LABAUTH_BENCHLING_OIDC_CLIENT_SECRET", SECRET)
+    dotenv(LABAUTH_BENCHLING_ISSUER=forged)
+    benchling = PROVIDERS["benchling"]
+    found = credentials.collect(benchling, benchling.method("oidc"), "acme", {})
+    assert "issuer" not in found.fields
+    assert any("LABAUTH_BENCHLING_ISSUER was ignored" in reason for reason in found.reasons)
+    assert forged not in " ".join(found.reasons)
+
+
+def test_a_forged_folder(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder's name cannot write lines of its own into the message."""
+    folder = Path("x\nGo on? [y")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BENCHLING_API_KEY", SECRET)
+    dotenv(BENCHLING_URL=evil.url)
+    with pytest.raises(UntrustedOrigin) as caught:
+        login("benchling", "api-key")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_issuer_gets_the_client_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an issuer the client secret goes there, not to the tenant: so the question says."""
+    monkeypatch.setenv("LABAUTH_BENCHLING_OIDC_CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", "https://acme.okta.com")
+    dotenv(BENCHLING_TENANT="acme")
+    benchling = PROVIDERS["benchling"]
+    (doubt,) = credentials.doubts(
+        benchling, benchling.method("oidc"), credentials.collect(benchling, benchling.method("oidc"), None, {})
+    )
+    assert str(doubt).startswith("You would sign in at https://acme.benchling.com. Only BENCHLING_TENANT in .env")
+
+
+def test_a_refused_file_is_told_in_the_form() -> None:
+    """The form says why the .env that somebody else can write is not read."""
+    dotenv(BENCHLING_TENANT="acme")
+    Path(".env").chmod(0o666)
+    (said,) = form_of("benchling", "app").state()["form"]["refused"]
+    assert "was ignored (other users can write to it; run chmod go-w on it)" in said

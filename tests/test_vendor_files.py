@@ -59,10 +59,10 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (fifo, "it is not a regular file"),
     (device, "it is not a regular file"),
     (huge, "it is larger than 64 kB"),
-    (another_users, "another user owns it; copy it to make it yours"),
-    (anothers_link, "another user owns it; copy it to make it yours"),
-    (everybody_writes, "other users can write it; chmod go-w"),
-    (a_group_writes, "other users can write it; chmod go-w"),
+    (another_users, "it belongs to another user; copy it to make it yours"),
+    (anothers_link, "it belongs to another user; copy it to make it yours"),
+    (everybody_writes, "other users can write to it; run chmod go-w on it"),
+    (a_group_writes, "other users can write to it; run chmod go-w on it"),
 ]
 
 
