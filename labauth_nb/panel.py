@@ -557,9 +557,7 @@ class LoginPanel(Panel):
                 return
             await _within(seconds, self._answered)
             if self._declined:
-                raise UntrustedOrigin(
-                    f"Nothing was sent, as you said no. To sign in elsewhere, name it: {command} --tenant ..."
-                )
+                raise UntrustedOrigin(f"Nothing was sent. To use a different address, run {command} --tenant NAME")
         except TimeoutError:
             raise NotSignedIn(
                 f"Nobody answered the {name} panel in {in_time(seconds)}. Sign in there, then run the next cell; "
