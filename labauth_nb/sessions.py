@@ -11,6 +11,7 @@ import copy
 import os
 import re
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -154,7 +155,7 @@ class _Attempts:
                 if token is not None:
                     session.login.accepted(token)
                     denied.discard(place)
-                if response.status_code not in RETRY_STATUSES or request.method not in ("GET", "HEAD"):
+                if not _later(session.login, request, response):
                     return response
                 # A window's reset paces 429 only; for the others it says nothing.
                 wait = wait_seconds(response, provider.pacing if response.status_code == 429 else ("retry-after",))
@@ -193,6 +194,24 @@ class _Attempts:
             raise error
         response.close()
         return session.auth.sign(request, dead)
+
+
+def _reads(login: Login, request: requests.PreparedRequest) -> bool:
+    """Whether `request` changes nothing (RFC 9110 9.2.1; for a POST: by the provider's data)."""
+    if request.method in ("GET", "HEAD") or getattr(request, "_in_walk", False):
+        return True
+    if request.method != "POST" or origin_of(request.url or "") != login.parsed_origin:
+        return False
+    path = urlsplit(request.url or "").path
+    return any(fnmatchcase(path, pattern) for pattern in login.provider.reads)
+
+
+def _later(login: Login, request: requests.PreparedRequest, response: requests.Response) -> bool:
+    """Whether `response` says "later" to a `request` that may be sent again."""
+    unworked = response.status_code == 429 and login.provider.limits_first
+    if unworked and origin_of(request.url or "") == login.parsed_origin:
+        return True
+    return response.status_code in RETRY_STATUSES and _reads(login, request)
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:
@@ -243,7 +262,9 @@ class LabSession(requests.Session):
 
     A path is joined to the provider's API base (``plates``), a path from the root to its origin
     (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin only.
-    Default timeouts: 10 s to connect, 60 s to read. GET and HEAD are sent again on 429, 502, 503 and 504.
+    Default timeouts: 10 s to connect, 60 s to read. GET, HEAD and POSTs that only read are sent
+    again on 429, 502, 503 and 504; other requests on 429, where the provider documents that it
+    did no work.
     """
 
     auth: TokenAuth
@@ -369,7 +390,7 @@ class LabSession(requests.Session):
         query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
         seen: set[str] = set()
         while True:
-            response = self.check(self.request(paging.verb, path, params=query, json=body))
+            response = self.check(self._read(path, query, body))
             page, records = self._records(response)
             yield records, page.get(paging.total_count) if paging.total_count else None
             if paging.number:
@@ -385,6 +406,14 @@ class LabSession(requests.Session):
                 raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
             seen.add(str(cursor))
             (query if body is None else body)[paging.send] = cursor
+
+    def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
+        """The response to a request for a page: whatever its path, it only reads."""
+        verb = self.login.provider.paging.verb
+        prepared = self.prepare_request(requests.Request(verb, path, params=query, json=body))
+        prepared._in_walk = True  # type: ignore[attr-defined]
+        settings = self.merge_environment_settings(prepared.url, {}, None, None, None)
+        return self.send(prepared, **settings)
 
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         title, paging = self.login.provider.title, self.login.provider.paging

@@ -213,11 +213,57 @@ def test_pacing(lab: Lab, provider: str) -> None:
     assert caught.value.retry_after == 61
 
 
-def test_post_is_not_repeated(lab: Lab) -> None:
-    """POST is not sent again on 503: it may have been done."""
+SYSTEM = ["system/findProjects", "system/whoami", "project-x/describe", "project-x/listFolder"]
+
+
+@pytest.mark.parametrize("path", SYSTEM)
+@pytest.mark.parametrize("status", [429, 503])
+def test_reading_post(lab: Lab, path: str, status: int) -> None:
+    """A DNAnexus POST that only reads is sent again, as a GET is elsewhere."""
     login("dnanexus", tenant="sandbox")
-    lab.next("dnanexus", 503, path="findProjects")
-    assert session("dnanexus").post("system/findProjects", json={}).status_code == 503
+    before = lab.count("dnanexus", path)
+    lab.next("dnanexus", status, path=path)
+    assert session("dnanexus").post(path, json={}).status_code != status
+    assert lab.count("dnanexus", path) - before == 2
+
+
+def test_walk_reads(lab: Lab) -> None:
+    """pages() and frame() ride out a 503 and a 429 on a path that no list of reading calls has."""
+    app = lab.sites["dnanexus"].app
+    app.post("/own/rows")(app.view_functions["find_projects"])
+    login("dnanexus", tenant="sandbox")
+    lab.next("dnanexus", 503, path="own/rows")
+    lab.next("dnanexus", 429, path="own/rows")
+    assert len(session("dnanexus").frame("own/rows", json={"limit": 100})) == 230
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("provider", ["qbench", "dnanexus"])
+def test_change_is_not_repeated(lab: Lab, provider: str, status: int, verb: str) -> None:
+    """POST, PUT, PATCH and DELETE are not sent again on 502 to 504: they may have been done."""
+    login(provider, tenant="sandbox")
+    lab.next(provider, status, path="record/new")
+    assert session(provider).request(verb, "record/new", json={}).status_code == status
+    assert lab.count(provider, "record/new") == 1
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(("provider", "sent"), [("qbench", 2), ("foundry", 1), ("dnanexus", 1)])
+def test_refused_before_work(lab: Lab, provider: str, sent: int, verb: str) -> None:
+    """On 429 a change is sent again where the provider documents that it did no work: QBench."""
+    login(provider, tenant="sandbox")
+    lab.next(provider, 429, path="record/new")
+    session(provider).request(verb, "record/new", json={})
+    assert lab.count(provider, "record/new") == sent
+
+
+def test_reading_post_elsewhere(lab: Lab) -> None:
+    """What DNAnexus' paths mean holds at DNAnexus only: a POST to another host goes once."""
+    login("dnanexus", tenant="sandbox")
+    lab.next("qbench", 503, path="describe")
+    away = lab.origin("qbench") + "/x/describe"
+    assert session("dnanexus").post(away, json={}).status_code == 503
 
 
 def test_permission_denied(lab: Lab) -> None:
