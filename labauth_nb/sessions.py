@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import re
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,9 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy
 
+from .clocks import seconds_in
 from .errors import (
+    InvalidInput,
     LabauthError,
     ProviderError,
     ProviderUnreachable,
@@ -45,12 +49,16 @@ if TYPE_CHECKING:
 
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
-"""Tries in all for GET and HEAD (benchling-sdk: 5)."""
+"""Attempts in all that the provider responds to (benchling-sdk: 5)."""
 PATIENCE_SECONDS = 60.0
-"""Seconds in all, from the first try to the last wait; a provider that asks for more gets its answer handed through."""
+"""Seconds in all, from the first failure to the last wait; `LabSession.patience` sets others."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
 PROGRESS_AFTER_SECONDS = 2.0
+TOLD_AFTER_SECONDS = 5.0
+"""A request that waits longer than this in all says so."""
+BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+"""A connection that was not made, or that broke."""
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -131,46 +139,15 @@ class _Attempts:
         self._adapter, self._session = adapter, session
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        session, clock = self._session, self._session.login.clock
-        provider = session.login.provider
         error: BaseException
-        tries_most, began, denied = session.tries, clock.time(), session.login.denied
-        place = (str(request.method), urlsplit(request.url or "").path)
         if is_loopback(urlsplit(request.url or "").hostname):
             options["proxies"] = {}  # no proxy between this computer and itself
         try:
-            token, renewed, tries = None if getattr(request, "_own_auth", False) else session.auth.sign(request), False, 1
-            while True:
-                response = self._adapter.send(request, **options)
-                if response.status_code >= 400:  # raise_for_status() shows it
-                    response.reason = scrub(response.reason or "", session.login.secrets())
-                if token is not None and is_dead(provider, response):
-                    if renewed:
-                        denied.add(place)  # it was not the token: "no access", said like "dead"
-                    if place in denied or not session.login.may_renew(token):
-                        return response
-                    token = self._renewed(request, response, token)
-                    renewed = not session.login.adopted(token)
-                    continue
-                if token is not None:
-                    session.login.accepted(token)
-                    denied.discard(place)
-                if not _later(session.login, request, response):
-                    return response
-                # A window's reset paces 429 only; for the others it says nothing.
-                wait = wait_seconds(response, provider.pacing if response.status_code == 429 else ("retry-after",))
-                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1] if wait is None else max(wait, 0.1 * 2**tries)
-                over = clock.time() - began + wait > PATIENCE_SECONDS
-                if tries >= tries_most or over or not _rewound(request):
-                    return response
-                response.close()
-                clock.sleep(wait)
-                tries += 1
-                token = token and session.auth.sign(request)
+            return self._patiently(request, options)
         except LabauthError:
             raise
-        except (requests.ConnectionError, requests.Timeout) as caught:
-            error = _unreachable(session, request, caught)
+        except (*BROKEN, requests.Timeout) as caught:
+            error = _unreachable(self._session, request, caught)
         except BaseException as caught:
             # Without its frames: they hold the header, and %xmode Verbose would print it.
             error = caught.with_traceback(None)
@@ -179,21 +156,124 @@ class _Attempts:
                 del request.headers["Authorization"]
         raise error
 
-    def _renewed(self, request: requests.PreparedRequest, response: requests.Response, dead: Token) -> Token | None:
-        """A new token for `request` in place of the dead one, the body wound back. Raises where it cannot be sent twice."""
+    def _patiently(
+        self,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        session, login = self._session, self._session.login
+        waits, rejected, denied = _Waits(session, request), None, login.denied
+        place = (str(request.method), urlsplit(request.url or "").path)
+        own = getattr(request, "_own_auth", False)
+        while True:
+            try:
+                token = None if own else session.auth.sign(request, rejected)
+                response = self._once(request, options)
+            except BROKEN as error:  # of the token request as well
+                if not waits.after_break(error):
+                    raise
+                continue
+            if token is not None and is_dead(login.provider, response):
+                if rejected is not None and not login.adopted(token):
+                    denied.add(place)  # it was not the token: "no access", said like "dead"
+                if place in denied or not login.may_renew(token):
+                    return response
+                self._wind_back(request, response, token)
+                rejected = token
+                continue
+            if token is not None:
+                login.accepted(token)
+                denied.discard(place)
+            if not waits.after(response):
+                return response
+
+    def _once(
+        self,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        """The response to one attempt, read whole unless it is to be streamed."""
+        response = self._adapter.send(request, **options)
+        if response.status_code >= 400:  # raise_for_status() shows it
+            response.reason = scrub(response.reason or "", self._session.login.secrets())
+        if not options.get("stream") and not response.is_redirect:
+            _ = response.content  # here, as a body that breaks off is asked for again
+        return response
+
+    def _wind_back(
+        self,
+        request: requests.PreparedRequest,
+        response: requests.Response,
+        dead: Token,
+    ) -> None:
+        """Ready `request` for a new token. Raises where its body cannot be sent twice."""
         session = self._session
-        if not _rewound(request):
-            session.login.token(dead)
-            code = read_error(response)[0]
-            error = session._refusal(
-                f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
-                "(a stream or a generator). The token is renewed: run the request again.",
-                response,
-            )
-            error.status, error.code = response.status_code, scrub(code, session.login.secrets())
-            raise error
-        response.close()
-        return session.auth.sign(request, dead)
+        if _rewound(request):
+            response.close()
+            return
+        session.login.token(dead)
+        code = read_error(response)[0]
+        error = session._refusal(
+            f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
+            "(a stream or a generator). The token is renewed: run the request again.",
+            response,
+        )
+        error.status, error.code = response.status_code, scrub(code, session.login.secrets())
+        raise error
+
+
+class _Waits:
+    """The waits between the attempts at one request, within the session's patience in all."""
+
+    def __init__(self, session: LabSession, request: requests.PreparedRequest) -> None:
+        self._session, self._request = session, request
+        self._failed = self._refused = 0
+        self._spent, self._since, self._told = 0.0, 0.0, False
+
+    def after(self, response: requests.Response) -> bool:
+        """Wait after `response`; False where the request is not to be sent again."""
+        session, status = self._session, response.status_code
+        self._refused += 1
+        if self._refused >= session.tries or not _later(session.login, self._request, response):
+            return False
+        # A window's reset paces 429 only; for the others it says nothing.
+        pacing = session.login.provider.pacing if status == 429 else ("retry-after",)
+        again = self._wait(wait_seconds(response, pacing), f"responded with {status}")
+        if again:
+            response.close()
+        return again
+
+    def after_break(self, error: Exception) -> bool:
+        """Wait after a connection that was not made or broke; False as for `after`."""
+        # Neither a certificate nor what a proxy forbids gets better by waiting.
+        if isinstance(error, requests.exceptions.SSLError) or "Tunnel" in str(error):
+            return False
+        # Without a token nothing was sent yet, so that any verb may wait for one.
+        unsent = isinstance(error, ProviderUnreachable)
+        if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
+            return False
+        return self._wait(None, "cannot be reached")
+
+    def _wait(self, asked: float | None, why: str) -> bool:
+        """Wait as `asked` (seconds), else longer each time; False where patience ends before."""
+        session, patience = self._session, self._session.patience
+        if self._failed:  # by the clock that stands still while a laptop sleeps
+            self._spent += time.monotonic() - self._since
+        step = min(self._failed, len(BACKOFF_SECONDS) - 1)
+        self._failed += 1
+        left = patience - self._spent
+        wait = min(BACKOFF_SECONDS[step], left) if asked is None else max(asked, 0.2 * 2**step)
+        if left <= 0 or wait > left or not _rewound(self._request):
+            return False
+        self._spent += wait
+        if self._spent > TOLD_AFTER_SECONDS and not self._told:
+            self._told = True
+            who = scrub(_title(session, self._request), session.login.secrets())
+            said = f"{who} {why}. Trying again for up to {patience:.0f} s (lab.patience)."
+            print(said, file=sys.stderr)
+        session.login.clock.sleep(wait)
+        self._since = time.monotonic()
+        return True
 
 
 def _reads(login: Login, request: requests.PreparedRequest) -> bool:
@@ -263,8 +343,8 @@ class LabSession(requests.Session):
     A path is joined to the provider's API base (``plates``), a path from the root to its origin
     (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin only.
     Default timeouts: 10 s to connect, 60 s to read. GET, HEAD and POSTs that only read are sent
-    again on 429, 502, 503 and 504; other requests on 429, where the provider documents that it
-    did no work.
+    again on 429, 502, 503 and 504, and after a connection that was not made or broke; other
+    requests on 429, where the provider documents that it did no work.
     """
 
     auth: TokenAuth
@@ -274,8 +354,24 @@ class LabSession(requests.Session):
         self.login = login
         self.auth = TokenAuth(login)
         self.tries = TRIES
+        self.patience = PATIENCE_SECONDS
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
+
+    @property
+    def patience(self) -> float:
+        """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
+
+        Setting raises `InvalidInput` for what is not a length of time.
+        """
+        return self._patience
+
+    @patience.setter
+    def patience(self, amount: float | str) -> None:
+        try:
+            self._patience = seconds_in(str(amount))
+        except ValueError as error:
+            raise InvalidInput(f"The patience: {error}") from None
 
     def url(self, path: str) -> str:
         """The whole URL for `path`."""
@@ -299,9 +395,7 @@ class LabSession(requests.Session):
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
         own, request.auth = request.auth is not None, request.auth or _bare
         prepared = super().prepare_request(request)
-        if not own:
-            self.auth.sign(prepared)  # without its hook: `_Attempts` takes the header off
-        prepared._own_auth = own  # type: ignore[attr-defined]
+        prepared._own_auth = own  # type: ignore[attr-defined]  # else `_Attempts` signs it
         return prepared
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
@@ -314,7 +408,7 @@ class LabSession(requests.Session):
             return super().send(request, **options)
         except LabauthError:
             raise
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as caught:  # while the body was read
+        except BROKEN as caught:  # while the body of a redirect was read
             error: Exception = _unreachable(self, request, caught)
         except requests.RequestException as caught:  # too many redirects, or one to another scheme
             error = self._silenced(caught)

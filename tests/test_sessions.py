@@ -17,6 +17,7 @@ import requests
 from requests.utils import get_environ_proxies
 
 from labauth_nb import (
+    InvalidInput,
     LoginExpired,
     NotSignedIn,
     ProviderError,
@@ -174,12 +175,165 @@ def test_slow_answer(lab: Lab) -> None:
         session("benchling").get("plates", timeout=0.1)
 
 
-def test_truncated_answer(lab: Lab) -> None:
-    """An answer that breaks off is a sentence, not a parse error."""
-    login("benchling", tenant="sandbox")
-    lab.next("benchling", "truncated")
+def test_truncated_body(lab: Lab) -> None:
+    """A body that breaks off is asked for again; of a change it is a sentence, sent once."""
+    login("dnanexus", tenant="sandbox")
+    held = session("dnanexus")
+    lab.next("dnanexus", "truncated", times=2, path="whoami")
+    assert held.post("system/whoami", json={}).json()["id"]
+    lab.next("dnanexus", "truncated", path="record/new")
     with pytest.raises(ProviderUnreachable, match="broke off the connection"):
-        session("benchling").get("plates")
+        held.post("record/new", json={})
+    assert lab.count("dnanexus", "record/new") == 1
+
+
+FAILURES = {
+    "refused": "[Errno 111] Connection refused",
+    "unreachable": "[Errno 101] Network is unreachable",
+    "name": "NameResolutionError: Temporary failure in name resolution",
+    "reset": "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))",
+}
+
+
+class Outage:
+    """No request gets through until `lasts` seconds of the lab's clock have passed."""
+
+    def __init__(self, lab: Lab, patch: pytest.MonkeyPatch, lasts: float, error: Exception) -> None:
+        self.requests: list[requests.PreparedRequest] = []
+        self.signatures: list[str | None] = []
+        real, ends = requests.adapters.HTTPAdapter.send, lab.clock.time() + lasts
+
+        def send(
+            adapter: object,
+            request: requests.PreparedRequest,
+            **options: object,
+        ) -> requests.Response:
+            self.requests.append(request)
+            self.signatures.append(request.headers.get("Authorization"))
+            if lab.clock.time() < ends:
+                raise error
+            return real(adapter, request, **options)  # type: ignore[arg-type]
+
+        patch.setattr(requests.adapters.HTTPAdapter, "send", send)
+
+
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, failure: str, verb: str) -> None:
+    """GET and HEAD outlast a connection that is not made or breaks; a change is sent once."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    error = requests.ConnectionError(FAILURES[failure])
+    outage = Outage(lab, monkeypatch, 20, error)
+    if verb in ("GET", "HEAD"):
+        assert held.request(verb, "plates").status_code == 200
+        return
+    with pytest.raises(ProviderUnreachable):
+        held.request(verb, "plates", json={})
+    assert len(outage.requests) == 1
+
+
+def test_reading_post_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DNAnexus walk outlasts a connection that is refused."""
+    login("dnanexus", tenant="sandbox")
+    held = session("dnanexus")
+    Outage(lab, monkeypatch, 20, requests.ConnectionError("refused"))
+    assert len(held.frame("system/findProjects")) == 230
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Where the token has expired and cannot be renewed yet, any verb waits: nothing was sent."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    lab.advance("16m")
+    Outage(lab, monkeypatch, 6, requests.ConnectionError("refused"))
+    assert held.request(verb, "plates").status_code == (200 if verb == "GET" else 405)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.SSLError("certificate verify failed"),
+        requests.exceptions.ProxyError("Tunnel connection failed: 407"),
+        requests.ReadTimeout("read timed out"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_wait(lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A bad certificate, a proxy that forbids and a read that takes too long are told at once."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    outage = Outage(lab, monkeypatch, 20, error)
+    with pytest.raises(ProviderUnreachable):
+        held.get("plates")
+    assert len(outage.requests) == 1
+
+
+@pytest.mark.parametrize(("patience", "lasts"), [("2h", 600), (30, 25), ("90s", 80)])
+def test_patience(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patience: float | str,
+    lasts: float,
+) -> None:
+    """A session is as patient as it is told to be, by the login's clock; one line says so."""
+    mine = login("benchling", tenant="sandbox")
+    held = mine.session()
+    held.patience = patience
+    outage = Outage(lab, monkeypatch, lasts, requests.ConnectionError("refused"))
+    began, tokens = lab.clock.time(), lab.token_requests("benchling")
+    assert held.get("plates").status_code == 200
+    assert lasts <= lab.clock.time() - began < lasts + 10
+    assert None not in outage.signatures
+    assert lab.token_requests("benchling") == tokens
+    said = capsys.readouterr()
+    assert said.out == ""
+    line = f"Trying again for up to {held.patience:.0f} s (lab.patience).\n"
+    assert said.err == f"Benchling cannot be reached. {line}"
+
+
+def test_end_of_patience(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After 60 s in all the error comes; a wait of seconds is silent; 0 waits for nothing."""
+    login("benchling", tenant="sandbox")
+    held, began = session("benchling"), lab.clock.time()
+    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
+    with pytest.raises(ProviderUnreachable, match="refused the connection"):
+        held.get("plates")
+    assert 50 < lab.clock.time() - began <= 61
+    capsys.readouterr()
+    for patience in (4, 0):
+        held.patience = patience
+        before = len(outage.requests)
+        with pytest.raises(ProviderUnreachable):
+            held.get("plates")
+        assert len(outage.requests) - before == (4 if patience else 1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("amount", ["soon", -1, "", True, "2 weeks", float("nan")])
+def test_patience_refused(lab: Lab, amount: float | str) -> None:
+    """What is not a length of time is refused, and the old patience stays."""
+    held = login("benchling", tenant="sandbox").session()
+    with pytest.raises(InvalidInput, match="is not a length of time"):
+        held.patience = amount
+    assert held.patience == 60
+
+
+def test_spent_stream(lab: Lab) -> None:
+    """A stream that was read is not sent again, empty: the response is handed through."""
+    login("dnanexus", tenant="sandbox")
+    held, before = session("dnanexus"), lab.count("dnanexus", "whoami")
+    lab.next("dnanexus", 503, path="whoami")
+    headers = {"Content-Type": "application/json"}
+    body = iter([b"{}"])
+    assert held.post("system/whoami", data=body, headers=headers).status_code == 503
+    assert lab.count("dnanexus", "whoami") - before == 1
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
