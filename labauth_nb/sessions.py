@@ -466,40 +466,66 @@ class LabSession(requests.Session):
         return ProviderError(scrub(sentence, secrets), response=response)
 
     def pages(
-        self, path: str, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | None = None,
+        *,
+        cursor: Any = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """The pages of a list, one after another, each a list of records; the next is asked for when it is wanted.
 
-        `params` go into the query, `json` into the body (DNAnexus). Raises `ProviderError` for an error answer
-        and for one that is not a list.
+        `params` go into the query, `json` into the body (DNAnexus); `cursor`: the page to begin at.
+        Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
+        carries what was read (`error.records`) and where to go on (`error.cursor`).
         """
-        for records, _ in self._pages(path, params, json):
-            yield records
+        return (records for records, _ in self._pages(path, params, json, cursor))
 
     def _pages(
-        self, path: str, params: Mapping[str, Any] | None, json: Mapping[str, Any] | None
+        self,
+        path: str,
+        params: Mapping[str, Any] | None,
+        json: Mapping[str, Any] | None,
+        cursor: Any,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
         """Each page and, where the provider tells, how many records there are in all."""
         paging = self.login.provider.paging
         query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
-        seen: set[str] = set()
-        while True:
-            response = self.check(self._read(path, query, body))
-            page, records = self._records(response)
-            yield records, page.get(paging.total_count) if paging.total_count else None
-            if paging.number:
-                number, last = int(query.get(paging.number) or 1), page.get(paging.total_pages)
-                if not records or (last is not None and number >= int(last)):
+        if cursor is not None:
+            (query if body is None else body)[paging.number or paging.send] = cursor
+        return self._walk(path, query, body)
+
+    def _walk(
+        self,
+        path: str,
+        query: dict[str, Any],
+        body: dict[str, Any] | None,
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
+        paging, sent = self.login.provider.paging, query if body is None else body
+        name, walked, seen = paging.number or paging.send, list[dict[str, Any]](), set[str]()
+        try:
+            while True:
+                page, records = self._records(self.check(self._read(path, query, body)))
+                walked += records
+                yield records, page.get(paging.total_count) if paging.total_count else None
+                if paging.number:
+                    number, last = int(sent.get(name) or 1), page.get(paging.total_pages)
+                    if not records or (last is not None and number >= int(last)):
+                        return
+                    sent[name] = number + 1
+                    continue
+                cursor = page.get(paging.cursor)
+                if not cursor:  # Benchling ends with "", Foundry without one, DNAnexus with null
                     return
-                query[paging.number] = number + 1
-                continue
-            cursor = page.get(paging.cursor)
-            if not cursor:  # Benchling ends with "", Foundry without one, DNAnexus with null
-                return
-            if str(cursor) in seen:
-                raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
-            seen.add(str(cursor))
-            (query if body is None else body)[paging.send] = cursor
+                if str(cursor) in seen:
+                    raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
+                seen.add(str(cursor))
+                sent[name] = cursor
+        except GeneratorExit:  # whoever walks has enough
+            raise
+        except BaseException as error:  # an interrupt as well
+            vars(error).update(records=walked, cursor=sent.get(name))
+            raise
 
     def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
         """The response to a request for a page: whatever its path, it only reads."""
@@ -533,17 +559,19 @@ class LabSession(requests.Session):
         params: Mapping[str, Any] | None = None,
         json: Mapping[str, Any] | None = None,
         limit: int | None = None,
+        *,
+        cursor: Any = None,
     ) -> pandas.DataFrame:
         """All the records of a list (`limit`: that many at the most) as a DataFrame, nested fields as ``a.b``.
 
-        A progress bar appears when it takes longer than 2 s.
+        A progress bar appears when it takes longer than 2 s. `cursor` and what is raised: as in `pages`.
         """
         import pandas
         from tqdm.auto import tqdm
 
         records: list[dict[str, Any]] = []
         with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
-            for page, total in self._pages(path, params, json):
+            for page, total in self._pages(path, params, json, cursor):
                 records += page
                 bar.total = total
                 bar.update(len(page))

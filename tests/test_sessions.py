@@ -18,6 +18,7 @@ from requests.utils import get_environ_proxies
 
 from labauth_nb import (
     InvalidInput,
+    LabSession,
     LoginExpired,
     NotSignedIn,
     ProviderError,
@@ -466,15 +467,15 @@ def test_no_access_is_not_a_storm(lab: Lab) -> None:
     assert lab.token_requests("benchling") - before == 1
 
 
-@pytest.mark.parametrize(
-    ("provider", "path", "json", "size", "total"),
-    [
-        ("benchling", "plates", None, 50, 120),
-        ("qbench", "orders", None, 20, 150),
-        ("foundry", "ontologies/lab/objects/Sample", None, 50, 130),
-        ("dnanexus", "system/findProjects", {"limit": 100}, 100, 230),
-    ],
-)
+LISTS = [
+    ("benchling", "plates", None, 50, 120),
+    ("qbench", "orders", None, 20, 150),
+    ("foundry", "ontologies/lab/objects/Sample", None, 50, 130),
+    ("dnanexus", "system/findProjects", {"limit": 100}, 100, 230),
+]
+
+
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
 def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, size: int, total: int) -> None:
     """pages() walks each provider's paging to its end, lazily, each record once; frame() gives them as a DataFrame."""
     login(provider, tenant="sandbox")
@@ -486,6 +487,55 @@ def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, 
     assert len(frame) == total
     assert frame.iloc[:, 0].is_unique or frame["id"].is_unique
     assert len(held.frame(path, json=json, limit=3)) == 3
+
+
+def breaking(held: LabSession, error: BaseException) -> None:
+    """Have the third response of `held` raise `error`, once."""
+    left = [error, None, None]
+
+    def hook(response: requests.Response, **_: object) -> None:
+        if left and (raised := left.pop()) is not None:
+            raise raised
+
+    held.hooks["response"].append(hook)
+
+
+@pytest.mark.parametrize("error", [ProviderError, ProviderUnreachable, KeyboardInterrupt])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_broken_walk(
+    lab: Lab,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+    verb: str,
+    error: type[BaseException],
+) -> None:
+    """Whatever ends a walk carries what was read, and the page to go on at, by cursor or number."""
+    login(provider, tenant="sandbox")
+    held = session(provider)
+    breaking(held, error("x"))
+    with pytest.raises(error) as caught:
+        list(getattr(held, verb)(path, json=json))
+    assert len(caught.value.records) == 2 * size
+    rest = held.frame(path, json=json, cursor=caught.value.cursor)
+    assert len(rest) == total - 2 * size
+    rows = list(caught.value.records)
+    for page in held.pages(path, json=json, cursor=caught.value.cursor):
+        rows += page
+    assert len({str(row) for row in rows}) == total
+
+
+def test_walk_that_never_began(lab: Lab) -> None:
+    """The error of a first page carries no record, and begins at the beginning."""
+    login("qbench", tenant="sandbox")
+    held = session("qbench")
+    with pytest.raises(ProviderError) as caught:
+        next(held.pages("nonsense"))
+    assert (caught.value.records, caught.value.cursor) == ([], None)
+    assert len(held.frame("orders", cursor=caught.value.cursor)) == 150
 
 
 def test_not_a_list(lab: Lab) -> None:
