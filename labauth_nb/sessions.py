@@ -31,6 +31,7 @@ from .errors import (
     UnsafeRequest,
     clean,
     cleaned,
+    finite,
     json_of,
     provider_error,
     read_error,
@@ -39,7 +40,7 @@ from .errors import (
 )
 from .grants import TIMEOUT, _bare
 from .masking import Secret, scrub
-from .providers import Provider, is_loopback
+from .providers import Paging, Provider, is_loopback
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 PROGRESS_AFTER_SECONDS = 2.0
 TOLD_AFTER_SECONDS = 5.0
 """A request that waits longer than this in all says so."""
+EMPTY_PAGES = 100
+"""Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 """A connection that was not made, or that broke."""
 
@@ -337,6 +340,14 @@ def is_dead(provider: Provider, response: requests.Response) -> bool:
     return False
 
 
+def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> Any:
+    """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
+    if not paging.number:
+        return page.get(paging.cursor) or None  # Benchling ends with "", others with null or none
+    number, last = int(sent or 1), finite(page.get(paging.total_pages))
+    return None if not records or 1 <= last <= number else number + 1
+
+
 class LabSession(requests.Session):
     """A `requests.Session` for one login.
 
@@ -490,6 +501,9 @@ class LabSession(requests.Session):
     ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
         """Each page and, where the provider tells, how many records there are in all."""
         paging = self.login.provider.paging
+        if json is not None and paging.verb == "GET":
+            title = self.login.provider.title
+            raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
         query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
         if cursor is not None:
             (query if body is None else body)[paging.number or paging.send] = cursor
@@ -502,30 +516,36 @@ class LabSession(requests.Session):
         body: dict[str, Any] | None,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
         paging, sent = self.login.provider.paging, query if body is None else body
-        name, walked, seen = paging.number or paging.send, list[dict[str, Any]](), set[str]()
+        name, empty = paging.number or paging.send, 0
+        walked, seen = list[dict[str, Any]](), set[int]()
         try:
             while True:
                 page, records = self._records(self.check(self._read(path, query, body)))
+                empty = 0 if records else empty + 1
+                if (mark := hash(repr(records))) in seen or empty > EMPTY_PAGES:
+                    raise self._endless(walked, empty)
                 walked += records
-                yield records, page.get(paging.total_count) if paging.total_count else None
-                if paging.number:
-                    number, last = int(sent.get(name) or 1), page.get(paging.total_pages)
-                    if not records or (last is not None and number >= int(last)):
-                        return
-                    sent[name] = number + 1
-                    continue
-                cursor = page.get(paging.cursor)
-                if not cursor:  # Benchling ends with "", Foundry without one, DNAnexus with null
+                total = finite(page.get(paging.total_count))
+                yield records, int(total) if total > 0 else None
+                cursor = _following(paging, page, records, sent.get(name))
+                if cursor is None:
                     return
-                if str(cursor) in seen:
-                    raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
-                seen.add(str(cursor))
+                if hash(repr(cursor)) in seen:
+                    raise self._endless(walked, empty)
+                seen |= {hash(repr(cursor)), *([mark] if records else [])}
                 sent[name] = cursor
         except GeneratorExit:  # whoever walks has enough
             raise
         except BaseException as error:  # an interrupt as well
             vars(error).update(records=walked, cursor=sent.get(name))
             raise
+
+    def _endless(self, walked: list[dict[str, Any]], empty: int) -> ProviderError:
+        what = f"{empty} empty pages in a row" if empty > EMPTY_PAGES else "the same page twice"
+        return ProviderError(
+            f"{self.login.provider.title} sent {what}, so the walk was ended after {len(walked)} "
+            "records: they are in error.records."
+        )
 
     def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
         """The response to a request for a page: whatever its path, it only reads."""
@@ -551,6 +571,9 @@ class LabSession(requests.Session):
                 "Use lab.get(path).json() for a single item.",
                 response,
             )
+        if not all(isinstance(row, dict) for row in page[name]):
+            said = f"{title} sent rows that are not records. Use lab.get(path).json() for them."
+            raise self._refusal(said, response)
         return page, page[name]
 
     def frame(

@@ -8,8 +8,9 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -536,6 +537,90 @@ def test_walk_that_never_began(lab: Lab) -> None:
         next(held.pages("nonsense"))
     assert (caught.value.records, caught.value.cursor) == ([], None)
     assert len(held.frame("orders", cursor=caught.value.cursor)) == 150
+
+
+@pytest.mark.parametrize("provider", ["benchling", "qbench", "foundry"])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_json_by_get(lab: Lab, provider: str, verb: str) -> None:
+    """json= for a list that is read by GET is refused, and not dropped."""
+    login(provider, tenant="sandbox")
+    with pytest.raises(InvalidInput, match="takes no json=: give params= instead"):
+        getattr(session(provider), verb)("plates", json={"limit": 1})
+
+
+def listing(lab: Lab, provider: str, page: Callable[[int], object]) -> LabSession:
+    """A session whose list is `page(1)`, `page(2)`, ..., whatever page is asked for."""
+    numbers = count(1)
+    lab.sites[provider].app.get("/odd")(lambda: page(next(numbers)))
+    login(provider, tenant="sandbox")
+    return session(provider)
+
+
+@pytest.mark.parametrize("total", [None, 10**9, "many", -1, 0, [], 1e300, True])
+def test_ignored_page_number(lab: Lab, total: object) -> None:
+    """A walk ends where the page number is ignored, whatever the total says, and says so."""
+    body = {"data": [{"id": 1}], "total_pages": total, "total_count": total}
+    held = listing(lab, "qbench", lambda _: body)
+    if total is True:  # 1, and so the last
+        assert len(held.frame("/odd")) == 1
+        return
+    with pytest.raises(ProviderError, match="QBench sent the same page twice, so") as caught:
+        held.frame("/odd")
+    assert caught.value.records == [{"id": 1}]
+
+
+@pytest.mark.parametrize("total", ["many", -1, 0, {}, 1e300, None])
+def test_odd_totals(lab: Lab, total: object) -> None:
+    """A total that is not one is unknown: the walk goes on to an empty page."""
+
+    def page(number: int) -> object:
+        rows = [{"id": number}] if number < 4 else []
+        return {"data": rows, "total_pages": total, "total_count": total}
+
+    assert list(listing(lab, "qbench", page).frame("/odd")["id"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (lambda number: [{"id": 1}], "the same page twice, so the walk was ended after 1"),
+        (lambda number: [{"id": number % 3}], "the same page twice, so the walk was ended after 3"),
+        (lambda number: [], "sent 101 empty pages in a row, so the walk was ended after 0 records"),
+    ],
+    ids=["same", "round", "empty"],
+)
+def test_ever_new_cursors(lab: Lab, rows: Callable[[int], list[object]], said: str) -> None:
+    """Cursors that are new for ever end with the first page that was there before."""
+    held = listing(lab, "benchling", lambda n: {"rows": rows(n), "nextToken": f"t{n}"})
+    with pytest.raises(ProviderError, match=said):
+        held.frame("/odd")
+
+
+def test_same_cursor(lab: Lab) -> None:
+    """The same cursor for ever ends the walk, though each page is new."""
+    held = listing(lab, "benchling", lambda n: {"rows": [{"id": n}], "nextToken": "t"})
+    with pytest.raises(ProviderError, match="the same page twice") as caught:
+        held.frame("/odd")
+    assert caught.value.records == [{"id": 1}, {"id": 2}]
+
+
+def test_empty_page_amid(lab: Lab) -> None:
+    """Pages that a filter left empty do not end a walk."""
+    held = listing(
+        lab,
+        "foundry",
+        lambda n: {"data": [{"n": n}] if n in (1, 50) else [], "nextPageToken": n < 50 and f"t{n}"},
+    )
+    assert list(held.frame("/odd")["n"]) == [1, 50]
+
+
+@pytest.mark.parametrize("rows", [[1, 2], ["a"], [{"id": 1}, None], [[1]]])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_rows_that_are_not_records(lab: Lab, rows: list[object], verb: str) -> None:
+    """Rows that are not objects raise a sentence, also in frame()."""
+    held = listing(lab, "qbench", lambda _: {"data": rows})
+    with pytest.raises(ProviderError, match="QBench sent rows that are not records"):
+        list(getattr(held, verb)("/odd"))
 
 
 def test_not_a_list(lab: Lab) -> None:
