@@ -8,9 +8,12 @@ lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  Token
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import re
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -26,6 +29,7 @@ from .clocks import seconds_in
 from .errors import (
     InvalidInput,
     LabauthError,
+    NotSignedIn,
     ProviderError,
     ProviderUnreachable,
     UnsafeRequest,
@@ -40,7 +44,7 @@ from .errors import (
 )
 from .grants import TIMEOUT, _bare
 from .masking import Secret, scrub
-from .providers import Paging, Provider, is_loopback
+from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -602,21 +606,69 @@ class LabSession(requests.Session):
                     break
         return pandas.json_normalize(records[:limit])
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        """A pickle holds the login's name, no secret: the other process must have that login."""
-        return _restored, (self.login.name, self.login.origin)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle says which login it was, and holds no secret: see `_Elsewhere`."""
+        login = self.login
+        where = (login.name, login.origin, login.provider.name, login.method.name)
+        return _restored, (sign_in, *where)
 
     def __repr__(self) -> str:
         return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
 
 
-def _restored(name: str, origin: str) -> LabSession:
-    from .errors import NotSignedIn
-    from .logins import session
+sign_in: Any = None
+"""`signins.sign_in`, put here by that room: it is above this one, and a pickle names it."""
+_FINDING = threading.RLock()
 
-    restored = session(name)
-    if restored.login.origin != origin:
-        raise NotSignedIn(
-            f"The login {name} is for {restored.login.origin} in this process, not for {origin}: sign in there first."
+
+class _Elsewhere:
+    """Stands for the login of a session from another process, until a request needs it.
+
+    It is then the login of that name here, or one made from what this process has; nobody is asked.
+    """
+
+    def __init__(self, sign_in: Any, name: str, origin: str, provider: str, method: str) -> None:
+        self.name, self.origin, self.tenant = name, origin, origin
+        self.provider = PROVIDERS[provider]
+        self.method = self.provider.method(method)
+        self._sign_in, self._login = sign_in, None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copy and pickle look for some
+            raise AttributeError(attribute)
+        with _FINDING:
+            if self._login is None:
+                self._login = self._found()
+        return getattr(self._login, attribute)
+
+    def _found(self) -> Any:
+        from .logins import _LOGINS
+
+        found, name = _LOGINS.get(self.name), self.name
+        try:
+            if found is None:
+                words = (self.provider.name, self.method.name, self.origin, name)
+                found = self._sign_in(*words, {}, prompt=False)
+        except (ProviderError, ProviderUnreachable):
+            raise
+        except LabauthError as error:
+            raise self._missing(str(error)) from None
+        if found.origin != self.origin:
+            raise self._missing(f"That name is for {found.address} here: sign in with another one.")
+        return found
+
+    def _missing(self, why: str) -> NotSignedIn:
+        process = multiprocessing.current_process()
+        return NotSignedIn(
+            f"The session {self.name} for {self.origin} came here, to process {process.pid} "
+            f"({process.name}) on {socket.gethostname()}, without a secret. {why}"
         )
-    return restored
+
+
+def _restored(sign_in: Any, *where: str) -> LabSession:
+    from .logins import _LOGINS
+
+    here: Any = _LOGINS.get(where[0])
+    if here is None or here.origin != where[1]:
+        here = _Elsewhere(sign_in, *where)
+    return LabSession(here)

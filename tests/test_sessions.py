@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +28,10 @@ from labauth_nb import (
     login,
     session,
 )
+from labauth_nb.logins import _LOGINS
 from labauth_nb.sandbox import Lab
+from labauth_nb.sessions import _restored
+from labauth_nb.signins import sign_in
 
 
 class Echo(ThreadingHTTPServer):
@@ -672,17 +675,77 @@ def test_expired_pasted_token(lab: Lab) -> None:
     assert held.get("datasets/x").status_code == 404
 
 
-def test_pickle(lab: Lab, tmp_path: Path) -> None:
-    """A pickled session holds the login's name and no secret; where there is no such login, unpickling says so."""
+def test_pickle(lab: Lab) -> None:
+    """A pickled session holds no secret; with its login there it works at once."""
     mine = login("benchling", tenant="sandbox", client_secret="sandbox-benchling-client-secret")
     data = pickle.dumps(session("benchling"))
     assert not any(secret.encode() in data for secret in mine.secrets())
     assert pickle.loads(data).get("plates").status_code == 200
-    file = tmp_path / "session.pickle"
-    file.write_bytes(data)
-    code = f"import pickle; pickle.load(open({str(file)!r}, 'rb'))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "NotSignedIn: You are not signed in to Benchling. Type %labauth login benchling" in other.stderr
+    assert lab.token_requests("benchling") == 1
+
+
+def equip(given: dict[str, str]) -> None:
+    """Give a pool's process its own environment (the fork server keeps the first one it saw)."""
+    os.environ.update(given)
+
+
+def worker(held: LabSession) -> tuple[str, int, int]:
+    """What a pool's process makes of a session: what it shows, a status, and how many logins."""
+    shown, again = repr(held), pickle.loads(pickle.dumps(held))
+    return shown, held.get("plates").status_code + again.get("plates").status_code, len(_LOGINS)
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_session_in_a_pool(lab: Lab, start: str) -> None:
+    """In another process a session signs in at its first request, by what that process has."""
+    held = login("benchling", tenant="sandbox").session()
+    fields = lab.credentials("benchling", "app")
+    given = {f"BENCHLING_{name.upper()}": value for name, value in fields.items()}
+    before = lab.token_requests("benchling")
+    with multiprocessing.get_context(start).Pool(1, equip, (given,)) as pool:
+        shown, statuses, logins = pool.apply_async(worker, (held,)).get(timeout=60)
+    assert (statuses, logins) == (400, 1)
+    assert shown == f"<LabSession of benchling: Benchling {held.login.origin}>"
+    assert lab.token_requests("benchling") - before == 1
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
+    """Where that process has nothing, the first request says so, and the pool lives on."""
+    held = login("benchling", tenant="sandbox").session()
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        for _ in range(2):
+            with pytest.raises(NotSignedIn) as caught:
+                pool.apply_async(worker, (held,)).get(timeout=60)
+        number = pool.apply_async(os.getpid).get(timeout=60)
+    said = str(caught.value)
+    assert said.startswith(f"The session benchling for {held.login.origin} came here, ")
+    assert f"to process {number} (" in said
+    assert f"on {socket.gethostname()}, without a secret." in said
+    assert "Set BENCHLING_CLIENT_ID" in said
+
+
+@pytest.mark.parametrize("provider", ["foundry", "dnanexus", "benchling"])
+def test_restored_browser_session(lab: Lab, provider: str) -> None:
+    """A session whose login needs a person is restored too; its first request asks nobody."""
+    held = login(provider, tenant="sandbox").session()
+    method = next(m.name for m in held.login.provider.methods if m.flow)
+    where = (provider, held.login.origin, provider, method)
+    _LOGINS.clear()
+    restored = _restored(sign_in, *where)
+    with pytest.raises(NotSignedIn, match="without a secret"):
+        restored.get("plates")
+    assert _LOGINS == {}
+
+
+def test_restored_beside_another(lab: Lab) -> None:
+    """A login of that name for another address is not used."""
+    held = login("benchling", tenant="sandbox", name="lims").session()
+    data = pickle.dumps(held)
+    login("qbench", tenant="sandbox", name="lims")
+    restored = pickle.loads(data)
+    with pytest.raises(NotSignedIn, match="That name is for sandbox here: sign in with"):
+        restored.get("plates")
 
 
 def test_session_without_login() -> None:
