@@ -120,6 +120,15 @@ def test_redirect_away_and_back(lab: Lab, echo: Echo) -> None:
         assert "Authorization" not in hop.request.headers
 
 
+def test_own_authorization_stays(lab: Lab, echo: Echo) -> None:
+    """The user's own Authorization header does not follow a redirect to another host."""
+    redirect(lab, "/away", f"{echo.url}/x")
+    login("benchling", tenant="sandbox")
+    mine = {"Authorization": "Bearer kanari-header-of-mine"}
+    assert session("benchling").get("/away", headers=mine).status_code == 200
+    assert "kanari" not in str(echo.seen[0])
+
+
 def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
     """A .netrc entry for the provider's host replaces the token nowhere: not at first, not on a redirect."""
     netrc = Path.home() / ".netrc"
@@ -352,6 +361,47 @@ def test_retries(lab: Lab, status: int) -> None:
     lab.next("benchling", status, times=5, path="/plates")
     assert held.get("plates").status_code == status
     assert lab.count("benchling", "/plates") - before == 10
+
+
+def test_head_retries(lab: Lab) -> None:
+    """HEAD is sent again as GET is."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 503, path="/plates")
+    assert session("benchling").head("plates").status_code == 200
+    assert lab.count("benchling", "HEAD /api/v2/plates") == 2
+
+
+@pytest.fixture
+def naps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits on the lab's clock, in seconds."""
+    waited: list[float] = []
+    monkeypatch.setattr(lab.clock, "sleep", waited.append)
+    return waited
+
+
+def test_growing_waits(lab: Lab, naps: list[float]) -> None:
+    """Where the provider names no wait, each is twice the one before."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 503, times=5, path="/plates")
+    assert session("benchling").get("plates").status_code == 503
+    assert naps == [1, 2, 4, 8]
+
+
+def test_patience_in_all(lab: Lab, naps: list[float]) -> None:
+    """Patience is for all the waits of a request together, not for each."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 429, times=5, path="/plates", seconds=25)
+    assert session("benchling").get("plates").status_code == 429
+    assert naps == [25, 25]
+
+
+@pytest.mark.parametrize(("status", "wait"), [(429, 40), (503, 1)])
+def test_window_paces_429_only(lab: Lab, naps: list[float], status: int, wait: float) -> None:
+    """The reset of a rate window is waited for on 429; a 503 has nothing to do with it."""
+    bad = ({}, status, {"x-rate-limit-reset": "40"})
+    held = listing(lab, "benchling", lambda number: bad if number == 1 else {"rows": []})
+    assert held.get("/odd").status_code == 200
+    assert naps == [wait]
 
 
 @pytest.mark.parametrize("provider", ["benchling", "qbench"])
