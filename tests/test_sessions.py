@@ -308,6 +308,24 @@ def test_patience(
     assert said.err == f"Benchling cannot be reached. {line}"
 
 
+def test_wait_shows_no_secret(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line about a wait shows no secret, even one that was sent as a host's name."""
+    secret = "kanari-client-secret-0001"
+    lab.set("benchling", client_secret=secret)
+    held = login("benchling", tenant="sandbox", client_secret=secret).session()
+    Outage(lab, monkeypatch, 20, requests.ConnectionError("refused"))
+    monkeypatch.setattr(held, "patience", 15)
+    with pytest.raises(ProviderUnreachable) as caught:
+        held.get(f"https://{secret}.invalid/")
+    said = capsys.readouterr().err
+    assert "cannot be reached" in said
+    assert "kanari" not in f"{said} {caught.value!r} {vars(caught.value)}"
+
+
 def test_end_of_patience(
     lab: Lab,
     monkeypatch: pytest.MonkeyPatch,
