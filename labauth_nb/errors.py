@@ -44,6 +44,10 @@ class LabauthError(Exception):
     """The credential field that the error is about, where known."""
     spent: object = None
     """The token with its next refresh token, where a renewal failed after the old refresh token was used up."""
+    records: list[dict[str, Any]] | None = None
+    """What `pages` or `frame` had read before this error ended the walk; None outside of one."""
+    cursor: Any = None
+    """The page to go on at: `pages(..., cursor=error.cursor)`; None: the first."""
 
     def _render_traceback_(self) -> list[str]:
         """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import credentials, remembering, stores
+from . import credentials, remembering, sessions, stores
 from .browser import Attempt, checked_redirect
 from .clocks import WALL
 from .credentials import Found, Sources
@@ -560,3 +560,6 @@ def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
     return None if found is None else one_line(found, 80, login.secrets())
+
+
+sessions.sign_in = sign_in  # for the pickles of sessions

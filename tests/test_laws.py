@@ -32,7 +32,8 @@ IMPORTS = {
     "credentials": {"config", "errors", "masking", "providers", "trust", "vendor_files"},
     "stores": {"errors", "masking", "tokens"},
     "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens", "trust"},
-    "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
+    # logins: for its type, and at unpickling
+    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens"},
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
         "browser",
