@@ -86,6 +86,10 @@ class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeo
     """No answer came: the network, the name, the certificate, or time ran out."""
 
 
+class Unfinished(requests.ConnectionError):
+    """A response that `labauth_nb.wire` gave up, and why: the end of a sentence about the host."""
+
+
 class ProviderError(LabauthError, requests.HTTPError):
     """The provider answered with an error.
 
@@ -293,6 +297,15 @@ def provider_error(
     return error
 
 
+def _behind(error: BaseException) -> list[BaseException]:
+    """`error`, and those that requests and urllib3 have wrapped in it."""
+    found = [error]
+    for each in found:
+        inner = (*each.args, getattr(each, "reason", None), each.__context__)
+        found += [one for one in inner if isinstance(one, BaseException) and one not in found]
+    return found
+
+
 def unreachable(
     title: str,
     url: str,
@@ -301,7 +314,10 @@ def unreachable(
 ) -> ProviderUnreachable:
     """The error for a request that got no answer."""
     host, text = urlsplit(url).netloc, str(error)
-    if isinstance(error, requests.ConnectTimeout):
+    unfinished = next((each for each in _behind(error) if isinstance(each, Unfinished)), None)
+    if unfinished is not None:
+        why = str(unfinished)
+    elif isinstance(error, requests.ConnectTimeout):
         why = "did not take the connection in time. Check the network and the proxy, then try again."
     elif isinstance(error, requests.Timeout):
         why = "did not answer in time. Try again, or give a longer timeout=."

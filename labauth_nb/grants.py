@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from . import wire
 from .clocks import Clock
 from .errors import (
     InvalidInput,
@@ -42,8 +42,6 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
 ASSERTION_SECONDS = 300
 """Life of a QBench assertion: the shortest that the guide allows (5 to 60 minutes)."""
-ANSWER_SECONDS, ANSWER_BYTES = 60.0, 2_000_000
-"""An answer of the authentication server is read for so long, and so much of it, at the most."""
 LONGEST_SECONDS = 20 * 365 * 86400.0
 """A token that claims to live longer than this has its life in another unit."""
 REFRESH_SECONDS = 7 * 86400
@@ -103,23 +101,6 @@ def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read_whole(response: requests.Response) -> None:
-    """Read the answer, which is a short one or none that is wanted: within `ANSWER_SECONDS` and `ANSWER_BYTES` in all."""
-    from urllib3.exceptions import ReadTimeoutError
-
-    end, body = time.monotonic() + ANSWER_SECONDS, bytearray()
-    try:
-        while piece := response.raw.read1(65536, decode_content=True):
-            body += piece
-            if len(body) > ANSWER_BYTES or time.monotonic() > end:
-                raise requests.ConnectionError("the answer does not end")
-    except ReadTimeoutError as error:
-        raise requests.ReadTimeout(error) from None
-    finally:
-        response.close()
-    response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]
-
-
 def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
     """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
 
@@ -133,13 +114,9 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     known = [*exchange.secrets(), *(secrets or [])]
     error: Exception
     try:
-        with requests.Session() as session:
-            session.trust_env = not is_loopback(address.hostname)  # no proxy between this computer and itself
-            parts.setdefault("auth", _bare)
-            response = session.request(verb, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **parts)
-            response._next = None  # type: ignore[attr-defined]  # a redirect's next request would hold the body
-            _read_whole(response)
-            return response
+        direct = is_loopback(address.hostname)  # no proxy between this computer and itself
+        parts.setdefault("auth", _bare)
+        return wire.exchange(verb, url, not direct, timeout=TIMEOUT, **parts)
     except Exception as caught:  # an answer that breaks requests or urllib3 (a redirect to no address, say) is none
         error = unreachable(exchange.title, url, caught, known)
     except BaseException as caught:
