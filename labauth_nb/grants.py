@@ -28,6 +28,7 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    place_of,
     provider_error,
     unreachable,
     wait_seconds,
@@ -117,8 +118,10 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
         direct = is_loopback(address.hostname)  # no proxy between this computer and itself
         parts.setdefault("auth", _bare)
         return wire.exchange(verb, url, not direct, timeout=TIMEOUT, **parts)
-    except Exception as caught:  # an answer that breaks requests or urllib3 (a redirect to no address, say) is none
+    except wire.FAILURES as caught:
         error = unreachable(exchange.title, url, caught, known)
+    except Exception as caught:  # its words and frames may hold the request
+        error = RuntimeError(f"This is a bug in labauth_nb ({place_of(caught)}). Please report it.")
     except BaseException as caught:
         # Without its frames: they hold the request's body, and %xmode Verbose would print it.
         raise caught.with_traceback(None) from None

@@ -15,12 +15,15 @@ from functools import partial
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from .errors import Unfinished
 
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
+FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+"""What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
 _SLOW = "did not send a whole response in time. Try again."
 _LONG = "sent a response that is too long. Check the address."
 _UNREADABLE = "sent a response that cannot be read. Try again."
@@ -88,8 +91,7 @@ def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Res
     """The response to a request, read whole within `SECONDS` and `BYTES`.
 
     Redirects are not followed. `trust_env`: whether proxies and certificates come from the
-    environment; `parts`: as `requests.request` has them. Raises what requests,
-    urllib3, http.client and sockets raise.
+    environment; `parts`: as `requests.request` has them. Raises `FAILURES`.
     """
     with requests.Session() as session:
         session.trust_env = trust_env

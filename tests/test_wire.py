@@ -9,6 +9,7 @@ import socketserver
 import sys
 import threading
 import time
+import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -158,3 +159,19 @@ def test_packed_response(server: Wire) -> None:
     server.script = lambda: reply(b"{}")
     server.scripts["/api/v2/token"] = lambda: reply(gzip.compress(TOKEN), GZIP)
     assert login("benchling", tenant=server.url, **CLIENT).status == "valid"
+
+
+@pytest.mark.parametrize("bug", [AttributeError, TypeError, ValueError, UnicodeError, KeyError])
+def test_bug_of_ours(lab: Lab, monkeypatch: pytest.MonkeyPatch, bug: type[Exception]) -> None:
+    """A bug of ours is not blamed on the network: it names its place, and shows no secret."""
+
+    def broken(*args: object, **parts: object) -> None:
+        raise bug(f"kanari {parts}")
+
+    monkeypatch.setattr(wire, "exchange", broken)
+    with pytest.raises(RuntimeError, match=rf"{bug.__name__} at test_wire\.py:\d+") as caught:
+        login("benchling", tenant="sandbox", client_secret="kanari-secret-0001")
+    assert caught.value.__context__ is None
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame.f_locals for frame in frames if "labauth_nb/" in frame.f_code.co_filename]
+    assert "kanari" not in repr([caught.value, *ours])
