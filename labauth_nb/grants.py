@@ -128,10 +128,16 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     raise error
 
 
-def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
-    """A token request: POST to the token endpoint, again where that says "later". Raises `ProviderUnreachable`."""
+def ask(
+    exchange: Exchange,
+    secrets: list[str] | None = None,
+    verb: str = "POST",
+    url: str = "",
+    **parts: Any,
+) -> requests.Response:
+    """A token request (or one to `url`), again where the response says "later". Raises as `send`."""
     for left in reversed(range(AGAIN_TRIES)):
-        response = send(exchange, "POST", exchange.token_url, secrets, **parts)
+        response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         wait = wait_seconds(response, exchange.provider.pacing)
         wait = 2.0 ** (AGAIN_TRIES - 1 - left) if wait is None else wait
         if response.status_code not in AGAIN or not left or wait > AGAIN_SECONDS:

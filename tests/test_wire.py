@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 import urllib3
 
-from labauth_nb import LabauthError, login, wire
+from labauth_nb import LabauthError, ProviderError, SignInRefused, grants, login, wire
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -131,6 +131,57 @@ def test_token_endpoint(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str
     assert time.monotonic() - began < 3
     assert peak() - before < 60
     assert "kanari" not in repr(caught.value)
+
+
+def after_a_token(server: Wire, script: Script) -> None:
+    """`server` issues tokens of Foundry, and sends `script` to all other requests."""
+    server.scripts["/multipass/api/oauth2/token"] = lambda: reply(TOKEN)
+    server.script = script
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_probe(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """Whatever who-am-I sends, an issued token is kept, and a pasted one is not called good."""
+    monkeypatch.setattr(wire, "SECONDS", 0.7)
+    script, said = CASES[case]
+    after_a_token(server, script)
+    began, before = time.monotonic(), peak()
+    mine = login("foundry", tenant=server.url, **CLIENT)
+    assert (mine.who, mine.status) == (None, "valid")
+    with pytest.raises(LabauthError, match=said):
+        login("dnanexus", tenant=server.url, token="kanari-token")
+    assert time.monotonic() - began < 5
+    assert peak() - before < 60
+
+
+NAME = b'{"id": "user-ada", "username": "ada"}'
+ERROR, RATE = b'{"id": "user-ada", "error": "invalid_token"}', b'{"error": {"type": "RateLimit"}}'
+AWAY = "a redirect to another address"
+PROOFS: dict[str, tuple[Script, str]] = {
+    "redirect": (lambda: reply(NAME, "Location: http://localhost:1/", status="302 Go"), AWAY),
+    "loop": (lambda: reply(NAME, "Location: /system/whoami", status="307 Go"), AWAY),
+    "error in 200": (lambda: reply(ERROR), "answered 200"),
+    "later": (lambda: reply(RATE, status="429 Later"), "429 RateLimit"),
+}
+
+
+@pytest.mark.parametrize("case", PROOFS)
+def test_no_proof(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """A redirect, an error in a 200 and "later" prove no token, name nobody, and lose no token."""
+    monkeypatch.setattr(grants, "AGAIN_SECONDS", 0)
+    script, said = PROOFS[case]
+    after_a_token(server, script)
+    with pytest.raises(ProviderError, match=said) as caught:
+        login("dnanexus", tenant=server.url, token="kanari-token")
+    assert isinstance(caught.value, SignInRefused) == (case != "later")
+    mine = login("foundry", tenant=server.url, **CLIENT)
+    assert (mine.who, mine.status) == (None, "valid")
+
+
+def test_proof_later(lab: Lab) -> None:
+    """A pasted token whose check is told to come later is checked again, as slowly as wanted."""
+    lab.next("dnanexus", 429, times=2)
+    assert login("dnanexus", tenant="sandbox").who == "ada"
 
 
 def test_proxy(server: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
