@@ -100,7 +100,10 @@ def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Res
         # A redirect's next request would hold the body; and its address may be none.
         session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         parts["headers"] = {"Accept-Encoding": "gzip", **parts.get("headers", {})}
-        response = session.request(verb, url, allow_redirects=False, stream=True, **parts)
+        try:
+            response = session.request(verb, url, allow_redirects=False, stream=True, **parts)
+        except requests.ReadTimeout:  # while TLS was agreed on
+            raise Unfinished(_SLOW) from None
         try:
             body = _unpacked(_read(response.raw), response.headers.get("Content-Encoding", ""))
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import resource
+import socket
 import socketserver
 import sys
 import threading
@@ -90,7 +91,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 GZIP = "Content-Encoding: gzip"
 BOMB = bomb()
 SLOW, LONG = "did not send a whole response in time", "sent a response that is too long"
-UNREADABLE, BROKEN = "sent a response that cannot be read", "broke off the connection"
+UNREADABLE, BROKEN = "sent a response that cannot be read", "broke off the connection. Try again"
 CASES: dict[str, tuple[Script, str]] = {
     "headers a byte at a time": (drip(OK, b"a"), SLOW),
     "endless headers": (pour(OK, b"a" * 60_000 + b": b\r\n"), LONG),
@@ -109,6 +110,8 @@ CASES: dict[str, tuple[Script, str]] = {
     "huge length": (lambda: [OK + b"Content-Length: 99999999999999\r\n\r\n{"], BROKEN),
     "half a body": (lambda: [OK + b"Content-Length: 99\r\n\r\n{"], BROKEN),
     "nothing": (lambda: [], BROKEN),
+    "not HTTP": (lambda: [b"SSH-2.0-refused\r\n"], UNREADABLE),
+    "long line": (lambda: [OK + b"a" * 70_000 + b"\r\n\r\n"], UNREADABLE),
 }
 CLIENT = {"client_id": "some-client", "client_secret": "kanari-client-secret-0001"}
 TOKEN = b'{"access_token": "kanari-token", "token_type": "Bearer", "expires_in": 900}'
@@ -131,6 +134,16 @@ def test_token_endpoint(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str
     assert time.monotonic() - began < 3
     assert peak() - before < 60
     assert "kanari" not in repr(caught.value)
+
+
+def test_silent_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in where TLS does not begin is told without an option that it does not have."""
+    monkeypatch.setattr(grants, "TIMEOUT", (0.3, 0.3))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(LabauthError, match=SLOW) as caught:
+            login("benchling", tenant=address, **CLIENT)
+    assert "timeout=" not in str(caught.value)
 
 
 def after_a_token(server: Wire, script: Script) -> None:
