@@ -30,6 +30,7 @@ from .errors import (
     json_of,
     place_of,
     provider_error,
+    read_error,
     unreachable,
     wait_seconds,
 )
@@ -146,8 +147,13 @@ def ask(
     return response
 
 
-def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> ProviderError:
-    """The error for an answer of the authentication server that is not a token: `SignInRefused`, unless it is only down."""
+def refused(
+    exchange: Exchange,
+    response: requests.Response,
+    secrets: list[str] | None = None,
+    what: str = "a token",
+) -> ProviderError:
+    """The error for a response of a server without `what`: `SignInRefused`, unless it is only down."""
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
@@ -155,8 +161,8 @@ def refused(exchange: Exchange, response: requests.Response, secrets: list[str] 
     error = provider_error(title, response, hints, known, kind, provider.pacing)
     if response.is_redirect:
         error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
-    elif response.status_code < 400:
-        error.args = (f"{title} answered {response.status_code} without a token in it. {_TENANT}",)
+    elif response.status_code < 400 and (json_of(response) is None or not any(read_error(response))):
+        error.args = (f"{title} answered {response.status_code} without {what} in it. {_TENANT}",)
     if response.request is not None:
         response.request.body = None
     return error
@@ -197,8 +203,10 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
     access_token = body.get("access_token") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(access_token, str) or not access_token:
         raise refused(exchange, response, secrets)
-    if str(body.get("token_type", "Bearer")).lower() != "bearer" or not _sendable(access_token):
+    if not _sendable(access_token):
         raise refused(exchange, response, secrets)
+    if str(body.get("token_type", "Bearer")).lower() != "bearer":
+        raise refused(exchange, response, secrets, "a Bearer token (RFC 6750)")
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(

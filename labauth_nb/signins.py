@@ -550,7 +550,7 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     good = good or (response.status_code in (401, 403, 404) and code != "")
     if is_dead(login.provider, response) or not good:
         if proves:
-            raise refused(exchange, response)
+            raise refused(exchange, response, what="data")
         return None
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))

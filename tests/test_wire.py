@@ -173,7 +173,7 @@ AWAY = "a redirect to another address"
 PROOFS: dict[str, tuple[Script, str]] = {
     "redirect": (lambda: reply(NAME, "Location: http://localhost:1/", status="302 Go"), AWAY),
     "loop": (lambda: reply(NAME, "Location: /system/whoami", status="307 Go"), AWAY),
-    "error in 200": (lambda: reply(ERROR), "answered 200"),
+    "error in 200": (lambda: reply(ERROR), "answered 200 invalid_token"),
     "later": (lambda: reply(RATE, status="429 Later"), "429 RateLimit"),
 }
 
