@@ -21,9 +21,10 @@ IMPORTS = {
     "masking": set(),
     "clocks": {"masking"},
     "errors": {"masking"},
+    "wire": {"errors"},
     "tokens": {"clocks", "errors", "masking"},
     "providers": {"errors", "masking"},
-    "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens"},  # openid: when it is needed
+    "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens", "wire"},  # openid: when it is needed
     "openid": {"errors", "grants", "masking", "providers", "tokens"},
     "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},
     "config": {"errors", "providers"},
