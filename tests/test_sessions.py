@@ -334,7 +334,7 @@ def test_end_of_patience(
     """After 60 s in all the error comes; a wait of seconds is silent; 0 waits for nothing."""
     login("benchling", tenant="sandbox")
     held, began = session("benchling"), lab.clock.time()
-    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
+    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError(ConnectionRefusedError()))
     with pytest.raises(ProviderUnreachable, match="refused the connection"):
         held.get("plates")
     assert 50 < lab.clock.time() - began <= 61
