@@ -24,8 +24,10 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from http.client import IncompleteRead
 from io import BytesIO
 from pathlib import Path
+from socket import gaierror
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,7 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
+from urllib3.exceptions import NewConnectionError
 
 from .masking import looks_secret, noticed, scrub, shown
 
@@ -44,6 +47,10 @@ class LabauthError(Exception):
     """The credential field that the error is about, where known."""
     spent: object = None
     """The token with its next refresh token, where a renewal failed after the old refresh token was used up."""
+    records: list[dict[str, Any]] | None = None
+    """What `pages` or `frame` had read before this error ended the walk; None outside of one."""
+    cursor: Any = None
+    """The page to go on at: `pages(..., cursor=error.cursor)`; None: the first."""
 
     def _render_traceback_(self) -> list[str]:
         """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""
@@ -84,6 +91,10 @@ class StoreUnavailable(LabauthError):
 
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
     """No answer came: the network, the name, the certificate, or time ran out."""
+
+
+class Unfinished(requests.ConnectionError):
+    """A response that `labauth_nb.wire` gave up, and why: the end of a sentence about the host."""
 
 
 class ProviderError(LabauthError, requests.HTTPError):
@@ -293,6 +304,43 @@ def provider_error(
     return error
 
 
+def _behind(error: BaseException) -> list[BaseException]:
+    """`error`, and those that requests and urllib3 have wrapped in it."""
+    found = [error]
+    for each in found:
+        inner = (*each.args, getattr(each, "reason", None), each.__context__)
+        found += [one for one in inner if isinstance(one, BaseException) and one not in found]
+    return found
+
+
+_CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (
+        requests.ConnectTimeout,
+        "did not take the connection in time. Check the network and the proxy, then try again.",
+    ),
+    (requests.Timeout, "did not answer in time. Try again, or give a longer timeout=."),
+    (
+        requests.exceptions.ProxyError,
+        "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    (
+        requests.exceptions.SSLError,
+        "could not prove who it is (TLS). Check the address; behind a company proxy set REQUESTS_CA_BUNDLE.",
+    ),
+    (gaierror, "is not a known host. Check the tenant and the network."),
+    (
+        ConnectionRefusedError,
+        "refused the connection. Check the address, and whether the server runs.",
+    ),
+    (NewConnectionError, "could not be reached. Check the address and the network."),
+    (
+        (ConnectionError, IncompleteRead, requests.exceptions.ChunkedEncodingError),
+        "broke off the connection. Try again.",
+    ),
+)
+"""Why no response came: the first of these that requests, urllib3 or a socket raised."""
+
+
 def unreachable(
     title: str,
     url: str,
@@ -300,19 +348,10 @@ def unreachable(
     secrets: Collection[str] = (),
 ) -> ProviderUnreachable:
     """The error for a request that got no answer."""
-    host, text = urlsplit(url).netloc, str(error)
-    if isinstance(error, requests.ConnectTimeout):
-        why = "did not take the connection in time. Check the network and the proxy, then try again."
-    elif isinstance(error, requests.Timeout):
-        why = "did not answer in time. Try again, or give a longer timeout=."
-    elif isinstance(error, requests.exceptions.ProxyError):
-        why = "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY."
-    elif isinstance(error, requests.exceptions.SSLError):
-        why = "could not prove who it is (TLS). Check the address; behind a company proxy set REQUESTS_CA_BUNDLE."
-    elif "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
-        why = "is not a known host. Check the tenant and the network."
-    elif isinstance(error, requests.ConnectionError) and "refused" in text:
-        why = "refused the connection. Check the address, and whether the server runs."
-    else:
-        why = "broke off the connection or sent an answer that cannot be read. Try again."
+    host, causes = urlsplit(url).netloc, _behind(error)
+    own = [str(each) for each in causes if isinstance(each, Unfinished)]
+    known = [said for kinds, said in _CAUSES if any(isinstance(each, kinds) for each in causes)]
+    why = [*own, *known, "sent a response that cannot be read. Try again."][0]
+    if "CA certificate bundle" in str(error):  # requests gives it no class of its own
+        why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
     return ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))

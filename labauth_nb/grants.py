@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from . import wire
 from .clocks import Clock
 from .errors import (
     InvalidInput,
@@ -28,7 +28,9 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    place_of,
     provider_error,
+    read_error,
     unreachable,
     wait_seconds,
 )
@@ -42,8 +44,6 @@ TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
 ASSERTION_SECONDS = 300
 """Life of a QBench assertion: the shortest that the guide allows (5 to 60 minutes)."""
-ANSWER_SECONDS, ANSWER_BYTES = 60.0, 2_000_000
-"""An answer of the authentication server is read for so long, and so much of it, at the most."""
 LONGEST_SECONDS = 20 * 365 * 86400.0
 """A token that claims to live longer than this has its life in another unit."""
 REFRESH_SECONDS = 7 * 86400
@@ -103,23 +103,6 @@ def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _read_whole(response: requests.Response) -> None:
-    """Read the answer, which is a short one or none that is wanted: within `ANSWER_SECONDS` and `ANSWER_BYTES` in all."""
-    from urllib3.exceptions import ReadTimeoutError
-
-    end, body = time.monotonic() + ANSWER_SECONDS, bytearray()
-    try:
-        while piece := response.raw.read1(65536, decode_content=True):
-            body += piece
-            if len(body) > ANSWER_BYTES or time.monotonic() > end:
-                raise requests.ConnectionError("the answer does not end")
-    except ReadTimeoutError as error:
-        raise requests.ReadTimeout(error) from None
-    finally:
-        response.close()
-    response._content, response._content_consumed = bytes(body), True  # type: ignore[attr-defined]
-
-
 def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
     """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
 
@@ -133,25 +116,29 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     known = [*exchange.secrets(), *(secrets or [])]
     error: Exception
     try:
-        with requests.Session() as session:
-            session.trust_env = not is_loopback(address.hostname)  # no proxy between this computer and itself
-            parts.setdefault("auth", _bare)
-            response = session.request(verb, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **parts)
-            response._next = None  # type: ignore[attr-defined]  # a redirect's next request would hold the body
-            _read_whole(response)
-            return response
-    except Exception as caught:  # an answer that breaks requests or urllib3 (a redirect to no address, say) is none
+        direct = is_loopback(address.hostname)  # no proxy between this computer and itself
+        parts.setdefault("auth", _bare)
+        return wire.exchange(verb, url, not direct, timeout=TIMEOUT, **parts)
+    except wire.FAILURES as caught:
         error = unreachable(exchange.title, url, caught, known)
+    except Exception as caught:  # its words and frames may hold the request
+        error = RuntimeError(f"This is a bug in labauth_nb ({place_of(caught)}). Please report it.")
     except BaseException as caught:
         # Without its frames: they hold the request's body, and %xmode Verbose would print it.
         raise caught.with_traceback(None) from None
     raise error
 
 
-def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
-    """A token request: POST to the token endpoint, again where that says "later". Raises `ProviderUnreachable`."""
+def ask(
+    exchange: Exchange,
+    secrets: list[str] | None = None,
+    verb: str = "POST",
+    url: str = "",
+    **parts: Any,
+) -> requests.Response:
+    """A token request (or one to `url`), again where the response says "later". Raises as `send`."""
     for left in reversed(range(AGAIN_TRIES)):
-        response = send(exchange, "POST", exchange.token_url, secrets, **parts)
+        response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         wait = wait_seconds(response, exchange.provider.pacing)
         wait = 2.0 ** (AGAIN_TRIES - 1 - left) if wait is None else wait
         if response.status_code not in AGAIN or not left or wait > AGAIN_SECONDS:
@@ -160,8 +147,13 @@ def ask(exchange: Exchange, secrets: list[str] | None = None, **parts: Any) -> r
     return response
 
 
-def refused(exchange: Exchange, response: requests.Response, secrets: list[str] | None = None) -> ProviderError:
-    """The error for an answer of the authentication server that is not a token: `SignInRefused`, unless it is only down."""
+def refused(
+    exchange: Exchange,
+    response: requests.Response,
+    secrets: list[str] | None = None,
+    what: str = "a token",
+) -> ProviderError:
+    """The error for a response of a server without `what`: `SignInRefused`, unless it is only down."""
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
@@ -169,8 +161,8 @@ def refused(exchange: Exchange, response: requests.Response, secrets: list[str] 
     error = provider_error(title, response, hints, known, kind, provider.pacing)
     if response.is_redirect:
         error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
-    elif response.status_code < 400:
-        error.args = (f"{title} answered {response.status_code} without a token in it. {_TENANT}",)
+    elif response.status_code < 400 and (json_of(response) is None or not any(read_error(response))):
+        error.args = (f"{title} answered {response.status_code} without {what} in it. {_TENANT}",)
     if response.request is not None:
         response.request.body = None
     return error
@@ -211,8 +203,10 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
     access_token = body.get("access_token") if isinstance(body, dict) else None
     if not isinstance(body, dict) or not isinstance(access_token, str) or not access_token:
         raise refused(exchange, response, secrets)
-    if str(body.get("token_type", "Bearer")).lower() != "bearer" or not _sendable(access_token):
+    if not _sendable(access_token):
         raise refused(exchange, response, secrets)
+    if str(body.get("token_type", "Bearer")).lower() != "bearer":
+        raise refused(exchange, response, secrets, "a Bearer token (RFC 6750)")
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(

@@ -58,8 +58,8 @@ def discover(exchange: Exchange) -> None:
         response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
     metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict):
-        said = str(refused(exchange, response)).partition(" Check the tenant")[0]
-        said = _worded(said.replace(" without a token in it", " with no configuration"))
+        error = refused(exchange, response, what="a configuration")
+        said = _worded(str(error).partition(" Check the tenant")[0])
         raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
     if spelled(str(metadata.get("issuer"))) != typed:
         raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
@@ -129,7 +129,7 @@ class _Keys(jwt.PyJWKClient):
         response = send(self._exchange, "GET", self.uri)
         found = json_of(response) if response.status_code == 200 else None
         if not isinstance(found, dict):
-            raise refused(self._exchange, response)
+            raise refused(self._exchange, response, what="keys")
         if self.jwk_set_cache is not None:
             self.jwk_set_cache.put(found)
         return found

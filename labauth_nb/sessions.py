@@ -8,9 +8,15 @@ lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  Token
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import re
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,13 +25,17 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy
 
+from .clocks import seconds_in
 from .errors import (
+    InvalidInput,
     LabauthError,
+    NotSignedIn,
     ProviderError,
     ProviderUnreachable,
     UnsafeRequest,
     clean,
     cleaned,
+    finite,
     json_of,
     provider_error,
     read_error,
@@ -34,7 +44,7 @@ from .errors import (
 )
 from .grants import TIMEOUT, _bare
 from .masking import Secret, scrub
-from .providers import Provider, is_loopback
+from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -44,12 +54,18 @@ if TYPE_CHECKING:
 
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
-"""Tries in all for GET and HEAD (benchling-sdk: 5)."""
+"""Attempts in all that the provider responds to (benchling-sdk: 5)."""
 PATIENCE_SECONDS = 60.0
-"""Seconds in all, from the first try to the last wait; a provider that asks for more gets its answer handed through."""
+"""Seconds in all, from the first failure to the last wait; `LabSession.patience` sets others."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
 PROGRESS_AFTER_SECONDS = 2.0
+TOLD_AFTER_SECONDS = 5.0
+"""A request that waits longer than this in all says so."""
+EMPTY_PAGES = 100
+"""Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
+BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+"""A connection that was not made, or that broke."""
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -130,46 +146,15 @@ class _Attempts:
         self._adapter, self._session = adapter, session
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        session, clock = self._session, self._session.login.clock
-        provider = session.login.provider
         error: BaseException
-        tries_most, began, denied = session.tries, clock.time(), session.login.denied
-        place = (str(request.method), urlsplit(request.url or "").path)
         if is_loopback(urlsplit(request.url or "").hostname):
             options["proxies"] = {}  # no proxy between this computer and itself
         try:
-            token, renewed, tries = None if getattr(request, "_own_auth", False) else session.auth.sign(request), False, 1
-            while True:
-                response = self._adapter.send(request, **options)
-                if response.status_code >= 400:  # raise_for_status() shows it
-                    response.reason = scrub(response.reason or "", session.login.secrets())
-                if token is not None and is_dead(provider, response):
-                    if renewed:
-                        denied.add(place)  # it was not the token: "no access", said like "dead"
-                    if place in denied or not session.login.may_renew(token):
-                        return response
-                    token = self._renewed(request, response, token)
-                    renewed = not session.login.adopted(token)
-                    continue
-                if token is not None:
-                    session.login.accepted(token)
-                    denied.discard(place)
-                if response.status_code not in RETRY_STATUSES or request.method not in ("GET", "HEAD"):
-                    return response
-                # A window's reset paces 429 only; for the others it says nothing.
-                wait = wait_seconds(response, provider.pacing if response.status_code == 429 else ("retry-after",))
-                wait = BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS)) - 1] if wait is None else max(wait, 0.1 * 2**tries)
-                over = clock.time() - began + wait > PATIENCE_SECONDS
-                if tries >= tries_most or over or not _rewound(request):
-                    return response
-                response.close()
-                clock.sleep(wait)
-                tries += 1
-                token = token and session.auth.sign(request)
+            return self._patiently(request, options)
         except LabauthError:
             raise
-        except (requests.ConnectionError, requests.Timeout) as caught:
-            error = _unreachable(session, request, caught)
+        except (*BROKEN, requests.Timeout) as caught:
+            error = _unreachable(self._session, request, caught)
         except BaseException as caught:
             # Without its frames: they hold the header, and %xmode Verbose would print it.
             error = caught.with_traceback(None)
@@ -178,21 +163,142 @@ class _Attempts:
                 del request.headers["Authorization"]
         raise error
 
-    def _renewed(self, request: requests.PreparedRequest, response: requests.Response, dead: Token) -> Token | None:
-        """A new token for `request` in place of the dead one, the body wound back. Raises where it cannot be sent twice."""
+    def _patiently(
+        self,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        session, login = self._session, self._session.login
+        waits, rejected, denied = _Waits(session, request), None, login.denied
+        place = (str(request.method), urlsplit(request.url or "").path)
+        own = getattr(request, "_own_auth", False)
+        while True:
+            try:
+                token = None if own else session.auth.sign(request, rejected)
+                response = self._once(request, options)
+            except BROKEN as error:  # of the token request as well
+                if not waits.after_break(error):
+                    raise
+                continue
+            if token is not None and is_dead(login.provider, response):
+                if rejected is not None and not login.adopted(token):
+                    denied.add(place)  # it was not the token: "no access", said like "dead"
+                if place in denied or not login.may_renew(token):
+                    return response
+                self._wind_back(request, response, token)
+                rejected = token
+                continue
+            if token is not None:
+                login.accepted(token)
+                denied.discard(place)
+            if not waits.after(response):
+                return response
+
+    def _once(
+        self,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        """The response to one attempt, read whole unless it is to be streamed."""
+        response = self._adapter.send(request, **options)
+        if response.status_code >= 400:  # raise_for_status() shows it
+            response.reason = scrub(response.reason or "", self._session.login.secrets())
+        if not options.get("stream") and not response.is_redirect:
+            _ = response.content  # here, as a body that breaks off is asked for again
+        return response
+
+    def _wind_back(
+        self,
+        request: requests.PreparedRequest,
+        response: requests.Response,
+        dead: Token,
+    ) -> None:
+        """Ready `request` for a new token. Raises where its body cannot be sent twice."""
         session = self._session
-        if not _rewound(request):
-            session.login.token(dead)
-            code = read_error(response)[0]
-            error = session._refusal(
-                f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
-                "(a stream or a generator). The token is renewed: run the request again.",
-                response,
-            )
-            error.status, error.code = response.status_code, scrub(code, session.login.secrets())
-            raise error
-        response.close()
-        return session.auth.sign(request, dead)
+        if _rewound(request):
+            response.close()
+            return
+        session.login.token(dead)
+        code = read_error(response)[0]
+        error = session._refusal(
+            f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
+            "(a stream or a generator). The token is renewed: run the request again.",
+            response,
+        )
+        error.status, error.code = response.status_code, scrub(code, session.login.secrets())
+        raise error
+
+
+class _Waits:
+    """The waits between the attempts at one request, within the session's patience in all."""
+
+    def __init__(self, session: LabSession, request: requests.PreparedRequest) -> None:
+        self._session, self._request = session, request
+        self._failed = self._refused = 0
+        self._spent, self._since, self._told = 0.0, 0.0, False
+
+    def after(self, response: requests.Response) -> bool:
+        """Wait after `response`; False where the request is not to be sent again."""
+        session, status = self._session, response.status_code
+        self._refused += 1
+        if self._refused >= session.tries or not _later(session.login, self._request, response):
+            return False
+        # A window's reset paces 429 only; for the others it says nothing.
+        pacing = session.login.provider.pacing if status == 429 else ("retry-after",)
+        again = self._wait(wait_seconds(response, pacing), f"responded with {status}")
+        if again:
+            response.close()
+        return again
+
+    def after_break(self, error: Exception) -> bool:
+        """Wait after a connection that was not made or broke; False as for `after`."""
+        # Neither a certificate nor what a proxy forbids gets better by waiting.
+        if isinstance(error, requests.exceptions.SSLError) or "Tunnel" in str(error):
+            return False
+        # Without a token nothing was sent yet, so that any verb may wait for one.
+        unsent = isinstance(error, ProviderUnreachable)
+        if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
+            return False
+        return self._wait(None, "cannot be reached")
+
+    def _wait(self, asked: float | None, why: str) -> bool:
+        """Wait as `asked` (seconds), else longer each time; False where patience ends before."""
+        session, patience = self._session, self._session.patience
+        if self._failed:  # by the clock that stands still while a laptop sleeps
+            self._spent += time.monotonic() - self._since
+        step = min(self._failed, len(BACKOFF_SECONDS) - 1)
+        self._failed += 1
+        left = patience - self._spent
+        wait = min(BACKOFF_SECONDS[step], left) if asked is None else max(asked, 0.2 * 2**step)
+        if left <= 0 or wait > left or not _rewound(self._request):
+            return False
+        self._spent += wait
+        if self._spent > TOLD_AFTER_SECONDS and not self._told:
+            self._told = True
+            who = scrub(_title(session, self._request), session.login.secrets())
+            said = f"{who} {why}. Trying again for up to {patience:.0f} s (lab.patience)."
+            print(said, file=sys.stderr)
+        session.login.clock.sleep(wait)
+        self._since = time.monotonic()
+        return True
+
+
+def _reads(login: Login, request: requests.PreparedRequest) -> bool:
+    """Whether `request` changes nothing (RFC 9110 9.2.1; for a POST: by the provider's data)."""
+    if request.method in ("GET", "HEAD") or getattr(request, "_in_walk", False):
+        return True
+    if request.method != "POST" or origin_of(request.url or "") != login.parsed_origin:
+        return False
+    path = urlsplit(request.url or "").path
+    return any(fnmatchcase(path, pattern) for pattern in login.provider.reads)
+
+
+def _later(login: Login, request: requests.PreparedRequest, response: requests.Response) -> bool:
+    """Whether `response` says "later" to a `request` that may be sent again."""
+    unworked = response.status_code == 429 and login.provider.limits_first
+    if unworked and origin_of(request.url or "") == login.parsed_origin:
+        return True
+    return response.status_code in RETRY_STATUSES and _reads(login, request)
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:
@@ -238,12 +344,22 @@ def is_dead(provider: Provider, response: requests.Response) -> bool:
     return False
 
 
+def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> Any:
+    """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
+    if not paging.number:
+        return page.get(paging.cursor) or None  # Benchling ends with "", others with null or none
+    number, last = int(sent or 1), finite(page.get(paging.total_pages))
+    return None if not records or 1 <= last <= number else number + 1
+
+
 class LabSession(requests.Session):
     """A `requests.Session` for one login.
 
     A path is joined to the provider's API base (``plates``), a path from the root to its origin
     (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin only.
-    Default timeouts: 10 s to connect, 60 s to read. GET and HEAD are sent again on 429, 502, 503 and 504.
+    Default timeouts: 10 s to connect, 60 s to read. GET, HEAD and POSTs that only read are sent
+    again on 429, 502, 503 and 504, and after a connection that was not made or broke; other
+    requests on 429, where the provider documents that it did no work.
     """
 
     auth: TokenAuth
@@ -253,8 +369,24 @@ class LabSession(requests.Session):
         self.login = login
         self.auth = TokenAuth(login)
         self.tries = TRIES
+        self.patience = PATIENCE_SECONDS
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
+
+    @property
+    def patience(self) -> float:
+        """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
+
+        Setting raises `InvalidInput` for what is not a length of time.
+        """
+        return self._patience
+
+    @patience.setter
+    def patience(self, amount: float | str) -> None:
+        try:
+            self._patience = seconds_in(str(amount))
+        except ValueError as error:
+            raise InvalidInput(f"The patience: {error}") from None
 
     def url(self, path: str) -> str:
         """The whole URL for `path`."""
@@ -278,9 +410,7 @@ class LabSession(requests.Session):
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
         own, request.auth = request.auth is not None, request.auth or _bare
         prepared = super().prepare_request(request)
-        if not own:
-            self.auth.sign(prepared)  # without its hook: `_Attempts` takes the header off
-        prepared._own_auth = own  # type: ignore[attr-defined]
+        prepared._own_auth = own  # type: ignore[attr-defined]  # else `_Attempts` signs it
         return prepared
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
@@ -293,7 +423,7 @@ class LabSession(requests.Session):
             return super().send(request, **options)
         except LabauthError:
             raise
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as caught:  # while the body was read
+        except BROKEN as caught:  # while the body of a redirect was read
             error: Exception = _unreachable(self, request, caught)
         except requests.RequestException as caught:  # too many redirects, or one to another scheme
             error = self._silenced(caught)
@@ -351,40 +481,83 @@ class LabSession(requests.Session):
         return ProviderError(scrub(sentence, secrets), response=response)
 
     def pages(
-        self, path: str, params: Mapping[str, Any] | None = None, json: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        json: Mapping[str, Any] | None = None,
+        *,
+        cursor: Any = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """The pages of a list, one after another, each a list of records; the next is asked for when it is wanted.
 
-        `params` go into the query, `json` into the body (DNAnexus). Raises `ProviderError` for an error answer
-        and for one that is not a list.
+        `params` go into the query, `json` into the body (DNAnexus); `cursor`: the page to begin at.
+        Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
+        carries what was read (`error.records`) and where to go on (`error.cursor`).
         """
-        for records, _ in self._pages(path, params, json):
-            yield records
+        return (records for records, _ in self._pages(path, params, json, cursor))
 
     def _pages(
-        self, path: str, params: Mapping[str, Any] | None, json: Mapping[str, Any] | None
+        self,
+        path: str,
+        params: Mapping[str, Any] | None,
+        json: Mapping[str, Any] | None,
+        cursor: Any,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
         """Each page and, where the provider tells, how many records there are in all."""
         paging = self.login.provider.paging
+        if json is not None and paging.verb == "GET":
+            title = self.login.provider.title
+            raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
         query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
-        seen: set[str] = set()
-        while True:
-            response = self.check(self.request(paging.verb, path, params=query, json=body))
-            page, records = self._records(response)
-            yield records, page.get(paging.total_count) if paging.total_count else None
-            if paging.number:
-                number, last = int(query.get(paging.number) or 1), page.get(paging.total_pages)
-                if not records or (last is not None and number >= int(last)):
+        if cursor is not None:
+            (query if body is None else body)[paging.number or paging.send] = cursor
+        return self._walk(path, query, body)
+
+    def _walk(
+        self,
+        path: str,
+        query: dict[str, Any],
+        body: dict[str, Any] | None,
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
+        paging, sent = self.login.provider.paging, query if body is None else body
+        name, empty = paging.number or paging.send, 0
+        walked, seen = list[dict[str, Any]](), set[int]()
+        try:
+            while True:
+                page, records = self._records(self.check(self._read(path, query, body)))
+                empty = 0 if records else empty + 1
+                if (mark := hash(repr(records))) in seen or empty > EMPTY_PAGES:
+                    raise self._endless(walked, empty)
+                walked += records
+                total = finite(page.get(paging.total_count))
+                yield records, int(total) if total > 0 else None
+                cursor = _following(paging, page, records, sent.get(name))
+                if cursor is None:
                     return
-                query[paging.number] = number + 1
-                continue
-            cursor = page.get(paging.cursor)
-            if not cursor:  # Benchling ends with "", Foundry without one, DNAnexus with null
-                return
-            if str(cursor) in seen:
-                raise ProviderError(f"{self.login.provider.title} sent the same page twice, so the walk was ended.")
-            seen.add(str(cursor))
-            (query if body is None else body)[paging.send] = cursor
+                if hash(repr(cursor)) in seen:
+                    raise self._endless(walked, empty)
+                seen |= {hash(repr(cursor)), *([mark] if records else [])}
+                sent[name] = cursor
+        except GeneratorExit:  # whoever walks has enough
+            raise
+        except BaseException as error:  # an interrupt as well
+            vars(error).update(records=walked, cursor=sent.get(name))
+            raise
+
+    def _endless(self, walked: list[dict[str, Any]], empty: int) -> ProviderError:
+        what = f"{empty} empty pages in a row" if empty > EMPTY_PAGES else "the same page twice"
+        return ProviderError(
+            f"{self.login.provider.title} sent {what}, so the walk was ended after {len(walked)} "
+            "records: they are in error.records."
+        )
+
+    def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
+        """The response to a request for a page: whatever its path, it only reads."""
+        verb = self.login.provider.paging.verb
+        prepared = self.prepare_request(requests.Request(verb, path, params=query, json=body))
+        prepared._in_walk = True  # type: ignore[attr-defined]
+        settings = self.merge_environment_settings(prepared.url, {}, None, None, None)
+        return self.send(prepared, **settings)
 
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         title, paging = self.login.provider.title, self.login.provider.paging
@@ -402,6 +575,9 @@ class LabSession(requests.Session):
                 "Use lab.get(path).json() for a single item.",
                 response,
             )
+        if not all(isinstance(row, dict) for row in page[name]):
+            said = f"{title} sent rows that are not records. Use lab.get(path).json() for them."
+            raise self._refusal(said, response)
         return page, page[name]
 
     def frame(
@@ -410,17 +586,19 @@ class LabSession(requests.Session):
         params: Mapping[str, Any] | None = None,
         json: Mapping[str, Any] | None = None,
         limit: int | None = None,
+        *,
+        cursor: Any = None,
     ) -> pandas.DataFrame:
         """All the records of a list (`limit`: that many at the most) as a DataFrame, nested fields as ``a.b``.
 
-        A progress bar appears when it takes longer than 2 s.
+        A progress bar appears when it takes longer than 2 s. `cursor` and what is raised: as in `pages`.
         """
         import pandas
         from tqdm.auto import tqdm
 
         records: list[dict[str, Any]] = []
         with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
-            for page, total in self._pages(path, params, json):
+            for page, total in self._pages(path, params, json, cursor):
                 records += page
                 bar.total = total
                 bar.update(len(page))
@@ -428,21 +606,69 @@ class LabSession(requests.Session):
                     break
         return pandas.json_normalize(records[:limit])
 
-    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
-        """A pickle holds the login's name, no secret: the other process must have that login."""
-        return _restored, (self.login.name, self.login.origin)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle says which login it was, and holds no secret: see `_Elsewhere`."""
+        login = self.login
+        where = (login.name, login.origin, login.provider.name, login.method.name)
+        return _restored, (sign_in, *where)
 
     def __repr__(self) -> str:
         return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
 
 
-def _restored(name: str, origin: str) -> LabSession:
-    from .errors import NotSignedIn
-    from .logins import session
+sign_in: Any = None
+"""`signins.sign_in`, put here by that room: it is above this one, and a pickle names it."""
+_FINDING = threading.RLock()
 
-    restored = session(name)
-    if restored.login.origin != origin:
-        raise NotSignedIn(
-            f"The login {name} is for {restored.login.origin} in this process, not for {origin}: sign in there first."
+
+class _Elsewhere:
+    """Stands for the login of a session from another process, until a request needs it.
+
+    It is then the login of that name here, or one made from what this process has; nobody is asked.
+    """
+
+    def __init__(self, sign_in: Any, name: str, origin: str, provider: str, method: str) -> None:
+        self.name, self.origin, self.tenant = name, origin, origin
+        self.provider = PROVIDERS[provider]
+        self.method = self.provider.method(method)
+        self._sign_in, self._login = sign_in, None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copy and pickle look for some
+            raise AttributeError(attribute)
+        with _FINDING:
+            if self._login is None:
+                self._login = self._found()
+        return getattr(self._login, attribute)
+
+    def _found(self) -> Any:
+        from .logins import _LOGINS
+
+        found, name = _LOGINS.get(self.name), self.name
+        try:
+            if found is None:
+                words = (self.provider.name, self.method.name, self.origin, name)
+                found = self._sign_in(*words, {}, prompt=False)
+        except (ProviderError, ProviderUnreachable):
+            raise
+        except LabauthError as error:
+            raise self._missing(str(error)) from None
+        if found.origin != self.origin:
+            raise self._missing(f"That name is for {found.address} here: sign in with another one.")
+        return found
+
+    def _missing(self, why: str) -> NotSignedIn:
+        process = multiprocessing.current_process()
+        return NotSignedIn(
+            f"The session {self.name} for {self.origin} came here, to process {process.pid} "
+            f"({process.name}) on {socket.gethostname()}, without a secret. {why}"
         )
-    return restored
+
+
+def _restored(sign_in: Any, *where: str) -> LabSession:
+    from .logins import _LOGINS
+
+    here: Any = _LOGINS.get(where[0])
+    if here is None or here.origin != where[1]:
+        here = _Elsewhere(sign_in, *where)
+    return LabSession(here)

@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import credentials, remembering, stores
+from . import credentials, remembering, sessions, stores
 from .browser import Attempt, checked_redirect
 from .clocks import WALL
 from .credentials import Found, Sources
@@ -18,7 +18,6 @@ from .errors import (
     LoginExpired,
     MissingCredentials,
     NotSignedIn,
-    ProviderUnreachable,
     SignInRefused,
     StoreUnavailable,
     UntrustedOrigin,
@@ -28,17 +27,19 @@ from .errors import (
     read_error,
     refuse_secret,
 )
-from .grants import Exchange, claims_of, refused
+from .grants import Exchange, ask, claims_of, refused, send
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
 from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
-from .sessions import LabSession, is_dead
+from .sessions import is_dead
 from .stores import REFRESH_TOKEN, Memory
 from .tokens import Token
 from .trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 
 if TYPE_CHECKING:
+    from requests import Response
+
     from .sandbox import Lab
 
 
@@ -527,36 +528,44 @@ def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
 def _who(login: Login) -> str | None:
     """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
     who: str | None = None
-    with login.session() as session:
-        session.tries = 1
-        for probe in login.provider.probes:
-            if login.method.minted and not probe.keys:
-                continue  # it would prove a token that the provider has just made
-            follows = "{answer}" in probe.path
-            if follows != bool(who):
-                break  # it needs a name and there is none, or there is a name and it would add nothing
-            who = _probe(login, session, probe, who) or who
+    for probe in login.provider.probes:
+        if login.method.minted and not probe.keys:
+            continue  # it would prove a token that the provider has just made
+        follows = "{answer}" in probe.path
+        if follows != bool(who):
+            break  # it needs a name and there is none, or there is a name and it would add nothing
+        who = _probe(login, probe, who) or who
     claim = login.method.claim
     told = claims_of(login.token().access_token).get(claim) if claim else None
     return who or (one_line(told, 80, login.secrets()) if isinstance(told, str) else None)
 
 
-def _probe(login: Login, session: LabSession, probe: Probe, previous: str | None) -> str | None:
-    """The name that `probe` tells, if any."""
-    provider, pasted = login.provider, not login.method.minted
+def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
+    """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
+    exchange, proves = login._exchange, not login.method.minted and previous is None
     url = login.origin + probe.path.replace("{answer}", previous or "")
+    parts: dict[str, Any] = {"json": {}} if probe.verb == "POST" else {}
+    parts["headers"] = {"Authorization": login.token().header}
+    request: Callable[..., Response] = ask if proves else send
     try:
-        response = session.request(probe.verb, url, json={} if probe.verb == "POST" else None)
-    except ProviderUnreachable:
-        if pasted:
+        response = request(exchange, verb=probe.verb, url=url, **parts)
+    except LabauthError:
+        if proves:
             raise
         return None  # the token came, so the sign-in is good; the name is only an extra
-    body = json_of(response) if response.ok else None
-    # "No permission", said by the provider itself, proves a pasted credential as well as data does; a web page does not.
-    proven = isinstance(body, dict) or (response.status_code in (401, 403, 404, 429) and read_error(response)[0] != "")
-    if pasted and previous is None and (is_dead(provider, response) or not proven):
-        raise refused(login._exchange, response, login.secrets())
+    body = json_of(response) if response.status_code == 200 else None
+    code, message = read_error(response)
+    good = isinstance(body, dict) and not code and not message
+    # "No permission" from the provider itself proves it as well as data does; a web page does not.
+    good = good or (response.status_code in (401, 403, 404) and code != "")
+    if is_dead(login.provider, response) or not good:
+        if proves:
+            raise refused(exchange, response, what="data")
+        return None
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
     return None if found is None else one_line(found, 80, login.secrets())
+
+
+sessions.sign_in = sign_in  # for the pickles of sessions

@@ -391,10 +391,7 @@ DOWN = [
     (503, r"answered 503 .*has a problem of its own: try again in a minute\."),
     (500, r"answered 500 .*has a problem of its own: try again in a minute\."),
     ("html", r"answered 503 \(a web page instead of data"),
-    (
-        "truncated",
-        r"gave no answer: 127\.0\.0\.1:\d+ broke off the connection or sent an answer that cannot be read\. Try again\.",
-    ),
+    ("truncated", r"gave no answer: 127\.0\.0\.1:\d+ broke off the connection\. Try again\."),
     ("gone", r"gave no answer: 127\.0\.0\.1:1 refused the connection\. Check the address, and whether the server runs\."),
 ]
 

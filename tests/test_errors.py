@@ -7,10 +7,13 @@ import pickle
 import sys
 from collections.abc import Callable
 from email.utils import formatdate
+from http.client import BadStatusLine, RemoteDisconnected
+from socket import gaierror
 
 import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import NewConnectionError
 
 from labauth_nb import (
     InvalidInput,
@@ -104,9 +107,14 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ReadTimeout("x"), "did not answer in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
         (requests.exceptions.SSLError("x"), "could not prove who it is"),
-        (requests.ConnectionError("NameResolutionError: Failed to resolve"), "is not a known host. Check the tenant"),
-        (requests.ConnectionError("[Errno 111] Connection refused"), "refused the connection"),
-        (requests.exceptions.ChunkedEncodingError("x"), "broke off"),
+        (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
+        (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
+        (requests.ConnectionError(NewConnectionError(None, "x")), "could not be reached. Check"),  # type: ignore[arg-type]
+        (requests.ConnectionError(ConnectionResetError("x")), "broke off the connection. Try again."),
+        (requests.ConnectionError(RemoteDisconnected("x")), "broke off the connection. Try again."),
+        (requests.exceptions.ChunkedEncodingError("x"), "broke off the connection. Try again."),
+        (requests.ConnectionError(BadStatusLine("refused")), "sent a response that cannot be read"),
+        (OSError("Could not find a suitable TLS CA certificate bundle"), "names no file"),
     ],
 )
 def test_unreachable(caught: Exception, said: str) -> None:

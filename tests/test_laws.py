@@ -21,9 +21,10 @@ IMPORTS = {
     "masking": set(),
     "clocks": {"masking"},
     "errors": {"masking"},
+    "wire": {"errors"},
     "tokens": {"clocks", "errors", "masking"},
     "providers": {"errors", "masking"},
-    "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens"},  # openid: when it is needed
+    "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens", "wire"},  # openid: when it is needed
     "openid": {"errors", "grants", "masking", "providers", "tokens"},
     "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},
     "config": {"errors", "providers"},
@@ -32,7 +33,8 @@ IMPORTS = {
     "credentials": {"config", "errors", "masking", "providers", "trust", "vendor_files"},
     "stores": {"errors", "masking", "tokens"},
     "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens", "trust"},
-    "sessions": {"errors", "grants", "logins", "masking", "providers", "tokens"},  # logins: for its type, and at unpickling
+    # logins: for its type, and at unpickling
+    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens"},
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
         "browser",

@@ -400,7 +400,7 @@ def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
     attempt.cancel()
 
 
-CONFIG = "The identity provider answered 200 with no configuration. Check the issuer's address."
+CONFIG = "The identity provider answered 200 without a configuration in it. Check the issuer's address."
 MISSING = "The identity provider's {} is missing or no https address: tell its admin."
 DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     ("html", lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}), CONFIG),

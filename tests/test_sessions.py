@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import pickle
-import subprocess
-import sys
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ import requests
 from requests.utils import get_environ_proxies
 
 from labauth_nb import (
+    InvalidInput,
+    LabSession,
     LoginExpired,
     NotSignedIn,
     ProviderError,
@@ -25,7 +28,10 @@ from labauth_nb import (
     login,
     session,
 )
+from labauth_nb.logins import _LOGINS
 from labauth_nb.sandbox import Lab
+from labauth_nb.sessions import _restored
+from labauth_nb.signins import sign_in
 
 
 class Echo(ThreadingHTTPServer):
@@ -114,6 +120,15 @@ def test_redirect_away_and_back(lab: Lab, echo: Echo) -> None:
         assert "Authorization" not in hop.request.headers
 
 
+def test_own_authorization_stays(lab: Lab, echo: Echo) -> None:
+    """The user's own Authorization header does not follow a redirect to another host."""
+    redirect(lab, "/away", f"{echo.url}/x")
+    login("benchling", tenant="sandbox")
+    mine = {"Authorization": "Bearer kanari-header-of-mine"}
+    assert session("benchling").get("/away", headers=mine).status_code == 200
+    assert "kanari" not in str(echo.seen[0])
+
+
 def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
     """A .netrc entry for the provider's host replaces the token nowhere: not at first, not on a redirect."""
     netrc = Path.home() / ".netrc"
@@ -174,12 +189,183 @@ def test_slow_answer(lab: Lab) -> None:
         session("benchling").get("plates", timeout=0.1)
 
 
-def test_truncated_answer(lab: Lab) -> None:
-    """An answer that breaks off is a sentence, not a parse error."""
-    login("benchling", tenant="sandbox")
-    lab.next("benchling", "truncated")
+def test_truncated_body(lab: Lab) -> None:
+    """A body that breaks off is asked for again; of a change it is a sentence, sent once."""
+    login("dnanexus", tenant="sandbox")
+    held = session("dnanexus")
+    lab.next("dnanexus", "truncated", times=2, path="whoami")
+    assert held.post("system/whoami", json={}).json()["id"]
+    lab.next("dnanexus", "truncated", path="record/new")
     with pytest.raises(ProviderUnreachable, match="broke off the connection"):
-        session("benchling").get("plates")
+        held.post("record/new", json={})
+    assert lab.count("dnanexus", "record/new") == 1
+
+
+FAILURES = {
+    "refused": "[Errno 111] Connection refused",
+    "unreachable": "[Errno 101] Network is unreachable",
+    "name": "NameResolutionError: Temporary failure in name resolution",
+    "reset": "('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))",
+}
+
+
+class Outage:
+    """No request gets through until `lasts` seconds of the lab's clock have passed."""
+
+    def __init__(self, lab: Lab, patch: pytest.MonkeyPatch, lasts: float, error: Exception) -> None:
+        self.requests: list[requests.PreparedRequest] = []
+        self.signatures: list[str | None] = []
+        real, ends = requests.adapters.HTTPAdapter.send, lab.clock.time() + lasts
+
+        def send(
+            adapter: object,
+            request: requests.PreparedRequest,
+            **options: object,
+        ) -> requests.Response:
+            self.requests.append(request)
+            self.signatures.append(request.headers.get("Authorization"))
+            if lab.clock.time() < ends:
+                raise error
+            return real(adapter, request, **options)  # type: ignore[arg-type]
+
+        patch.setattr(requests.adapters.HTTPAdapter, "send", send)
+
+
+@pytest.mark.parametrize("verb", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST"])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, failure: str, verb: str) -> None:
+    """GET and HEAD outlast a connection that is not made or breaks; a change is sent once."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    error = requests.ConnectionError(FAILURES[failure])
+    outage = Outage(lab, monkeypatch, 20, error)
+    if verb in ("GET", "HEAD"):
+        assert held.request(verb, "plates").status_code == 200
+        return
+    with pytest.raises(ProviderUnreachable):
+        held.request(verb, "plates", json={})
+    assert len(outage.requests) == 1
+
+
+def test_reading_post_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DNAnexus walk outlasts a connection that is refused."""
+    login("dnanexus", tenant="sandbox")
+    held = session("dnanexus")
+    Outage(lab, monkeypatch, 20, requests.ConnectionError("refused"))
+    assert len(held.frame("system/findProjects")) == 230
+
+
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Where the token has expired and cannot be renewed yet, any verb waits: nothing was sent."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    lab.advance("16m")
+    Outage(lab, monkeypatch, 6, requests.ConnectionError("refused"))
+    assert held.request(verb, "plates").status_code == (200 if verb == "GET" else 405)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.exceptions.SSLError("certificate verify failed"),
+        requests.exceptions.ProxyError("Tunnel connection failed: 407"),
+        requests.ReadTimeout("read timed out"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_wait(lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """A bad certificate, a proxy that forbids and a read that takes too long are told at once."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    outage = Outage(lab, monkeypatch, 20, error)
+    with pytest.raises(ProviderUnreachable):
+        held.get("plates")
+    assert len(outage.requests) == 1
+
+
+@pytest.mark.parametrize(("patience", "lasts"), [("2h", 600), (30, 25), ("90s", 80)])
+def test_patience(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    patience: float | str,
+    lasts: float,
+) -> None:
+    """A session is as patient as it is told to be, by the login's clock; one line says so."""
+    mine = login("benchling", tenant="sandbox")
+    held = mine.session()
+    held.patience = patience
+    outage = Outage(lab, monkeypatch, lasts, requests.ConnectionError("refused"))
+    began, tokens = lab.clock.time(), lab.token_requests("benchling")
+    assert held.get("plates").status_code == 200
+    assert lasts <= lab.clock.time() - began < lasts + 10
+    assert None not in outage.signatures
+    assert lab.token_requests("benchling") == tokens
+    said = capsys.readouterr()
+    assert said.out == ""
+    line = f"Trying again for up to {held.patience:.0f} s (lab.patience).\n"
+    assert said.err == f"Benchling cannot be reached. {line}"
+
+
+def test_wait_shows_no_secret(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line about a wait shows no secret, even one that was sent as a host's name."""
+    secret = "kanari-client-secret-0001"
+    lab.set("benchling", client_secret=secret)
+    held = login("benchling", tenant="sandbox", client_secret=secret).session()
+    Outage(lab, monkeypatch, 20, requests.ConnectionError("refused"))
+    monkeypatch.setattr(held, "patience", 15)
+    with pytest.raises(ProviderUnreachable) as caught:
+        held.get(f"https://{secret}.invalid/")
+    said = capsys.readouterr().err
+    assert "cannot be reached" in said
+    assert "kanari" not in f"{said} {caught.value!r} {vars(caught.value)}"
+
+
+def test_end_of_patience(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After 60 s in all the error comes; a wait of seconds is silent; 0 waits for nothing."""
+    login("benchling", tenant="sandbox")
+    held, began = session("benchling"), lab.clock.time()
+    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError(ConnectionRefusedError()))
+    with pytest.raises(ProviderUnreachable, match="refused the connection"):
+        held.get("plates")
+    assert 50 < lab.clock.time() - began <= 61
+    capsys.readouterr()
+    for patience in (4, 0):
+        held.patience = patience
+        before = len(outage.requests)
+        with pytest.raises(ProviderUnreachable):
+            held.get("plates")
+        assert len(outage.requests) - before == (4 if patience else 1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("amount", ["soon", -1, "", True, "2 weeks", float("nan")])
+def test_patience_refused(lab: Lab, amount: float | str) -> None:
+    """What is not a length of time is refused, and the old patience stays."""
+    held = login("benchling", tenant="sandbox").session()
+    with pytest.raises(InvalidInput, match="is not a length of time"):
+        held.patience = amount
+    assert held.patience == 60
+
+
+def test_spent_stream(lab: Lab) -> None:
+    """A stream that was read is not sent again, empty: the response is handed through."""
+    login("dnanexus", tenant="sandbox")
+    held, before = session("dnanexus"), lab.count("dnanexus", "whoami")
+    lab.next("dnanexus", 503, path="whoami")
+    headers = {"Content-Type": "application/json"}
+    body = iter([b"{}"])
+    assert held.post("system/whoami", data=body, headers=headers).status_code == 503
+    assert lab.count("dnanexus", "whoami") - before == 1
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
@@ -193,6 +379,47 @@ def test_retries(lab: Lab, status: int) -> None:
     lab.next("benchling", status, times=5, path="/plates")
     assert held.get("plates").status_code == status
     assert lab.count("benchling", "/plates") - before == 10
+
+
+def test_head_retries(lab: Lab) -> None:
+    """HEAD is sent again as GET is."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 503, path="/plates")
+    assert session("benchling").head("plates").status_code == 200
+    assert lab.count("benchling", "HEAD /api/v2/plates") == 2
+
+
+@pytest.fixture
+def naps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits on the lab's clock, in seconds."""
+    waited: list[float] = []
+    monkeypatch.setattr(lab.clock, "sleep", waited.append)
+    return waited
+
+
+def test_growing_waits(lab: Lab, naps: list[float]) -> None:
+    """Where the provider names no wait, each is twice the one before."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 503, times=5, path="/plates")
+    assert session("benchling").get("plates").status_code == 503
+    assert naps == [1, 2, 4, 8]
+
+
+def test_patience_in_all(lab: Lab, naps: list[float]) -> None:
+    """Patience is for all the waits of a request together, not for each."""
+    login("benchling", tenant="sandbox")
+    lab.next("benchling", 429, times=5, path="/plates", seconds=25)
+    assert session("benchling").get("plates").status_code == 429
+    assert naps == [25, 25]
+
+
+@pytest.mark.parametrize(("status", "wait"), [(429, 40), (503, 1)])
+def test_window_paces_429_only(lab: Lab, naps: list[float], status: int, wait: float) -> None:
+    """The reset of a rate window is waited for on 429; a 503 has nothing to do with it."""
+    bad = ({}, status, {"x-rate-limit-reset": "40"})
+    held = listing(lab, "benchling", lambda number: bad if number == 1 else {"rows": []})
+    assert held.get("/odd").status_code == 200
+    assert naps == [wait]
 
 
 @pytest.mark.parametrize("provider", ["benchling", "qbench"])
@@ -213,11 +440,57 @@ def test_pacing(lab: Lab, provider: str) -> None:
     assert caught.value.retry_after == 61
 
 
-def test_post_is_not_repeated(lab: Lab) -> None:
-    """POST is not sent again on 503: it may have been done."""
+SYSTEM = ["system/findProjects", "system/whoami", "project-x/describe", "project-x/listFolder"]
+
+
+@pytest.mark.parametrize("path", SYSTEM)
+@pytest.mark.parametrize("status", [429, 503])
+def test_reading_post(lab: Lab, path: str, status: int) -> None:
+    """A DNAnexus POST that only reads is sent again, as a GET is elsewhere."""
     login("dnanexus", tenant="sandbox")
-    lab.next("dnanexus", 503, path="findProjects")
-    assert session("dnanexus").post("system/findProjects", json={}).status_code == 503
+    before = lab.count("dnanexus", path)
+    lab.next("dnanexus", status, path=path)
+    assert session("dnanexus").post(path, json={}).status_code != status
+    assert lab.count("dnanexus", path) - before == 2
+
+
+def test_walk_reads(lab: Lab) -> None:
+    """pages() and frame() ride out a 503 and a 429 on a path that no list of reading calls has."""
+    app = lab.sites["dnanexus"].app
+    app.post("/own/rows")(app.view_functions["find_projects"])
+    login("dnanexus", tenant="sandbox")
+    lab.next("dnanexus", 503, path="own/rows")
+    lab.next("dnanexus", 429, path="own/rows")
+    assert len(session("dnanexus").frame("own/rows", json={"limit": 100})) == 230
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize("provider", ["qbench", "dnanexus"])
+def test_change_is_not_repeated(lab: Lab, provider: str, status: int, verb: str) -> None:
+    """POST, PUT, PATCH and DELETE are not sent again on 502 to 504: they may have been done."""
+    login(provider, tenant="sandbox")
+    lab.next(provider, status, path="record/new")
+    assert session(provider).request(verb, "record/new", json={}).status_code == status
+    assert lab.count(provider, "record/new") == 1
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(("provider", "sent"), [("qbench", 2), ("foundry", 1), ("dnanexus", 1)])
+def test_refused_before_work(lab: Lab, provider: str, sent: int, verb: str) -> None:
+    """On 429 a change is sent again where the provider documents that it did no work: QBench."""
+    login(provider, tenant="sandbox")
+    lab.next(provider, 429, path="record/new")
+    session(provider).request(verb, "record/new", json={})
+    assert lab.count(provider, "record/new") == sent
+
+
+def test_reading_post_elsewhere(lab: Lab) -> None:
+    """What DNAnexus' paths mean holds at DNAnexus only: a POST to another host goes once."""
+    login("dnanexus", tenant="sandbox")
+    lab.next("qbench", 503, path="describe")
+    away = lab.origin("qbench") + "/x/describe"
+    assert session("dnanexus").post(away, json={}).status_code == 503
 
 
 def test_permission_denied(lab: Lab) -> None:
@@ -266,15 +539,15 @@ def test_no_access_is_not_a_storm(lab: Lab) -> None:
     assert lab.token_requests("benchling") - before == 1
 
 
-@pytest.mark.parametrize(
-    ("provider", "path", "json", "size", "total"),
-    [
-        ("benchling", "plates", None, 50, 120),
-        ("qbench", "orders", None, 20, 150),
-        ("foundry", "ontologies/lab/objects/Sample", None, 50, 130),
-        ("dnanexus", "system/findProjects", {"limit": 100}, 100, 230),
-    ],
-)
+LISTS = [
+    ("benchling", "plates", None, 50, 120),
+    ("qbench", "orders", None, 20, 150),
+    ("foundry", "ontologies/lab/objects/Sample", None, 50, 130),
+    ("dnanexus", "system/findProjects", {"limit": 100}, 100, 230),
+]
+
+
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
 def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, size: int, total: int) -> None:
     """pages() walks each provider's paging to its end, lazily, each record once; frame() gives them as a DataFrame."""
     login(provider, tenant="sandbox")
@@ -286,6 +559,139 @@ def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, 
     assert len(frame) == total
     assert frame.iloc[:, 0].is_unique or frame["id"].is_unique
     assert len(held.frame(path, json=json, limit=3)) == 3
+
+
+def breaking(held: LabSession, error: BaseException) -> None:
+    """Have the third response of `held` raise `error`, once."""
+    left = [error, None, None]
+
+    def hook(response: requests.Response, **_: object) -> None:
+        if left and (raised := left.pop()) is not None:
+            raise raised
+
+    held.hooks["response"].append(hook)
+
+
+@pytest.mark.parametrize("error", [ProviderError, ProviderUnreachable, KeyboardInterrupt])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_broken_walk(
+    lab: Lab,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+    verb: str,
+    error: type[BaseException],
+) -> None:
+    """Whatever ends a walk carries what was read, and the page to go on at, by cursor or number."""
+    login(provider, tenant="sandbox")
+    held = session(provider)
+    breaking(held, error("x"))
+    with pytest.raises(error) as caught:
+        list(getattr(held, verb)(path, json=json))
+    assert len(caught.value.records) == 2 * size
+    rest = held.frame(path, json=json, cursor=caught.value.cursor)
+    assert len(rest) == total - 2 * size
+    rows = list(caught.value.records)
+    for page in held.pages(path, json=json, cursor=caught.value.cursor):
+        rows += page
+    assert len({str(row) for row in rows}) == total
+
+
+def test_walk_that_never_began(lab: Lab) -> None:
+    """The error of a first page carries no record, and begins at the beginning."""
+    login("qbench", tenant="sandbox")
+    held = session("qbench")
+    with pytest.raises(ProviderError) as caught:
+        next(held.pages("nonsense"))
+    assert (caught.value.records, caught.value.cursor) == ([], None)
+    assert len(held.frame("orders", cursor=caught.value.cursor)) == 150
+
+
+@pytest.mark.parametrize("provider", ["benchling", "qbench", "foundry"])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_json_by_get(lab: Lab, provider: str, verb: str) -> None:
+    """json= for a list that is read by GET is refused, and not dropped."""
+    login(provider, tenant="sandbox")
+    with pytest.raises(InvalidInput, match="takes no json=: give params= instead"):
+        getattr(session(provider), verb)("plates", json={"limit": 1})
+
+
+def listing(lab: Lab, provider: str, page: Callable[[int], object]) -> LabSession:
+    """A session whose list is `page(1)`, `page(2)`, ..., whatever page is asked for."""
+    numbers = count(1)
+    lab.sites[provider].app.get("/odd")(lambda: page(next(numbers)))
+    login(provider, tenant="sandbox")
+    return session(provider)
+
+
+@pytest.mark.parametrize("total", [None, 10**9, "many", -1, 0, [], 1e300, True])
+def test_ignored_page_number(lab: Lab, total: object) -> None:
+    """A walk ends where the page number is ignored, whatever the total says, and says so."""
+    body = {"data": [{"id": 1}], "total_pages": total, "total_count": total}
+    held = listing(lab, "qbench", lambda _: body)
+    if total is True:  # 1, and so the last
+        assert len(held.frame("/odd")) == 1
+        return
+    with pytest.raises(ProviderError, match="QBench sent the same page twice, so") as caught:
+        held.frame("/odd")
+    assert caught.value.records == [{"id": 1}]
+
+
+@pytest.mark.parametrize("total", ["many", -1, 0, {}, 1e300, None])
+def test_odd_totals(lab: Lab, total: object) -> None:
+    """A total that is not one is unknown: the walk goes on to an empty page."""
+
+    def page(number: int) -> object:
+        rows = [{"id": number}] if number < 4 else []
+        return {"data": rows, "total_pages": total, "total_count": total}
+
+    assert list(listing(lab, "qbench", page).frame("/odd")["id"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (lambda number: [{"id": 1}], "the same page twice, so the walk was ended after 1"),
+        (lambda number: [{"id": number % 3}], "the same page twice, so the walk was ended after 3"),
+        (lambda number: [], "sent 101 empty pages in a row, so the walk was ended after 0 records"),
+    ],
+    ids=["same", "round", "empty"],
+)
+def test_ever_new_cursors(lab: Lab, rows: Callable[[int], list[object]], said: str) -> None:
+    """Cursors that are new for ever end with the first page that was there before."""
+    held = listing(lab, "benchling", lambda n: {"rows": rows(n), "nextToken": f"t{n}"})
+    with pytest.raises(ProviderError, match=said):
+        held.frame("/odd")
+
+
+def test_same_cursor(lab: Lab) -> None:
+    """The same cursor for ever ends the walk, though each page is new."""
+    held = listing(lab, "benchling", lambda n: {"rows": [{"id": n}], "nextToken": "t"})
+    with pytest.raises(ProviderError, match="the same page twice") as caught:
+        held.frame("/odd")
+    assert caught.value.records == [{"id": 1}, {"id": 2}]
+
+
+def test_empty_page_amid(lab: Lab) -> None:
+    """Pages that a filter left empty do not end a walk."""
+    held = listing(
+        lab,
+        "foundry",
+        lambda n: {"data": [{"n": n}] if n in (1, 50) else [], "nextPageToken": n < 50 and f"t{n}"},
+    )
+    assert list(held.frame("/odd")["n"]) == [1, 50]
+
+
+@pytest.mark.parametrize("rows", [[1, 2], ["a"], [{"id": 1}, None], [[1]]])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_rows_that_are_not_records(lab: Lab, rows: list[object], verb: str) -> None:
+    """Rows that are not objects raise a sentence, also in frame()."""
+    held = listing(lab, "qbench", lambda _: {"data": rows})
+    with pytest.raises(ProviderError, match="QBench sent rows that are not records"):
+        list(getattr(held, verb)("/odd"))
 
 
 def test_not_a_list(lab: Lab) -> None:
@@ -337,17 +743,77 @@ def test_expired_pasted_token(lab: Lab) -> None:
     assert held.get("datasets/x").status_code == 404
 
 
-def test_pickle(lab: Lab, tmp_path: Path) -> None:
-    """A pickled session holds the login's name and no secret; where there is no such login, unpickling says so."""
+def test_pickle(lab: Lab) -> None:
+    """A pickled session holds no secret; with its login there it works at once."""
     mine = login("benchling", tenant="sandbox", client_secret="sandbox-benchling-client-secret")
     data = pickle.dumps(session("benchling"))
     assert not any(secret.encode() in data for secret in mine.secrets())
     assert pickle.loads(data).get("plates").status_code == 200
-    file = tmp_path / "session.pickle"
-    file.write_bytes(data)
-    code = f"import pickle; pickle.load(open({str(file)!r}, 'rb'))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert "NotSignedIn: You are not signed in to Benchling. Type %labauth login benchling" in other.stderr
+    assert lab.token_requests("benchling") == 1
+
+
+def equip(given: dict[str, str]) -> None:
+    """Give a pool's process its own environment (the fork server keeps the first one it saw)."""
+    os.environ.update(given)
+
+
+def worker(held: LabSession) -> tuple[str, int, int]:
+    """What a pool's process makes of a session: what it shows, a status, and how many logins."""
+    shown, again = repr(held), pickle.loads(pickle.dumps(held))
+    return shown, held.get("plates").status_code + again.get("plates").status_code, len(_LOGINS)
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_session_in_a_pool(lab: Lab, start: str) -> None:
+    """In another process a session signs in at its first request, by what that process has."""
+    held = login("benchling", tenant="sandbox").session()
+    fields = lab.credentials("benchling", "app")
+    given = {f"BENCHLING_{name.upper()}": value for name, value in fields.items()}
+    before = lab.token_requests("benchling")
+    with multiprocessing.get_context(start).Pool(1, equip, (given,)) as pool:
+        shown, statuses, logins = pool.apply_async(worker, (held,)).get(timeout=60)
+    assert (statuses, logins) == (400, 1)
+    assert shown == f"<LabSession of benchling: Benchling {held.login.origin}>"
+    assert lab.token_requests("benchling") - before == 1
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
+    """Where that process has nothing, the first request says so, and the pool lives on."""
+    held = login("benchling", tenant="sandbox").session()
+    with multiprocessing.get_context(start).Pool(1) as pool:
+        for _ in range(2):
+            with pytest.raises(NotSignedIn) as caught:
+                pool.apply_async(worker, (held,)).get(timeout=60)
+        number = pool.apply_async(os.getpid).get(timeout=60)
+    said = str(caught.value)
+    assert said.startswith(f"The session benchling for {held.login.origin} came here, ")
+    assert f"to process {number} (" in said
+    assert f"on {socket.gethostname()}, without a secret." in said
+    assert "Set BENCHLING_CLIENT_ID" in said
+
+
+@pytest.mark.parametrize("provider", ["foundry", "dnanexus", "benchling"])
+def test_restored_browser_session(lab: Lab, provider: str) -> None:
+    """A session whose login needs a person is restored too; its first request asks nobody."""
+    held = login(provider, tenant="sandbox").session()
+    method = next(m.name for m in held.login.provider.methods if m.flow)
+    where = (provider, held.login.origin, provider, method)
+    _LOGINS.clear()
+    restored = _restored(sign_in, *where)
+    with pytest.raises(NotSignedIn, match="without a secret"):
+        restored.get("plates")
+    assert _LOGINS == {}
+
+
+def test_restored_beside_another(lab: Lab) -> None:
+    """A login of that name for another address is not used."""
+    held = login("benchling", tenant="sandbox", name="lims").session()
+    data = pickle.dumps(held)
+    login("qbench", tenant="sandbox", name="lims")
+    restored = pickle.loads(data)
+    with pytest.raises(NotSignedIn, match="That name is for sandbox here: sign in with"):
+        restored.get("plates")
 
 
 def test_session_without_login() -> None:

@@ -124,6 +124,15 @@ DNANEXUS = Provider(
         Probe("POST", "/{answer}/describe", ("handle",)),
     ),
     paging=Paging(verb="POST", items="results", cursor="next", send="starting"),
+    # Every call is a POST; dxpy sends these again too (always_retry in dxpy.api).
+    reads=(
+        "/*/describe",
+        "/*/find*",
+        "/*/list*",
+        "/system/describe*",
+        "/system/resolve*",
+        "/system/whoami",
+    ),
     dead_token=(DeadToken(401, codes=("InvalidAuthentication",)),),
     hints={
         "InvalidAuthentication": f"Make a new API token ({WHERE}) and sign in again.",

@@ -128,7 +128,8 @@ class Provider:
 
     `suffix`: what a bare tenant name is completed with; `closed`: whether every tenant is under that suffix;
     `web_pages`: hosts that people paste and that are not the API, with the right one; `pacing`: headers that
-    tell how many seconds to wait.
+    tell how many seconds to wait; `reads`: patterns (`fnmatch`) of paths whose POST changes nothing;
+    `limits_first`: whether a 429 says, by its document, that the request was not worked on.
     """
 
     name: str
@@ -148,6 +149,8 @@ class Provider:
     auth_hosts: Mapping[str, str] = field(default_factory=dict)
     web_pages: Mapping[str, str] = field(default_factory=dict)
     pacing: tuple[str, ...] = ("retry-after",)
+    reads: tuple[str, ...] = ()
+    limits_first: bool = False
     docs: str = ""
 
     def method(self, name: str | None) -> Method:

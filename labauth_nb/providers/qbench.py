@@ -50,6 +50,7 @@ QBENCH = Provider(
     ),
     paging=Paging(items="data", number="page_num", total_pages="total_pages", total_count="total_count"),
     pacing=("x-qbapi-throttle-ttl", "retry-after"),
+    limits_first=True,  # its API guide: a 429 is the throttle's, which counts requests before they run
     dead_token=(
         DeadToken(401),
         DeadToken(400, codes=("invalid_grant",)),
