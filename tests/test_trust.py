@@ -14,7 +14,19 @@ import pytest
 from kernels import Kernel
 from test_hostile import Server, token_answer
 
-from labauth_nb import ProviderError, UntrustedOrigin, begin, config, credentials, login, logins, logout, panel, stores
+from labauth_nb import (
+    MissingCredentials,
+    ProviderError,
+    UntrustedOrigin,
+    begin,
+    config,
+    credentials,
+    login,
+    logins,
+    logout,
+    panel,
+    stores,
+)
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
@@ -340,6 +352,26 @@ def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest
     lab.advance("9d")
     dotenv(LABAUTH_BENCHLING_ISSUER=evil.url)
     with pytest.raises(Exception, match="file store: ignored, it is of another client or address"):
+        login("benchling", "oidc")
+    assert evil.seen == []
+
+
+def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server) -> None:
+    """What was remembered without the issuer that it was kept with is not used: nobody can tell where it may go."""
+    fields = lab.credentials("benchling", "oidc")
+    tenant = lab.origin("benchling")
+    attempt = begin("benchling", "oidc", tenant=tenant, remember=True, store="file", **fields)
+    attempt.answer(lab.visit(attempt.url))
+    memory = stores.Memory("file", "benchling", logins.get("benchling").tenant, "benchling")
+    with memory.locked():
+        entry = memory.read()
+        assert entry is not None
+        del entry.fields["issuer"]
+        memory.write(entry)
+    logins._LOGINS.clear()
+    lab.advance("9d")
+    monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", evil.url)
+    with pytest.raises(MissingCredentials):
         login("benchling", "oidc")
     assert evil.seen == []
 
