@@ -303,7 +303,7 @@ def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
 
 
 def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
-    """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in the message the kernel keeps."""
+    """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in what a later cell sees."""
     env = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
     kernel = Kernel(tmp_path, env, debug=tmp_path / "kernel.log")
     wrong, landed = "kanari/panel+wrong=01", "http://127.0.0.1/?code=kanari-code-0001&state=kanari-state-0001"
@@ -350,7 +350,9 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
             patch.setattr(room, name, broken)
             before = set(threading.enumerate())
             kind = "renew" if name == "get" else "submit"
-            listen(None, {"type": kind, "fields": {"client_secret": "kanari-secret-typed-0001"}}, [])
+            message = {"type": kind, "fields": {"client_secret": "kanari-secret-typed-0001"}}
+            listen(None, message, [])
+            assert "kanari" not in repr(message)  # the kernel keeps it: it is the parent of what follows
             for thread in set(threading.enumerate()) - before:
                 thread.join(10)
         said = str(form._error or form.note)
