@@ -544,14 +544,12 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
     exchange, proves = login._exchange, not login.method.minted and previous is None
     url = login.origin + probe.path.replace("{answer}", previous or "")
-    parts: dict[str, Any] = {"json": {}} if probe.verb == "POST" else {}
-    parts["headers"] = {"Authorization": login.token().header}
-    request: Callable[..., Response] = ask if proves else send
-    try:
-        response = request(exchange, verb=probe.verb, url=url, **parts)
-    except LabauthError:
-        if proves:
-            raise
+    token = login.token()
+    response = _answered(login, probe, url, proves)
+    if response is not None and is_dead(login.provider, response) and login.may_renew(token):
+        login.token(token)  # it was remembered, and revoked meanwhile
+        response = _answered(login, probe, url, proves)
+    if response is None:
         return None  # the token came, so the sign-in is good; the name is only an extra
     body = json_of(response) if response.status_code == 200 else None
     code, message = read_error(response)
@@ -566,6 +564,19 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
     return None if found is None else one_line(found, 80, login.secrets())
+
+
+def _answered(login: Login, probe: Probe, url: str, proves: bool) -> Response | None:
+    """The response to a probe; None where there is none, and none is needed as proof."""
+    request: Callable[..., Response] = ask if proves else send
+    parts: dict[str, Any] = {"json": {}} if probe.verb == "POST" else {}
+    headers = {"Authorization": login.token().header}
+    try:
+        return request(login._exchange, verb=probe.verb, url=url, headers=headers, **parts)
+    except LabauthError:
+        if proves:
+            raise
+        return None
 
 
 sessions.sign_in = sign_in  # for the pickles of sessions
