@@ -245,7 +245,7 @@ class _Waits:
             return False
         # A window's reset paces 429 only; for the others it says nothing.
         pacing = session.login.provider.pacing if status == 429 else ("retry-after",)
-        again = self._wait(wait_seconds(response, pacing), f"responded with {status}")
+        again = self._wait(wait_seconds(response, pacing))
         if again:
             response.close()
         return again
@@ -259,10 +259,13 @@ class _Waits:
         unsent = isinstance(error, ProviderUnreachable)
         if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
             return False
-        return self._wait(None, "cannot be reached")
+        return self._wait(None, tell=True)
 
-    def _wait(self, asked: float | None, why: str) -> bool:
-        """Wait as `asked` (seconds), else longer each time; False where patience ends before."""
+    def _wait(self, asked: float | None, tell: bool = False) -> bool:
+        """Wait as `asked` (seconds), else longer each time; False where patience ends before.
+
+        `tell`: say so, once, where it takes longer than a few seconds.
+        """
         session, patience = self._session, self._session.patience
         if self._failed:  # by the clock that stands still while a laptop sleeps
             self._spent += time.monotonic() - self._since
@@ -273,10 +276,10 @@ class _Waits:
         if left <= 0 or wait > left or not _rewound(self._request):
             return False
         self._spent += wait
-        if self._spent > TOLD_AFTER_SECONDS and not self._told:
+        if tell and self._spent > TOLD_AFTER_SECONDS and not self._told:
             self._told = True
             who = scrub(_title(session, self._request), session.login.secrets())
-            said = f"{who} {why}. Trying again for up to {patience:.0f} s (lab.patience)."
+            said = f"{who} cannot be reached. Trying again for up to {patience:.0f} s (lab.patience)."
             print(said, file=sys.stderr)
         session.login.clock.sleep(wait)
         self._since = time.monotonic()
