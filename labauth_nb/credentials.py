@@ -205,7 +205,7 @@ def places(provider: Provider, method: Method, found: Found) -> list[Place]:
     """Where a sign-in by `method` goes, as far as it is known; where it comes back to only if that is another computer."""
     result = []
     for f in (provider.tenant, *method.fields):
-        away = f.address == RETURN and not is_loopback(urlsplit(found.fields.get(f.name, "")).hostname)
+        away = f.address == RETURN and _is_away(found.fields.get(f.name, ""))
         if f.name in found.fields and (f.address == SERVER or away):
             source, variable = found.named[f.name][0]
             tree = source != LINE and all(each.trust is Trust.TREE for each, _ in found.named[f.name])
@@ -226,24 +226,26 @@ def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
         going = [s for s in secrets if not any(may_go(found.sources[s.name], source) for source, _ in named)]
         going = going if f is target else []
         source, variable = named[0]
+        on_line = source.phrase == LINE.phrase
         # A page to sign in at is chosen by a click: only where a file of the working tree alone names it, it is in doubt.
         page = method.flow is not None and not any(may_go(LINE, each) for each, _ in named)
         # A code that is bound to nothing opens the account to whoever gets it.
-        page |= f.address == RETURN and method.flow is not None and not method.flow.pkce and _is_foreign(source, address)
+        page |= f.address == RETURN and method.flow is not None and not method.flow.pkce and on_line and _is_away(address)
         if (going or page) and address != "sandbox":
             _check_address(provider, f, found.fields[f.name])
             what = tuple(f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going)
-            place = source.file or (
-                f"{source.named()} in {_folder()}" if source.phrase == LINE.phrase else source.named(variable)
-            )
+            place = source.file or (f"{source.named()} in {_folder()}" if on_line else source.named(variable))
             key = " ".join((place, provider.name, f.name, *(s.name for s in going)))
             result.append(Doubt(address, f.name, source.named(variable), key, what, f.address == RETURN))
     return result
 
 
-def _is_foreign(source: Source, address: str) -> bool:
-    """Whether a notebook's line sends the code to another computer."""
-    return source.phrase == LINE.phrase and not is_loopback(urlsplit(address).hostname)
+def _is_away(address: str) -> bool:
+    """Whether `address` is not this computer; nor is what cannot be an address."""
+    try:
+        return not is_loopback(urlsplit(address).hostname)
+    except ValueError:
+        return True
 
 
 def _folder() -> str:

@@ -545,6 +545,14 @@ def test_the_issuer_gets_the_client_secret(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(doubt).startswith("You would sign in at https://acme.benchling.com. Only BENCHLING_TENANT in .env")
 
 
+def test_a_redirect_that_cannot_be_read() -> None:
+    """A redirect address that cannot even be parsed is one message in the form, not a crash."""
+    form = form_of("foundry", "user", "acme")
+    form.heard({"type": "submit", "method": "user", "fields": {"client_id": "i", "redirect_uri": "http://["}})
+    assert "redirect address" in str(form._error)
+    assert form.state()["form"]
+
+
 def test_a_refused_file_is_told_in_the_form() -> None:
     """The form says why the .env that somebody else can write is not read."""
     dotenv(BENCHLING_TENANT="acme")
