@@ -295,6 +295,19 @@ def test_code_grant(lab: Lab, client_id: str) -> None:
     assert said(ask(lab, token=token)) == DEAD
 
 
+def test_client_as_basic(lab: Lab) -> None:
+    """The client of a code may be the user name of Basic, or have an empty secret; two client_ids are refused."""
+    form = {"grant_type": "authorization_code", "redirect_uri": HERE}
+
+    def send(name: str, **more: str) -> requests.Response:
+        sent = form | {"code": landed(lab.visit(address(lab)))["code"]} | more
+        return requests.post(lab.origin("dnanexus") + TOKEN, data=sent, auth=(name, ""), timeout=10)
+
+    assert send("apiserver").status_code == send("apiserver", client_id="apiserver", client_secret="").status_code == 200
+    assert refused(send("apiserver", client_id="sandbox-dnanexus-client")) == (401, "invalid_client")
+    assert refused(send("sandbox-dnanexus-client")) == (400, "invalid_grant")
+
+
 def test_state_not_echoed(lab: Lab) -> None:
     """A lever makes the server answer without the state, codes and errors alike."""
     lab.set("dnanexus", echo_state=False)

@@ -604,14 +604,45 @@ def test_another_clients(lab: Lab) -> None:
 
 
 def test_public_client(lab: Lab) -> None:
-    """A public client has no service user; one that shows a secret, or a Basic header, is not it."""
+    """A public client has no service user; one that shows a secret, or names nobody, is not it."""
     form = {"client_id": PUBLIC_CLIENT_ID, "grant_type": "client_credentials"}
     assert refused(ask(lab, TOKEN, "POST", data=form)) == (400, "unauthorized_client")
     code = code_for(lab)
     assert refused(exchange(lab, code, client_secret="x")) == (401, "invalid_client")
     assert refused(exchange(lab, code, client_id=None)) == (401, "invalid_client")
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE, "code_verifier": VERIFIER}
-    assert refused(ask(lab, TOKEN, "POST", data=form, auth=(PUBLIC_CLIENT_ID, ""))) == (401, "invalid_client")
+    assert refused(ask(lab, TOKEN, "POST", data=form, auth=(PUBLIC_CLIENT_ID, "x"))) == (401, "invalid_client")
+
+
+@pytest.mark.parametrize("more", [{}, {"client_id": PUBLIC_CLIENT_ID}, {"client_id": "", "client_secret": ""}], ids=str)
+def test_public_client_as_basic(lab: Lab, more: dict[str, str]) -> None:
+    """A public client may be the user name of Basic with an empty password: for a code, to renew and to revoke."""
+
+    def send(path: str, **form: str) -> requests.Response:
+        return ask(lab, path, "POST", data=form | more, auth=(PUBLIC_CLIENT_ID, ""))
+
+    sent = {"grant_type": "authorization_code", "redirect_uri": HERE, "code_verifier": VERIFIER}
+    body = send(TOKEN, code=code_for(lab), **sent).json()
+    again = send(TOKEN, grant_type="refresh_token", refresh_token=body["refresh_token"]).json()
+    assert alive(lab, body["access_token"], again["access_token"]) == [True, True]
+    assert send(REVOKE, token=again["access_token"]).status_code == 200
+    assert alive(lab, again["access_token"]) == [False]
+
+
+def test_public_client_with_empty_secret(lab: Lab) -> None:
+    """A client_secret without a value is none (RFC 6749 3.2), beside a public client's name as beside a Basic header."""
+    assert exchange(lab, code_for(lab), client_secret="").status_code == 200
+    beside = ask_token(lab, "basic", grant=GRANT | {"client_secret": "", "client_id": CLIENT_ID})
+    assert beside.status_code == 200
+
+
+@pytest.mark.parametrize("path", [TOKEN, REVOKE])
+def test_two_client_ids(lab: Lab, path: str) -> None:
+    """A request that names one client in the Basic header and another in its body is invalid_client."""
+    for other in (PUBLIC_CLIENT_ID, "x"):
+        assert refused(ask_token(lab, "basic", grant=GRANT | {"client_id": other}, path=path)) == (401, "invalid_client")
+    form = {"client_id": CLIENT_ID, "token": "x", "grant_type": "client_credentials"}
+    assert refused(ask(lab, path, "POST", data=form, auth=(PUBLIC_CLIENT_ID, ""))) == (401, "invalid_client")
 
 
 def test_refresh_rotates(lab: Lab) -> None:

@@ -150,8 +150,11 @@ def site(lab: Lab) -> Site:
             return refused(400, "invalid_request", "grant_type is missing, or a parameter is given twice")
         if grant != "authorization_code":
             return refused(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
+        client = here.client()
+        if client is None and (request.form.get("client_id") or "Authorization" in request.headers):
+            return refused(401, "invalid_client", "The client is named twice, or in a way that is unknown here")
         with lab.lock:
-            code = server.redeem(request.form.get("client_id"))  # the documented request names no client
+            code = server.redeem(client and client[0])  # the documented request names no client
             if isinstance(code, Response):
                 return code
             if flags["suspended"]:

@@ -147,10 +147,9 @@ def site(lab: Lab) -> Site:
 
     def client() -> str | None:
         """The client of this request: authenticated, or the public one, which has nothing but its name."""
-        if here.client() == (CLIENT_ID, flags["client_secret"]):
-            return CLIENT_ID
-        alone = "client_secret" not in request.form and "Authorization" not in request.headers
-        return PUBLIC_CLIENT_ID if alone and request.form.get("client_id") == PUBLIC_CLIENT_ID else None
+        known = {(CLIENT_ID, flags["client_secret"]): CLIENT_ID, (PUBLIC_CLIENT_ID, ""): PUBLIC_CLIENT_ID}
+        found = here.client()
+        return None if found is None else known.get(found)
 
     def granted(client_id: str, subject: str, scopes: frozenset[str], family: str = "") -> dict[str, Any]:
         access_token = here.issue_jwt(subject, flags["life"], scopes, family, client_id)

@@ -133,11 +133,15 @@ class Site:
         return (sent.username or "", sent.password or "") if sent is not None and sent.type == "basic" else None
 
     def client(self) -> tuple[str, str] | None:
-        """(client_id, client_secret) by Basic or in the body; None: neither, or both (RFC 6749 2.3)."""
-        basic, in_body = self.basic(), "client_id" in request.form and "client_secret" in request.form
-        if basic is not None:
-            return None if "client_secret" in request.form else basic
-        return (request.form["client_id"], request.form["client_secret"]) if in_body else None
+        """(client_id, client_secret) by Basic or in the body; a public client's secret is "".
+
+        None: no client, two ways at once, or two client_ids (RFC 6749 2.3). What has no value counts as omitted (3.2).
+        """
+        client_id, secret = (request.form.get(name, "") for name in ("client_id", "client_secret"))
+        if "Authorization" not in request.headers:
+            return (client_id, secret) if client_id else None
+        basic = self.basic()
+        return None if basic is None or secret or client_id not in ("", basic[0]) else basic
 
     def spent(self, who: str, limit: tuple[int, float] | None = None) -> Response | None:
         """Count a request of `who` against the rate limit; the 429 answer when it is over."""
