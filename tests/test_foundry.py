@@ -694,6 +694,8 @@ def test_revocation(lab: Lab) -> None:
         return ask(lab, REVOKE, "POST", data={"client_id": client_id, "token": token})
 
     access, refresh_token = signed_in(lab)
+    assert refused(ask(lab, REVOKE, "POST", data={"client_id": PUBLIC_CLIENT_ID})) == (400, "invalid_request")
+    assert refused(revoke("")) == (400, "invalid_request")
     assert refused(revoke(access, CLIENT_ID)) == refused(revoke(access, "x")) == (401, "invalid_client")
     assert [revoke(access).status_code, revoke("unknown").status_code] == [200, 200]
     second = renew(lab, refresh_token).json()

@@ -240,6 +240,8 @@ def test_revocation(lab: Lab) -> None:
     body = signed_in(lab)
     assert [post(lab, "/revoke", token=each).status_code for each in (body["access_token"], "unknown")] == [200, 200]
     assert (knows(lab, body["access_token"]), at_benchling(lab, body["id_token"])) == (False, 200)
+    for form in ({}, {"token": ""}):
+        assert refused(post(lab, "/revoke", **form)) == (400, "invalid_request")
     body = renew(lab, body["refresh_token"]).json()
     assert post(lab, "/revoke", token=body["refresh_token"]).status_code == 200
     assert (knows(lab, body["access_token"]), refused(renew(lab, body["refresh_token"]))) == (False, INVALID_GRANT)

@@ -278,6 +278,8 @@ class AuthorizationServer:
     def revoked(self, client_id: str) -> Response | None:
         """Revoke the token of this request (a refresh token: with its family), or refuse (RFC 7009 2.1: another's token)."""
         named = request.form.get("token", "")
+        if not named:
+            return refused(400, "invalid_request", "token is a required form field")
         with self.here.lab.lock:
             refresh_token = self.here.refresh_tokens.get(named)
             issued = refresh_token or self.here.tokens.get(named)
