@@ -205,6 +205,19 @@ def test_app_without_projects(lab: Lab) -> None:
     assert len(ask(lab, auth=as_user(lab)).json()["plates"]) == 50
 
 
+def test_users(lab: Lab) -> None:
+    """The tenant's users come in pages, each one also by id, and an app without projects sees none of them."""
+    app = as_app(lab)
+    pages = [ask(lab, "/api/v2/users", headers=app, params={"pageSize": 50}).json()]
+    pages.append(ask(lab, "/api/v2/users", headers=app, params={"nextToken": pages[0]["nextToken"]}).json())
+    assert ([len(page["users"]) for page in pages], pages[1]["nextToken"]) == ([50, 10], "")
+    assert len({user["id"] for page in pages for user in page["users"]}) == 60
+    assert ask(lab, "/api/v2/users/ent_sandbox1", headers=app).json()["handle"] == "ada"
+    lab.set("benchling", member=False)
+    assert ask(lab, "/api/v2/users", headers=app).json()["users"] == []
+    assert said(ask(lab, "/api/v2/users")) == (401, "authentication_error")
+
+
 def test_paging(lab: Lab) -> None:
     """120 plates come in pages of 50, 50 and 20, each plate once; the last nextToken is the empty string."""
     pages, token = [], ""
@@ -312,13 +325,23 @@ def check_shape(response: requests.Response, path: str, verb: str = "get") -> No
     Draft4Validator({"allOf": [schema], "components": openapi()["components"]}).validate(response.json())
 
 
-@pytest.mark.parametrize(("name", "one"), [("plates", "plate"), ("entries", "entry"), ("projects", "project")])
+def keys(schema: dict[str, Any]) -> set[str]:
+    """The keys that a record of this schema has, those of what it is made of included."""
+    if "$ref" in schema:
+        return keys(openapi()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    return set(schema.get("properties", {})).union(*(keys(each) for each in schema.get("allOf", [])))
+
+
+SHAPES = [("plates", "plate"), ("entries", "entry"), ("projects", "project"), ("users", "user")]
+
+
+@pytest.mark.parametrize(("name", "one"), SHAPES)
 def test_shapes(lab: Lab, name: str, one: str) -> None:
     """Lists and single items keep to Benchling's own schema, and each record has exactly its keys."""
     page = ask(lab, f"/api/v2/{name}", auth=as_user(lab))
     check_shape(page, f"/{name}")
     for row in page.json()[name]:
-        assert set(row) == set(openapi()["components"]["schemas"][one.title()]["properties"])
+        assert set(row) == keys(openapi()["components"]["schemas"][one.title()])
     check_shape(ask(lab, f"/api/v2/{name}/{page.json()[name][0]['id']}", auth=as_user(lab)), f"/{name}/{{{one}_id}}")
     missing = ask(lab, f"/api/v2/{name}/none", auth=as_user(lab))
     check_shape(missing, f"/{name}/{{{one}_id}}")

@@ -20,6 +20,7 @@ from labauth_nb.sandbox.dnanexus import FILES, LOCKED, PROJECTS
 
 NEW, DESTROY, WHOAMI = "/system/newAuthToken", "/system/destroyAuthToken", "/system/whoami"
 AUTHORIZE, TOKEN, HERE = "/oauth2/authorize", "/oauth2/token", "http://127.0.0.1:8888/callback"
+USER_INFO, GREET = "/system/getUserInfo", "/system/greet"
 FIND_PROJECTS, FIND_DATA = "/system/findProjects", "/system/findDataObjects"
 
 
@@ -488,9 +489,11 @@ result = [
     [each["id"] for each in dxpy.find_projects(level="VIEW")],
     [each["describe"]["name"] for each in dxpy.find_data_objects(classname="file", project={PROJECTS[0]!r}, describe=True)],
     dxpy.DXProject({PROJECTS[0]!r}).describe()["name"],
+    [dxpy.user_info()["username"], dxpy.api.system_greet({{"client": "dxclient"}})["messages"]],
 ]
 """
-    who, projects, files, name = dxpy(lab, pasted(lab), script)
+    who, projects, files, name, login = dxpy(lab, pasted(lab), script)
+    assert login == ["ada", []]
     assert (who, projects, name) == ("user-ada", PROJECTS, "Sequencing run 001")
     assert (len(files), files[0]) == (84, "sample_001.fastq.gz")
     assert lab.count("dnanexus", FIND_PROJECTS) == 2

@@ -214,6 +214,18 @@ def test_clock_skew(lab: Lab, seconds: int) -> None:
     assert f"15 min {'behind' if seconds > 0 else 'ahead'}" in login("qbench", tenant="sandbox").clock_note
 
 
+@pytest.mark.parametrize(("name", "many"), [("tests", 480), ("users", 4)])
+def test_more_lists(lab: Lab, name: str, many: int) -> None:
+    """Tests and users are lists like the orders: paged, read one by one, and closed where their scope is not ticked."""
+    login("qbench", tenant="sandbox")
+    with session("qbench") as held:
+        assert len(held.frame(name)) == many
+        assert held.get(f"{name}/{many}").json()["data"]["id"] == many
+        assert held.get(f"{name}/{many + 1}").status_code == 404
+        lab.set("qbench", scopes={"orders"})
+        assert said(held.get(name)) == said(held.get(f"{name}/1")) == (403, "Forbidden")
+
+
 def test_paging(lab: Lab) -> None:
     """Pages are 20 long unless asked for, 50 at the most; total_pages says where they end, and what is after it is empty."""
     access, *_ = first(lab)
@@ -286,14 +298,15 @@ def openapi() -> dict[str, Any]:
     return json.loads(OPENAPI.read_text(encoding="utf-8"), object_hook=closed)  # type: ignore[no-any-return]
 
 
-READS = [(f"/{name}", f"/{name}") for name in ("orders", "samples", "customers", "invoices")]
-READS += [(f"/{name}s/{{{name}_id}}", f"/{name}s/{key}") for name in ("order", "sample", "customer") for key in ("1", "999")]
+ONES = ("order", "sample", "customer", "test", "user")
+READS = [(f"/{name}", f"/{name}") for name in ("invoices", *(f"{one}s" for one in ONES))]
+READS += [(f"/{name}s/{{{name}_id}}", f"/{name}s/{key}") for name in ONES for key in ("1", "999")]
 
 
 @pytest.mark.parametrize(("path", "actual"), [*READS, ("/orders", "/orders?page_num=x")])
 def test_shapes(lab: Lab, path: str, actual: str) -> None:
     """Lists, single items and refusals keep to QBench's own schema, and a record has no key that the schema lacks."""
-    lab.set("qbench", scopes={"orders", "samples", "customers", "invoices"})
+    lab.set("qbench", scopes={"invoices", *(f"{one}s" for one in ONES)})
     response = ask(lab, BASE + actual, token=first(lab)[0])
     documented = openapi()["paths"][BASE + path]["get"]["responses"][str(response.status_code)]
     schema = documented["content"]["application/json"]["schema"]

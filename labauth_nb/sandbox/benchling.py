@@ -75,6 +75,22 @@ def _projects() -> list[dict[str, Any]]:
     return [{"id": key, "name": name, "owner": ADA, "archiveRecord": None} for key, name in PROJECTS]
 
 
+def _users() -> list[dict[str, Any]]:
+    more = [(f"colleague{n:02}", f"ent_sandbox{n}", f"Colleague {n:02}") for n in range(2, 61)]
+    return [
+        {
+            "handle": handle,
+            "id": key,
+            "name": name,
+            "email": f"{handle}@sandbox.example",
+            "isSuspended": False,
+            "apiKeyLastChangedAt": None,
+            "passwordLastChangedAt": None,
+        }
+        for handle, key, name in [(ADA["handle"], ADA["id"], ADA["name"]), *more]
+    ]
+
+
 def error(status: int, code: str, message: str) -> Response:
     """Benchling's error shape: `error` is an object."""
     code = code or ("invalid_request_error" if status < 500 else "api_error")
@@ -111,6 +127,7 @@ def site(lab: Lab) -> Site:
     flags["credentials"] = credentials
     app = here.app
     lists: dict[str, list[dict[str, Any]]] = {"plates": _plates(), "entries": _entries(), "projects": _projects()}
+    lists["users"] = _users()
 
     @app.post("/api/v2/token")
     def token() -> Response:
@@ -151,7 +168,7 @@ def site(lab: Lab) -> Site:
     def visible(name: str) -> list[dict[str, Any]]:
         return lists[name] if flags["member"] or not g.app else []
 
-    @app.get("/api/v2/<any(plates,entries,projects):name>")
+    @app.get("/api/v2/<any(plates,entries,projects,users):name>")
     def page(name: str) -> Response:
         if (no := guard()) is not None:
             return no
@@ -167,7 +184,7 @@ def site(lab: Lab) -> Site:
         following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(rows) else ""
         return answer({name: rows[start:end], "nextToken": following})
 
-    @app.get("/api/v2/<any(plates,entries,projects):name>/<key>")
+    @app.get("/api/v2/<any(plates,entries,projects,users):name>/<key>")
     def item(name: str, key: str) -> Response:
         if (no := guard()) is not None:
             return no

@@ -190,6 +190,16 @@ def site(lab: Lab) -> Site:
     def whoami() -> Response:
         return no if (no := guard()) is not None else answer({"id": USER})
 
+    @app.post("/system/getUserInfo")
+    def user_info() -> Response:
+        # The key that dxpy reads after `dx login --token`.
+        return no if (no := guard()) is not None else answer({"username": USERNAME})
+
+    @app.post("/system/greet")
+    def greet() -> Response:
+        # The keys that dxpy and DNAnexus' upload agent read: nothing is new.
+        return no if (no := guard()) is not None else answer({"messages": [], "update": {"available": False}})
+
     def page(rows: list[dict[str, Any]], key: str) -> Response:
         limit, starting = g.content.get("limit", 1000), g.content.get("starting")
         if not isinstance(limit, int) or not 1 <= limit <= 1000:

@@ -14,7 +14,8 @@ from .lab import KEY, Issued, Lab, Site, answer, refused
 CLIENT_ID, CLIENT_SECRET = "sandbox-qbench-client", "sandbox-qbench-client-secret-0001"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 REFRESH_SECONDS = 7 * 86400
-LIMIT = (300, 60.0)
+LIMIT, AT_ONCE = (300, 60.0), 10
+LIST = "/qbench/api/v2/<any(orders,samples,customers,invoices,tests,users):name>"
 MATRICES = ("Flower", "Water", "Soil", "Plasma")
 
 
@@ -50,6 +51,24 @@ def _customers() -> list[dict[str, Any]]:
     return [{"id": n, "customer_name": f"Practice customer {n}"} for n in range(1, 8)]
 
 
+def _tests() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": n,
+            "sample_id": (n - 1) // 2 + 1,
+            "assay_id": n % 5 + 1,
+            "date_created": f"2026-{n % 9 + 1:02}-{n % 28 + 1:02}T09:00:00",
+            "results": ("", "Pass", "Pass", "Fail")[n % 4],
+        }
+        for n in range(1, 481)
+    ]
+
+
+def _users() -> list[dict[str, Any]]:
+    names = [("Ada", "Lovelace"), ("Rosalind", "Franklin"), ("Barbara", "McClintock"), ("Fred", "Sanger")]
+    return [{"id": n, "first_name": first, "last_name": last} for n, (first, last) in enumerate(names, 1)]
+
+
 def error(status: int, code: str, message: str) -> Response:
     """The shape of the v2 resources."""
     names = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
@@ -83,11 +102,12 @@ def site(lab: Lab) -> Site:
         "life": 3600,
         "client_secret": CLIENT_SECRET,
         "dead_status": 401,
-        "scopes": {"orders", "samples", "customers"},
+        "scopes": {"orders", "samples", "customers", "tests", "users"},
         "credentials": lambda method: {"client_id": CLIENT_ID, "client_secret": flags["client_secret"]},
     }
     app = here.app
     lists = {"orders": _orders(), "samples": _samples(), "customers": _customers(), "invoices": []}
+    lists |= {"tests": _tests(), "users": _users()}
 
     def granted(family: str) -> Response:
         """A token response, with the refresh token's id in it and its JWT in the cookie jid."""
@@ -158,7 +178,7 @@ def site(lab: Lab) -> Site:
     def info() -> Response:
         return no if (no := guard("")) is not None else answer({"client_id": CLIENT_ID, "name": "Sandbox API client"})
 
-    @app.get("/qbench/api/v2/<any(orders,samples,customers,invoices):name>")
+    @app.get(LIST)
     def page(name: str) -> Response:
         if (no := guard(name)) is not None:
             return no
@@ -180,7 +200,7 @@ def site(lab: Lab) -> Site:
         body = {"page_number": number, "total_count": len(rows), "total_pages": math.ceil(len(rows) / size)}
         return answer({"data": rows[start : start + size], **body})
 
-    @app.get("/qbench/api/v2/<any(orders,samples,customers,invoices):name>/<int:key>")
+    @app.get(f"{LIST}/<int:key>")
     def item(name: str, key: int) -> Response:
         if (no := guard(name)) is not None:
             return no
