@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from labauth_nb import logins, stores
 from labauth_nb.sandbox import Lab
 
+Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]
 OURS = ("LABAUTH_", "BENCHLING_", "QBENCH_", "FOUNDRY_", "FDT_", "DX_")
 
 
@@ -36,6 +43,34 @@ def lab(labauth_sandbox: Lab) -> Iterator[Lab]:
     """The sandbox in its first state; a bug of the sandbox itself fails the test."""
     yield labauth_sandbox
     assert not labauth_sandbox.crashes
+
+
+def check_headers(response: Any) -> None:
+    """A 401, and nothing else, says how to authenticate, a 405 what is allowed (RFC 9110 15.5.2, 15.5.6)."""
+    assert ("WWW-Authenticate" in response.headers) == (response.status_code == 401)
+    assert ("Allow" in response.headers) == (response.status_code == 405)
+
+
+@pytest.fixture
+def crowd(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    """`with crowd(provider, many, ask) as responses:` holds `many` requests open in the sandbox until the block ends."""
+
+    @contextmanager
+    def hold(provider: str, many: int, ask: Callable[[], Any]) -> Iterator[list[Future[Any]]]:
+        gate, end = threading.Event(), time.monotonic() + 30
+        monkeypatch.setattr("labauth_nb.sandbox.lab.time", SimpleNamespace(sleep=lambda _: gate.wait(30)))
+        lab.next(provider, "slow", times=many)
+        with ThreadPoolExecutor(many) as pool:
+            try:
+                responses = [pool.submit(ask) for _ in range(many)]
+                while lab.sites[provider].faults and time.monotonic() < end:
+                    time.sleep(0.01)
+                assert not lab.sites[provider].faults, "not all of the requests came to be held"
+                yield responses
+            finally:
+                gate.set()
+
+    return hold
 
 
 _skipped: list[str] = []

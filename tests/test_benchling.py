@@ -11,6 +11,7 @@ import jwt
 import pytest
 import requests
 import yaml
+from conftest import check_headers
 from jsonschema import Draft4Validator
 
 from labauth_nb import SignInRefused, login
@@ -46,6 +47,7 @@ def said(response: requests.Response) -> tuple[int, str]:
     error = response.json()["error"]
     assert {"type", "message", "userMessage"} <= set(error) <= {"type", "message", "userMessage", "invalidId"}
     assert list(response.json()) == ["error"]
+    check_headers(response)
     return response.status_code, error["type"]
 
 
@@ -63,6 +65,23 @@ WRONG_CLIENTS = [("basic", {"client_secret": "x"}), ("body", {"client_secret": "
 def test_client_refused(lab: Lab, way: str, changed: dict[str, str]) -> None:
     """A wrong client, none, or one given twice is 401 invalid_client in Benchling's error object."""
     assert said(ask_token(lab, way, **changed)) == (401, "invalid_client")
+
+
+def test_two_client_ids(lab: Lab) -> None:
+    """Basic may have its own client_id and an empty client_secret beside it; another client_id is invalid_client."""
+    client_id = lab.credentials("benchling", "app")["client_id"]
+    for good in ({"client_id": client_id}, {"client_id": "", "client_secret": ""}):
+        assert ask_token(lab, grant=GRANT | good).status_code == 200
+    assert said(ask_token(lab, grant=GRANT | {"client_id": "x"})) == (401, "invalid_client")
+
+
+def test_challenges(lab: Lab) -> None:
+    """401 names Basic to a client or an API key, else Bearer, with invalid_token for a token that is unknown."""
+    for response in (ask_token(lab, client_secret="x"), ask_token(lab, "neither"), ask(lab, auth=("sk_other", ""))):
+        assert response.headers["WWW-Authenticate"] == 'Basic realm="sandbox"'
+    assert ask(lab).headers["WWW-Authenticate"] == 'Bearer realm="sandbox"'
+    dead = ask(lab, headers={"Authorization": "Bearer x"})
+    assert dead.headers["WWW-Authenticate"] == 'Bearer realm="sandbox", error="invalid_token"'
 
 
 @pytest.mark.parametrize("grant", ["", "password", "refresh_token", "authorization_code"])

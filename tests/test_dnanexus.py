@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 import requests
+from conftest import check_headers
 
 from labauth_nb import ProviderError, SignInRefused, login, logout, session
 from labauth_nb.sandbox import Lab
@@ -51,6 +52,7 @@ def said(response: requests.Response) -> tuple[int, str]:
     assert list(response.json()) == ["error"]
     assert {"type", "message"} <= set(response.json()["error"])
     assert response.headers["content-type"] == "application/json"
+    check_headers(response)
     return response.status_code, response.json()["error"]["type"]
 
 
@@ -175,6 +177,24 @@ def test_who(lab: Lab) -> None:
     assert ask(lab).json()["error"]["message"] == "You need to be logged in to use this method"
 
 
+def test_user_info_and_greeting(lab: Lab) -> None:
+    """getUserInfo has the user name that `dx login` reads, greet no news; both need a token, and POST with JSON."""
+    token = pasted(lab)
+    assert ask(lab, USER_INFO, token).json() == {"username": "ada"}
+    assert ask(lab, GREET, token, {"client": "dxclient"}).json() == {"messages": [], "update": {"available": False}}
+    for path in (USER_INFO, GREET):
+        assert said(ask(lab, path)) == said(ask(lab, path, "unknown")) == DEAD
+        assert said(ask(lab, path, token, verb="GET")) == (404, "ResourceNotFound")
+        assert said(ask(lab, path, token, json=[])) == (400, "MalformedJSON")
+
+
+def test_challenges(lab: Lab) -> None:
+    """401 names Bearer, with invalid_token for a token that is dead, and not where the token only lacks a permission."""
+    assert ask(lab, token="x").headers["WWW-Authenticate"] == 'Bearer realm="sandbox", error="invalid_token"'
+    for response in (ask(lab), ask(lab, f"/{LOCKED}/describe", pasted(lab)), ask_token(lab, password="x")):
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="sandbox"')
+
+
 def test_permission_denied(lab: Lab) -> None:
     """No access is 401 as well, of another type: the token is good, and the session says what it means."""
     token = pasted(lab)
@@ -277,6 +297,7 @@ def exchange(lab: Lab, code: str, **changed: str) -> requests.Response:
 def refused(response: requests.Response) -> tuple[int, str]:
     """(status, error) of an answer in RFC 6749's shape."""
     assert set(response.json()) == {"error", "error_description"}
+    check_headers(response)
     return response.status_code, response.json()["error"]
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import jwt
 import pytest
 import requests
+from conftest import check_headers
 
 from labauth_nb import ProviderError, SignInRefused, login, logout, session
 from labauth_nb.sandbox import Lab
@@ -51,6 +52,7 @@ def token_for(lab: Lab, scope: str = "api:ontologies-read") -> str:
 def refused(response: requests.Response) -> tuple[int, str]:
     """(status, error) of an answer in the token endpoint's shape."""
     assert set(response.json()) == {"error", "error_description"}
+    check_headers(response)
     return response.status_code, response.json()["error"]
 
 
@@ -58,6 +60,7 @@ def said(response: requests.Response) -> tuple[int, str, str]:
     """(status, errorCode, errorName) of an answer in the API's shape."""
     body = response.json()
     assert {"errorCode", "errorName", "errorInstanceId", "parameters"} <= set(body)
+    check_headers(response)
     return response.status_code, body["errorCode"], body["errorName"]
 
 
@@ -150,6 +153,16 @@ def test_skew(lab: Lab) -> None:
     assert len(response.raw.headers.getlist("date")) == 1
     for told in (claims["iat"], parsedate_to_datetime(response.headers["date"]).timestamp()):
         assert told - lab.clock.time() == pytest.approx(7200, abs=5)
+
+
+def test_challenges(lab: Lab) -> None:
+    """401 names Basic to a client and Bearer to a caller of the API, with invalid_token for a token that is dead."""
+    for response in (ask_token(lab, "body", client_secret="x"), ask_token(lab, "basic", client_secret="x")):
+        assert response.headers["WWW-Authenticate"] == 'Basic realm="sandbox"'
+    assert ask(lab).headers["WWW-Authenticate"] == 'Bearer realm="sandbox"'
+    assert ask(lab, token="x").headers["WWW-Authenticate"] == 'Bearer realm="sandbox", error="invalid_token"'
+    assert ask(lab, TOKEN).headers["Allow"] == "OPTIONS, POST"
+    assert "GET" in ask(lab, verb="DELETE").headers["Allow"]
 
 
 @pytest.mark.parametrize("token", ["", "x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ."])

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import jwt
 import pytest
 import requests
+from conftest import check_headers
 
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.identity import CLIENT_ID, DEVICE, EMAIL, FAULTS
@@ -71,6 +72,7 @@ def poll(lab: Lab, device: dict[str, Any], **changed: str) -> requests.Response:
 def refused(response: requests.Response) -> tuple[int, str]:
     """(status, error) of an answer in RFC 6749's shape."""
     assert set(response.json()) == {"error", "error_description"}
+    check_headers(response)
     return response.status_code, response.json()["error"]
 
 

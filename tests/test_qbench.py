@@ -12,6 +12,7 @@ from typing import Any
 import jwt
 import pytest
 import requests
+from conftest import check_headers
 from jsonschema import Draft4Validator
 
 from labauth_nb import ProviderError, login, session
@@ -65,6 +66,7 @@ def parts(response: requests.Response) -> tuple[str, str, str]:
 def refused(response: requests.Response) -> tuple[int, str]:
     """(status, error) of an answer in the token endpoint's shape."""
     assert set(response.json()) == {"error", "error_description"}
+    check_headers(response)
     return response.status_code, response.json()["error"]
 
 
@@ -72,6 +74,7 @@ def said(response: requests.Response) -> tuple[int, str]:
     """(status, error_type) of an answer in the resources' shape; `errors` comes with 400 only."""
     extra = {"errors"} if response.status_code == 400 else set()
     assert set(response.json()) == {"error_description", "error_type", "error_token"} | extra
+    check_headers(response)
     return response.status_code, response.json()["error_type"]
 
 

@@ -94,6 +94,7 @@ def _users() -> list[dict[str, Any]]:
 def error(status: int, code: str, message: str) -> Response:
     """Benchling's error shape: `error` is an object."""
     code = code or ("invalid_request_error" if status < 500 else "api_error")
+    g.basic = code == "invalid_client"
     return answer({"error": {"type": code, "message": message, "userMessage": message}}, status)
 
 

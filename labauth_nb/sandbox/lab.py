@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from ..clocks import SandboxClock, seconds_in
@@ -193,12 +193,24 @@ class Site:
     def _after(self, response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.update(g.get("limit_headers", {}))
+        if response.status_code == 401:
+            response.headers.setdefault("WWW-Authenticate", self._challenge())
         return response
+
+    def _challenge(self) -> str:
+        """How to authenticate (RFC 9110 11.6.1): by Basic where that was tried or a client must, else by a token."""
+        if self.bearer() is None and (self.basic() is not None or g.get("basic")):
+            return 'Basic realm="sandbox"'
+        dead = self.bearer() is not None and self.good(self.bearer()) is None
+        return 'Bearer realm="sandbox"' + (', error="invalid_token"' if dead else "")  # RFC 6750 3.1
 
     def _http_error(self, error: HTTPException) -> Response:
         if error.code == 404:
             return self.not_found()
-        return self.error(error.code or 500, "", error.description or error.name)
+        response = self.error(error.code or 500, "", error.description or error.name)
+        if isinstance(error, MethodNotAllowed) and response.status_code == 405:  # DNAnexus says 404
+            response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
 
     def _crash(self, error: Exception) -> Response:
         self.lab.crashes.append(error)
@@ -372,4 +384,5 @@ def answer(body: Any, status: int = 200) -> Response:
 
 def refused(status: int, code: str, message: str) -> Response:
     """A token endpoint's error shape (RFC 6749 5.2)."""
+    g.basic = code == "invalid_client"
     return answer({"error": code, "error_description": message}, status)
