@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import jwt
 import pytest
 import requests
-from conftest import check_headers
+from conftest import Crowd, check_headers
 
 from labauth_nb import ProviderError, SignInRefused, login, logout, session
 from labauth_nb.sandbox import Lab
@@ -233,6 +233,18 @@ def test_rate_limit(lab: Lab) -> None:
     assert {name for name in over.headers if "limit" in name.lower() or "retry" in name.lower()} == set()
     assert ask(lab, token=lab.credentials("foundry", "token")["token"]).status_code == 200
     lab.advance(60)
+    assert ask(lab, token=access).status_code == 200
+
+
+def test_thirty_at_once(lab: Lab, crowd: Crowd) -> None:
+    """Of a user's requests 30 may be under way: the 31st is 429 without a header, another user's is served, and then it is."""
+    access, _ = signed_in(lab)
+    with crowd("foundry", 30, lambda: ask(lab, ME, token=access)) as held:
+        over = ask(lab, token=access)
+        assert said(over) == (429, "RATE_LIMITED", "Default:RateLimited")
+        assert {name for name in over.headers if "limit" in name.lower() or "retry" in name.lower()} == set()
+        assert ask(lab, token=token_for(lab)).status_code == 200
+    assert [each.result().status_code for each in held] == [200] * 30
     assert ask(lab, token=access).status_code == 200
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 import requests
-from conftest import check_headers
+from conftest import Crowd, check_headers
 from jsonschema import Draft4Validator
 
 from labauth_nb import ProviderError, login, session
@@ -263,6 +263,20 @@ def test_rate_limit(lab: Lab) -> None:
         assert (answers[-1].json(), "retry-after" in answers[-1].headers) == ({"error": expected}, False)
         lab.advance(wait)
         assert held.get(url, headers=headers).status_code == 200
+
+
+def test_ten_at_once(lab: Lab, crowd: Crowd) -> None:
+    """Of the client's requests 10 may be under way: the 11th is 429 in QBench's words, without a header, and then served."""
+    (one, *_), (two, *_) = first(lab), first(lab)
+    with crowd("qbench", 10, lambda: ask(lab, token=one)) as held:
+        for path in (ORDERS, f"{BASE}/auth/token/info"):
+            over = ask(lab, path, token=two)
+            assert (over.status_code, over.json()) == (429, {"error": "exceeded concurrent request limit of 10"})
+            assert [name for name in over.headers if name.lower().startswith(("x-qbapi", "retry"))] == []
+        assert ask_token(lab, assertion(lab)).status_code == 200
+        assert said(ask(lab, token="unknown")) == (401, "Unauthorized")
+    assert [each.result().status_code for each in held] == [200] * 10
+    assert ask(lab, token=two).headers["X-QBAPI-Throttle-Request-Count"] == "11"
 
 
 @pytest.mark.parametrize("path", ["/", "/qbench", f"{BASE}/nothing", "/qbench/api/v1/orders", f"{BASE}//orders", f"{ORDERS}/x"])

@@ -14,6 +14,7 @@ from .lab import Lab, Site, answer, refused
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-foundry-client", "sandbox-foundry-client-secret"
 PUBLIC_CLIENT_ID = "sandbox-foundry-public"
+AT_ONCE = 30
 CALLBACK = "/multipass/api/oauth2/callback"
 GRANTS = ("client_credentials", "authorization_code", "refresh_token")
 SCOPES = frozenset({"api:ontologies-read", "api:ontologies-write", "api:datasets-read", "api:admin-read", "offline_access"})
@@ -94,7 +95,12 @@ def error(status: int, code: str, message: str, **parameters: Any) -> Response:
 def site(lab: Lab) -> Site:
     """The site, in its first state."""
     here = Site(
-        "foundry", lab, error, lambda: error(404, "ApiNotFound", f"There is nothing at {request.path}"), limit=(5000, 60.0)
+        "foundry",
+        lab,
+        error,
+        lambda: error(404, "ApiNotFound", f"There is nothing at {request.path}"),
+        limit=(5000, 60.0),
+        at_once=AT_ONCE,
     )
     flags = here.flags
     flags |= {"suspended": False, "life": 3600, "client_secret": CLIENT_SECRET, "rotate": True, "refresh_life": REFRESH_SECONDS}

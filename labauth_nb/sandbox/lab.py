@@ -50,8 +50,10 @@ class Site:
     """One provider's server: its Flask app, the tokens it issued, and its state.
 
     `error(status, code, message)` builds an error answer in the provider's shape; `limit_headers` and `limit_answer` are
-    given the limit, the requests counted against it, and the seconds until it starts anew. `person`: what its user types
-    on its pages; `choices`: the values that a flag may have, where they are few; `keys`: what it signs ID tokens with, by kid.
+    given the limit, the requests counted against it, and the seconds until it starts anew. `at_once`: how many requests
+    of one user may be under way (0: any number); `at_once_answer` builds the 429 response to one more. `person`: what its
+    user types on its pages; `choices`: the values that a flag may have, where they are few; `keys`: what it signs ID tokens
+    with, by kid.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Site:
     error: Callable[..., Response]
     not_found: Callable[[], Response]
     limit: tuple[int, float] = (10_000, 60.0)
+    at_once: int = 0
     tokens: dict[str, Issued] = field(default_factory=dict)
     refresh_tokens: dict[str, Issued] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
@@ -66,6 +69,8 @@ class Site:
     windows: dict[str, list[float]] = field(default_factory=dict)
     limit_answer: Callable[[int, int, float], Response] | None = None
     limit_headers: Callable[[int, int, float], dict[str, str]] | None = None
+    at_once_answer: Callable[[int], Response] | None = None
+    active: Counter[str] = field(default_factory=Counter)
     person: Callable[[], dict[str, str]] = dict
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     keys: dict[str, Any] = field(default_factory=dict)
@@ -77,6 +82,7 @@ class Site:
         self.app.url_map.merge_slashes = False  # a path with // is an unknown path, not a redirect
         self.app.before_request(self._before)
         self.app.after_request(self._after)
+        self.app.teardown_request(self._done)
         self.app.register_error_handler(HTTPException, self._http_error)
         self.app.register_error_handler(Exception, self._crash)
 
@@ -164,9 +170,29 @@ class Site:
             g.limit_headers = self.limit_headers(most, used, reset)
         return self.limit_answer(most, used, reset) if self.limit_answer else self.error(429, "", "Too many requests")
 
+    def _crowded(self) -> Response | None:
+        """Count this request among those that its user has under way; the 429 response to one too many."""
+        issued = self.good(self.bearer()) if self.at_once else None
+        if issued is None:
+            return None
+        with self.lab.lock:
+            if self.active[issued.subject] < self.at_once:
+                self.active[issued.subject] += 1
+                g.active = issued.subject
+                return None
+        return self.at_once_answer(self.at_once) if self.at_once_answer else self.error(429, "", "Too many requests at once")
+
+    def _done(self, error: BaseException | None) -> None:
+        if (who := g.pop("active", None)) is not None:
+            with self.lab.lock:
+                self.active[who] -= 1
+
     def _before(self) -> Response | None:
         with self.lab.lock:
             self.lab.counts[self.name, f"{request.method} {request.path}"] += 1
+        if (no := self._crowded()) is not None:
+            return no
+        with self.lab.lock:
             fault = next((f for f in self.faults if f.path in request.path), None)
             if fault is not None:
                 fault.times -= 1

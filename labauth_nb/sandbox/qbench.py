@@ -95,6 +95,8 @@ def site(lab: Lab) -> Site:
             {"error": f"ratelimit exceeded {most} per 60 seconds [current count: {used}. Retry in {math.ceil(reset)} seconds]"},
             429,
         ),
+        at_once=AT_ONCE,
+        at_once_answer=lambda most: answer({"error": f"exceeded concurrent request limit of {most}"}, 429),
     )
     flags = here.flags
     flags |= {
