@@ -121,6 +121,15 @@ def test_assertion_refused(lab: Lab, changed: dict[str, Any]) -> None:
     assert refused(ask_token(lab, signed)) == refused(ask_token(lab, signed, OLD_TOKEN)) == (400, "invalid_grant")
 
 
+@pytest.mark.parametrize("aud", [TOKEN, ["https://acme.qbench.net", "x"]])
+def test_assertion_with_more(lab: Lab, aud: Any) -> None:
+    """An assertion may have aud, iss, jti and nbf, as RFC 7523 wants and other clients send, though the guide names none."""
+    client_id = lab.credentials("qbench", "client")["client_id"]
+    lab.advance("1h")  # nbf is read by nobody's clock, so not by the wall clock either
+    signed = assertion(lab, aud=aud, iss=client_id, jti="1", nbf=int(lab.clock.time()))
+    assert ask(lab, token=parts(ask_token(lab, signed))[0]).status_code == 200
+
+
 def test_grants(lab: Lab) -> None:
     """Only the jwt-bearer grant is taken, and only with an assertion; the client's secret itself opens nothing."""
     assert refused(ask_token(lab, assertion(lab), grant="client_credentials")) == (400, "unsupported_grant_type")
