@@ -367,6 +367,9 @@ STRANGERS = [
     "http://127.0.0.1:8888/\r\nX: y",
     "http://127.0.0.1:\u0661/",
     "//127.0.0.1/",
+    "http://[::2]:8888/",
+    "http://[::1].evil.example/",
+    "http://[::1",
     "javascript:alert(1)",
 ]
 
@@ -395,7 +398,8 @@ def test_unknown_client(lab: Lab) -> None:
             lab.visit(url)
 
 
-REGISTERED = ["http://127.0.0.1:8987/", "http://127.0.0.1:1/any/path?x=1", "http://localhost:65535/", "http://127.0.0.1"]
+REGISTERED = ["http://[::1]:8987/", "http://[::1]"]
+REGISTERED += ["http://127.0.0.1:8987/", "http://127.0.0.1:1/any/path?x=1", "http://localhost:65535/", "http://127.0.0.1"]
 
 
 @pytest.mark.parametrize("redirect_uri", REGISTERED)
@@ -417,6 +421,26 @@ def test_more_redirects(lab: Lab) -> None:
     assert landed(lab.visit(address(lab, redirect_uri=other)))["state"] == "some-state"
     with pytest.raises(ValueError, match="redirect_uri is not registered"):
         lab.visit(address(lab, redirect_uri=other + "/"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_redirects_by_path(lab: Lab, host: str) -> None:
+    """A loopback address that is registered counts by host, path and query, on any port (RFC 8252 7.3), and no other does."""
+    other = "localhost" if host != "localhost" else "127.0.0.1"
+    lab.set("foundry", redirects=[f"http://{host}:8765/cb?app=1", "https://hub.example/labauth"])
+    for home in (f"http://{host}:9/cb?app=1", f"http://{host}/cb?app=1"):
+        assert exchange(lab, code_for(lab, redirect_uri=home), redirect_uri=home).status_code == 200
+    strangers = [
+        f"http://{host}:8765/",
+        f"http://{host}:8765/cb",
+        f"http://{host}:8765/cb?app=2",
+        f"http://{other}:8765/cb?app=1",
+    ]
+    for home in (*strangers, "https://hub.example:8443/labauth"):
+        with pytest.raises(ValueError, match="redirect_uri is not registered"):
+            lab.visit(address(lab, redirect_uri=home))
+    code = code_for(lab, redirect_uri=f"http://{host}:9/cb?app=1")
+    assert refused(exchange(lab, code, redirect_uri=f"http://{host}:10/cb?app=1")) == INVALID_GRANT
 
 
 WRONG_REQUESTS = [

@@ -21,7 +21,7 @@ from .lab import KEY, Issued, Site, refused
 CODE_SECONDS, REFRESH_SECONDS = 60.0, 30 * 86400.0
 WRONG_SIGN_INS = 3
 """After so many wrong sign-ins in one browser the client is told access_denied."""
-LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?(/[!-\"$-~]*)?")
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]{1,5})?(/[!-\"$-~]*)?")
 PROOF, SESSION = re.compile(r"[A-Za-z0-9._~-]{43,128}"), re.compile(r"[A-Za-z0-9_-]{43}")
 
 STYLE = """
@@ -128,8 +128,28 @@ class AuthorizationServer:
     # The authorization endpoint
 
     def registered(self, redirect_uri: str) -> bool:
-        """Loopback on any port (RFC 8252 7.3), and what the flag `redirects` adds, to the letter."""
-        return bool(LOOPBACK.fullmatch(redirect_uri)) or redirect_uri in self.here.flags["redirects"]
+        """Whether `redirect_uri` is registered: by the flag `redirects`, to the letter, but for loopback's port.
+
+        Loopback has another port each time (RFC 8252 7.3; 8.3: `localhost` likewise), so its host and path count. Where the
+        flag has no loopback address, every one is registered.
+        """
+        known, sent = self.here.flags["redirects"], LOOPBACK.fullmatch(redirect_uri)
+        if sent is None or redirect_uri in known:
+            return redirect_uri in known
+        local = [found for each in known if (found := LOOPBACK.fullmatch(each))]
+        return not local or (sent[1], sent[3] or "/") in [(found[1], found[3] or "/") for found in local]
+
+    def posted(self) -> bool:
+        """Whether the client sent the authorization request by POST (OIDC Core 3.1.2.1); our form leaves it in the address."""
+        return request.method == "POST" and "client_id" in request.form
+
+    def submitted(self) -> bool:
+        """Whether this request is the page's form."""
+        return request.method == "POST" and not self.posted()
+
+    def sent(self) -> MultiDict[str, str]:
+        """The parameters of the authorization request."""
+        return request.values if self.posted() else request.args
 
     def asked(self) -> Asked | Response:
         """This authorization request; or the answer to a wrong one, which goes to the client only if that is known."""
