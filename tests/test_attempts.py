@@ -139,6 +139,11 @@ def _drop(*names: str) -> Callable[[Query], Query]:
     return lambda query: [(n, v) for n, v in query if n not in names]
 
 
+def _stateless_error(query: Query) -> Query:
+    """An error that says who it is from, as the identity provider promises (RFC 9207)."""
+    return [("error", "access_denied"), *(pair for pair in query if pair[0] == "iss")]
+
+
 def _twice(name: str, value: str) -> Callable[[Query], Query]:
     return lambda query: [*query, (name, value)]
 
@@ -157,7 +162,7 @@ GOES_ON = [
     *((way, "error with a wrong state", lambda q: [("error", "access_denied"), ("state", "x")], OTHER) for way in ALL),
     *((way, "no state", _drop("state"), STATELESS) for way in (FOUNDRY, BENCHLING)),
     *((way, "empty state", _set(state=""), STATELESS) for way in (FOUNDRY, BENCHLING)),
-    *((way, "error without state", lambda q: [("error", "access_denied")], STATELESS) for way in (FOUNDRY, BENCHLING)),
+    *((way, "error without state", _stateless_error, STATELESS) for way in (FOUNDRY, BENCHLING)),
     *((way, "no code", _drop("code"), CODELESS) for way in ALL),
     *((way, "non-ASCII code", _set(code="cödé"), CODELESS) for way in ALL),
     *((way, "a code with a line break", _set(code="a\r\nb"), CODELESS) for way in ALL),

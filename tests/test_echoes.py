@@ -356,6 +356,7 @@ def test_declined(lab: Lab, spelling: str) -> None:
     known = [query[name][0] for name in ("state", "nonce")]
     said = " ".join(SPELLINGS[spelling](each) for each in known)
     back = {"error": "access_denied", "error_description": said, "state": known[0]}
+    back["iss"] = lab.origin("idp")
     with pytest.raises(LabauthError, match="access_denied") as caught:
         attempt.answer(f"{query['redirect_uri'][0]}?{urlencode(back)}")
     assert_clean(caught.value, known)

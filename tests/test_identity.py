@@ -6,7 +6,7 @@ import base64
 import hashlib
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import jwt
 import pytest
@@ -110,7 +110,8 @@ def test_discovery(lab: Lab) -> None:
 def test_code_grant(lab: Lab) -> None:
     """Signed in on the page, code and PKCE give an ID token for Benchling with e-mail and nonce, good for an hour there."""
     answer = landed(lab.visit(address(lab)))
-    assert answer["state"] == "a state"
+    assert (answer["state"], answer["iss"]) == ("a state", lab.origin("idp"))
+    assert discovered(lab)["authorization_response_iss_parameter_supported"] is True
     body = exchange(lab, answer["code"]).json()
     assert set(body) == {"access_token", "token_type", "expires_in", "scope", "id_token", "refresh_token"}
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 3600)
@@ -170,7 +171,58 @@ WRONG_REQUESTS = [
 def test_authorize_refused(lab: Lab, changed: dict[str, str | None], error: str) -> None:
     """A request without PKCE, without openid or with what is not offered goes back to the client as an error."""
     answer = landed(lab.visit(address(lab, **changed)))
-    assert (set(answer), answer["error"], answer["state"]) == ({"error", "error_description", "state"}, error, "a state")
+    assert (set(answer), answer["error"]) == ({"error", "error_description", "state", "iss"}, error)
+    assert (answer["state"], answer["iss"]) == ("a state", lab.origin("idp"))
+
+
+def typed(lab: Lab, page: requests.Response, **changed: str) -> tuple[str, dict[str, str]]:
+    """Where the form of `page` goes, and what the person types in it."""
+    form = Form(page.text)
+    return urljoin(page.url, form.action), form.inputs | {"choice": "allow"} | lab.credentials("idp", "password") | changed
+
+
+def test_posted_request(lab: Lab) -> None:
+    """An authorization request may be posted (OIDC Core 3.1.2.1): the same page, the same code, the same refusals."""
+    url, _, query = address(lab, state='a "state" & <more>').partition("?")
+    request = dict(parse_qsl(query))
+    with requests.Session() as browser:
+        page = browser.post(url, data=request, timeout=10)
+        assert (page.status_code, "password" in Form(page.text).inputs) == (200, True)
+        where, form = typed(lab, page, password="wrong")
+        again = browser.post(where, data=form, timeout=10)
+        assert again.status_code == 401
+        where, form = typed(lab, again)
+        back = browser.post(where, data=form, allow_redirects=False, timeout=10).headers["location"]
+        assert landed(back)["state"] == request["state"]
+        assert exchange(lab, landed(back)["code"]).status_code == 200
+        for changed, error in WRONG_REQUESTS:
+            sent = {name: value for name, value in (request | changed).items() if value is not None}
+            back = browser.post(url, data=sent, allow_redirects=False, timeout=10).headers["location"]
+            assert landed(back)["error"] == error
+        for sent in (request | {"client_id": "x"}, request | {"redirect_uri": "https://evil.example/"}, {}):
+            assert browser.post(url, data=sent, allow_redirects=False, timeout=10).status_code == 400
+        assert browser.post(where, data=form | {"seal": "x"}, allow_redirects=False, timeout=10).status_code == 400
+
+
+def test_posted_userinfo(lab: Lab) -> None:
+    """Userinfo takes GET and POST (OIDC Core 5.3.1), the token in the header or, posted, in the form."""
+    token, url = signed_in(lab)["access_token"], lab.origin("idp") + "/userinfo"
+    known = requests.post(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    assert known.json() == {"sub": "ada", "email": EMAIL, "email_verified": True}
+    assert requests.post(url, data={"access_token": token}, timeout=10).json() == known.json()
+    assert refused(requests.post(url, data={"access_token": "x"}, timeout=10)) == (401, "invalid_token")
+    assert refused(requests.post(url, timeout=10)) == (401, "invalid_token")
+    assert refused(requests.get(url, params={"access_token": token}, timeout=10)) == (401, "invalid_token")
+
+
+def test_challenges(lab: Lab) -> None:
+    """401 names Basic to a client and Bearer at userinfo, with invalid_token for a token that is unknown."""
+    assert post(lab, "/revoke", client_id="x").headers["WWW-Authenticate"] == 'Basic realm="sandbox"'
+    url = lab.origin("idp") + "/userinfo"
+    assert requests.get(url, timeout=10).headers["WWW-Authenticate"] == 'Bearer realm="sandbox"'
+    dead = requests.get(url, headers={"Authorization": "Bearer x"}, timeout=10)
+    assert dead.headers["WWW-Authenticate"] == 'Bearer realm="sandbox", error="invalid_token"'
+    assert requests.get(lab.origin("idp") + "/token", timeout=10).headers["Allow"] == "OPTIONS, POST"
 
 
 def test_declined(lab: Lab) -> None:
@@ -319,10 +371,13 @@ class Form(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.inputs: dict[str, str] = {}
+        self.action = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.action = named.get("action", "")
         if tag == "input":
             self.inputs[named["name"]] = named.get("value", "")
 

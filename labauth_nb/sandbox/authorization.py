@@ -89,10 +89,12 @@ class Asked:
     state: str | None
     challenge: str
     nonce: str | None
+    issuer: str | None = None
 
     def back(self, **answer: str) -> Response:
-        """Back to the client with a code or an error, and with the state that it sent."""
-        query = urlencode(answer | ({} if self.state is None else {"state": self.state}))
+        """Back to the client with a code or an error, with the state that it sent and who says so (RFC 9207 2)."""
+        more = {"state": self.state, "iss": self.issuer}
+        query = urlencode(answer | {name: value for name, value in more.items() if value is not None})
         return send_to(f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}")
 
     def denied(self, sentence: str) -> Response:
@@ -115,11 +117,13 @@ class AuthorizationServer:
     """The part of one site that people see, and its codes and refresh tokens.
 
     `clients`: client_id -> must it use PKCE? None: this server does not know PKCE.
-    `scopes`: those there are (empty: the parameter is ignored).
+    `scopes`: those there are (empty: the parameter is ignored). `says_issuer`: its responses do so (RFC 9207).
     """
 
-    def __init__(self, here: Site, clients: dict[str, bool | None], scopes: frozenset[str] = frozenset()) -> None:
-        self.here, self.clients, self.scopes = here, clients, scopes
+    def __init__(
+        self, here: Site, clients: dict[str, bool | None], scopes: frozenset[str] = frozenset(), says_issuer: bool = False
+    ) -> None:
+        self.here, self.clients, self.scopes, self.says_issuer = here, clients, scopes, says_issuer
         self.codes: dict[str, Code] = {}
         self.wrong: Counter[str] = Counter()
         self.cookie = f"sandbox-{here.name}"  # cookies are not kept apart by port, so not by site either
@@ -153,7 +157,7 @@ class AuthorizationServer:
 
     def asked(self) -> Asked | Response:
         """This authorization request; or the answer to a wrong one, which goes to the client only if that is known."""
-        sent = request.args
+        sent = self.sent()
         client_id, redirect_uri = only(sent, "client_id") or "", only(sent, "redirect_uri") or ""
         if client_id not in self.clients:
             return stop("No application with this client_id is registered here.")
@@ -162,13 +166,14 @@ class AuthorizationServer:
         scopes = frozenset((only(sent, "scope") or "").split())
         state = only(sent, "state") if self.here.flags.get("echo_state", True) else None
         challenge = (only(sent, "code_challenge") or "") if self.clients[client_id] is not None else ""
-        asked = Asked(client_id, redirect_uri, scopes, state, challenge, only(sent, "nonce"))
+        issuer = self.here.lab.origin(self.here.name) if self.says_issuer else None
+        asked = Asked(client_id, redirect_uri, scopes, state, challenge, only(sent, "nonce"), issuer)
         if (problem := self._problem(asked)) is not None:
             return asked.back(error=problem[0], error_description=problem[1])
         return asked
 
     def _problem(self, asked: Asked) -> tuple[str, str] | None:
-        sent, must = request.args, self.clients[asked.client_id]
+        sent, must = self.sent(), self.clients[asked.client_id]
         if repeated(sent):
             return "invalid_request", "A parameter is given twice"
         if "response_type" not in sent:
@@ -200,7 +205,8 @@ class AuthorizationServer:
         fresh = not SESSION.fullmatch(session)
         session = secrets.token_urlsafe(32) if fresh else session
         body = [f'<p role="alert">{escape(problem)}</p>'] if problem else []
-        body += [text, f'<form method="post"><input type="hidden" name="seal" value="{self._seal(session)}">']
+        action = f' action="?{escape(self._query().decode())}"' if self.posted() else ""
+        body += [text, f'<form method="post"{action}><input type="hidden" name="seal" value="{self._seal(session)}">']
         for name in fields:
             label, kind, complete = FIELDS[name]
             body.append(
@@ -217,9 +223,13 @@ class AuthorizationServer:
             response.set_cookie(self.cookie, session, httponly=True, samesite="Lax")
         return response
 
+    def _query(self) -> bytes:
+        """The authorization request as the query of the address that its form goes to."""
+        return urlencode(list(self.sent().items(multi=True))).encode() if self.posted() else request.query_string
+
     def _seal(self, session: str) -> str:
         """Binds a form to the browser that was shown it, and to the request that it answers."""
-        return hmac.new(KEY.encode(), f"{session} {request.path} ".encode() + request.query_string, "sha256").hexdigest()
+        return hmac.new(KEY.encode(), f"{session} {request.path} ".encode() + self._query(), "sha256").hexdigest()
 
     def forged(self) -> Response | None:
         """The refusal of a form that another page sent, or that no button sent."""

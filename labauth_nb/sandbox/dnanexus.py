@@ -129,7 +129,7 @@ def site(lab: Lab) -> Site:
         if isinstance(asked, Response):
             return asked
         problem = None
-        if request.method == "POST":
+        if server.submitted():
             if (no := server.forged()) is not None:
                 return no
             if request.form["choice"] == "deny":

@@ -132,7 +132,7 @@ def site(lab: Lab) -> Site:
         if flags["suspended"]:
             return asked.denied("The user is suspended")
         scopes = asked.scopes or SCOPES - {"offline_access"}  # none asked: all, as at the token endpoint
-        if request.method == "GET":
+        if not server.submitted():
             rows = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in sorted(scopes))
             text = (
                 f"<p>You are <b>{USER['username']}</b>. The application <b>{asked.client_id}</b> asks for:</p><ul>{rows}</ul>"

@@ -129,7 +129,7 @@ def site(lab: Lab) -> Site:
     flags |= {"rotate": True, "refresh_life": REFRESH_SECONDS}
     flags["credentials"] = here.person = lambda *method: {"email": EMAIL, "password": flags["password"]}
     here.choices["fault"] = FAULTS
-    server = AuthorizationServer(here, {CLIENT_ID: True}, SCOPES)
+    server = AuthorizationServer(here, {CLIENT_ID: True}, SCOPES, says_issuer=True)
     devices: dict[str, Device] = {}
 
     @app.get("/.well-known/openid-configuration")
@@ -151,6 +151,7 @@ def site(lab: Lab) -> Site:
             "token_endpoint_auth_methods_supported": ["none"],
             "revocation_endpoint_auth_methods_supported": ["none"],
             "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
         }
         return answer(
             offered | ({"device_authorization_endpoint": f"{issuer}/device_authorization"} if flags["device"] else {})
@@ -175,10 +176,10 @@ def site(lab: Lab) -> Site:
             return asked
         if "openid" not in asked.scopes:
             return asked.back(error="invalid_scope", error_description="The scope openid is missing")
-        if "none" in request.args.get("prompt", "").split():  # OIDC Core 3.1.2.6: nobody stays signed in here
+        if "none" in server.sent().get("prompt", "").split():  # OIDC Core 3.1.2.6: nobody stays signed in here
             return asked.back(error="login_required", error_description="The user must sign in")
         problem = ""
-        if request.method == "POST":
+        if server.submitted():
             if (no := server.forged()) is not None:
                 return no
             if request.form["choice"] == "deny":
@@ -314,9 +315,9 @@ def site(lab: Lab) -> Site:
         no = stranger() or server.revoked(CLIENT_ID)
         return answer({}) if no is None else no
 
-    @app.get("/userinfo")
+    @app.route("/userinfo", methods=["GET", "POST"])
     def userinfo() -> Response:
-        token = here.bearer()
+        token = here.bearer() or request.form.get("access_token")  # OIDC Core 5.3.1, RFC 6750 2.2
         issued = None if token is None or "." in token else here.good(token)  # an ID token is no access token
         if issued is None or flags["suspended"]:
             return refused(401, "invalid_token", "The token is missing, expired or revoked")
