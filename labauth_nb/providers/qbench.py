@@ -50,7 +50,8 @@ QBENCH = Provider(
     ),
     paging=Paging(items="data", number="page_num", total_pages="total_pages", total_count="total_count"),
     pacing=("x-qbapi-throttle-ttl", "retry-after"),
-    limits_first=True,  # its API guide: a 429 is the throttle's, which counts requests before they run
+    # Its help page "Handling 429 Errors": "your request does not go through and it is safe to retry".
+    limits_first=True,
     dead_token=(
         DeadToken(401),
         DeadToken(400, codes=("invalid_grant",)),
