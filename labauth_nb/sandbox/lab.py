@@ -335,7 +335,8 @@ class Lab:
         projects), otp="246810" (DNAnexus wants this one-time code), life=3 (seconds an access token lives),
         dead_status=400 (QBench's answer to a dead token), client_secret="..." (the secret is made anew).
 
-        Sign-in in the browser: redirects=["https://..."] (more registered redirect_uris), rotate=False (a refresh token stays
+        Sign-in in the browser: redirects=["https://..."] (more registered redirect_uris; once one of them is on loopback, it
+        counts by host and path, and no other loopback address is registered), rotate=False (a refresh token stays
         good), refresh_life=60 (seconds a refresh token lives), echo_state=False (DNAnexus answers without the state).
         idp: life=60 (seconds an ID token lives), device=False (no device grant), interval=0.1 (seconds between polls),
         fault="none", "hs256", "nonce", "aud", "iss", "expired", "no_email" or "signature" (spoils new ID tokens)."""
