@@ -7,7 +7,9 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
@@ -379,15 +381,47 @@ def _awaiting(ip: Any) -> Callable[[], None]:
         running[0] = 0
 
     ip.input_transformers_post.append(transform)
+    rest = _around_cells(ip, begin, end)
+
+    def undo() -> None:
+        ip.input_transformers_post.remove(transform)
+        rest()
+
+    return undo
+
+
+def _around_cells(ip: Any, begin: Callable[..., None], end: Callable[..., None]) -> Callable[[], None]:
+    """Call `begin` before each cell and `end` after it; gives a function that undoes it."""
     ip.events.register("pre_run_cell", begin)
     ip.events.register("post_run_cell", end)
 
     def undo() -> None:
-        ip.input_transformers_post.remove(transform)
         ip.events.unregister("pre_run_cell", begin)
         ip.events.unregister("post_run_cell", end)
 
     return undo
+
+
+def _ending_as_itself(ip: Any) -> Callable[[], None]:
+    """Have each cell end under its own request; gives a function that undoes it.
+
+    ipykernel 7.4 hands a page's message to its widget while a cell awaits, then puts that cell's request back. If the
+    cell has ended meanwhile and the next one awaits, the next one's "idle" names the wrong request, and JupyterLab
+    shows [ ] at it for ever.
+    """
+    kernel, requests = ip.kernel, WeakKeyDictionary[Any, tuple[Any, Any]]()
+
+    def begin(info: Any) -> None:
+        with suppress(LookupError):  # in a thread, on ipykernel 7.0
+            # Inside an awaited cell this is the context that its task began with: nothing has overwritten it.
+            requests[info] = kernel.get_parent("shell"), kernel._parent_ident["shell"]
+
+    def end(result: Any) -> None:
+        request, ident = requests.pop(result.info, (None, None)) if result else (None, None)
+        if request is not None and request is not kernel.get_parent("shell"):
+            kernel.set_parent(ident, request, "shell")
+
+    return _around_cells(ip, begin, end)
 
 
 def _preset(ip: Any) -> Callable[[], None]:
@@ -431,6 +465,8 @@ def load(ip: Any) -> None:
         _undo.append(clean_stored(ip))
     if getattr(ip, "kernel", None) is not None:
         _undo.append(_awaiting(ip))
+        if hasattr(ip.kernel, "_parent_ident"):  # ipykernel's own, not Pyodide's or Xeus's
+            _undo.append(_ending_as_itself(ip))
 
 
 def unload(ip: Any) -> None:

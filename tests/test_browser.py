@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import OURS
+from test_notebooks import NOTEBOOKS, failures
 from test_secrets import leaks, spellings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -52,7 +53,8 @@ COUNTED = r"^(\d+ h )?(\d+ min )?\d+ (s|min|h)$"
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A JupyterLab of its own: (its address, the folder it shows)."""
     folder = tmp_path_factory.mktemp("jupyter")
-    shutil.copy(REPO / "notebooks" / "quickstart.ipynb", folder)
+    for each in (REPO / "notebooks").iterdir():
+        shutil.copy(each, folder)
     for name, settings in SETTINGS.items():
         file = folder / ".settings" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -234,14 +236,24 @@ def press(panel: Any, name: str) -> None:
     panel.locator(f"button:text-is('{name}')").click()
 
 
-def test_quickstart_run_all(notebook: Notebook) -> None:
-    """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each of the four providers."""
-    page = notebook.visit("quickstart.ipynb").page
-    # Saved outputs would pass without a run, so they go first.
+def run_all(notebook: Notebook, name: str) -> Notebook:
+    """Run All of the tutorial `name`: each code cell shows its number then, and only those fail that are to fail."""
+    page = notebook.visit(f"{name}.ipynb").page
+    # Saved outputs and numbers would pass without a run, so they go first.
     notebook.command("editmenu:clear-all")
     page.wait_for_function("document.querySelectorAll('.jp-Notebook .jp-OutputArea-output').length === 0")
     notebook.command("notebook:run-all-cells")
-    page.wait_for_selector("text=The API token was not revoked", timeout=60_000)
+    prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
+    see(prompts.last, re.compile(r"\d"), 300)
+    assert prompts.all_inner_texts() == [f"[{number}]:" for number in range(1, prompts.count() + 1)]
+    notebook.save()
+    assert failures(notebook.folder / notebook.name) == []
+    return notebook
+
+
+def test_quickstart_run_all(notebook: Notebook) -> None:
+    """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each of the four providers."""
+    page = run_all(notebook, "quickstart").page
     page.wait_for_function("document.querySelectorAll('.jp-Notebook .labauth h3').length >= 4")
     text = page.inner_text(".jp-Notebook")
     for part in (
@@ -259,6 +271,12 @@ def test_quickstart_run_all(notebook: Notebook) -> None:
     PICTURES.mkdir(exist_ok=True)
     page.set_viewport_size({"width": 1280, "height": 3600})
     page.screenshot(path=PICTURES / "quickstart.png")
+
+
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS if path.stem != "quickstart"])
+def test_tutorial_run_all(notebook: Notebook, name: str) -> None:
+    """Run All of each other tutorial leaves no cell at [ ] or [*], and only the cells that are to fail do."""
+    run_all(notebook, name)
 
 
 def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:

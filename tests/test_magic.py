@@ -41,6 +41,27 @@ def test_the_straight_path(kernel: Kernel) -> None:
     assert kernel.text("lab.get('plates')").startswith("NotSignedIn: benchling is signed out.")
 
 
+@pytest.mark.parametrize("cell", ["%labauth login benchlin", "await pause(0)"])
+def test_each_cell_ends_as_itself(kernel: Kernel, cell: str) -> None:
+    """Of cells that await and are run at once, with a page's hellos between, the kernel says of each that it has ended."""
+    client = kernel.client
+    kernel.run("import time\nfrom asyncio import sleep as pause")
+    sent = [client.execute("time.sleep(0.2)")]
+    for hellos in range(20):
+        sent.append(client.execute(cell, stop_on_error=False))
+        for _ in range(hellos % 4):
+            client.shell_channel.send(client.session.msg("comm_msg", {"comm_id": "a panel's", "data": {}}))
+    sent.append(client.execute("1"))
+    ended: list[str] = []
+    while sent[-1] not in ended:
+        message = client.get_iopub_msg(timeout=20)
+        if message["content"].get("execution_state") == "idle":
+            ended.append(message["parent_header"]["msg_id"])
+    for each in sent:
+        kernel.reply(each)
+    assert [each for each in ended if each in sent] == sent
+
+
 def test_side_by_side(kernel: Kernel) -> None:
     """--as keeps several logins of one provider side by side, each with its own session."""
     kernel.run(
