@@ -273,6 +273,18 @@ def test_renewal_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def test_a_bad_id_token_loses_no_refresh_token(lab: Lab) -> None:
+    """A bad ID token at a renewal loses no refresh token that came with it: the next one works."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    lab.set("idp", fault="signature")
+    lab.advance("2h")
+    with pytest.raises(SignInRefused, match=WRONG):
+        session("benchling").get("plates")
+    lab.set("idp", fault="")
+    assert session("benchling").get("plates").status_code == 200
+
+
 def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without an ID token is refused; an access token alone proves nothing."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
