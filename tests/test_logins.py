@@ -119,6 +119,18 @@ def test_five_states(lab: Lab) -> None:
     assert login("dnanexus", tenant="sandbox").status == "valid with unknown expiry"
 
 
+def test_a_refused_token_that_works_again(lab: Lab) -> None:
+    """A pasted token that was refused is expired only until the provider accepts it again."""
+    mine = login("foundry", "token", tenant="sandbox")
+    held, issued = mine.session(), lab.sites["foundry"].tokens[mine.token().access_token]
+    issued.dead = True
+    assert held.get("ontologies").status_code == 401
+    assert mine.status == "expired"
+    issued.dead = False
+    assert held.get("ontologies").status_code == 200
+    assert mine.status == "valid"
+
+
 def test_status_is_stable(lab: Lab) -> None:
     """The status and its frame say the same twice, with times in whole minutes; the HTML is escaped."""
     login("benchling", tenant="sandbox")
