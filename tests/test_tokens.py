@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 
@@ -189,7 +190,10 @@ def test_soft_window_stalls_one() -> None:
 
 
 def test_interrupted_leader() -> None:
-    """When the one who renews is interrupted, those who wait renew themselves: nobody hangs, nobody is interrupted too."""
+    """When the one who renews is interrupted, those who wait renew themselves, and nobody hangs.
+
+    Nobody else is interrupted, and the interrupt has no frame that holds what was sent.
+    """
     server = Server()
     inside, go = threading.Event(), threading.Event()
     acquire, first = server.acquire, [True]
@@ -222,6 +226,9 @@ def test_interrupted_leader() -> None:
     for thread in (lead, *waiters):
         thread.join(10)
     assert len(interrupted) == 1
+    shown = traceback.walk_tb(interrupted[0].__traceback__)
+    frames = [frame.f_code.co_name for frame, _ in shown]
+    assert "once_interrupted" not in frames
     assert {t.access_token for t in got} == {"token-1"}
 
 
