@@ -38,6 +38,15 @@ def test_dotenv_is_found_upward_and_not_loaded(monkeypatch: pytest.MonkeyPatch) 
     assert dict(os.environ) == before
 
 
+@pytest.mark.parametrize("secret", ["a${HOME}b", "${CANARY}", "a$b"])
+def test_dotenv_as_it_is(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    """A value of a .env is taken to the letter: a ${NAME} in a secret stands for nothing else."""
+    monkeypatch.setenv("CANARY", "of-the-environment")
+    Path(".env").write_text(f"BENCHLING_CLIENT_SECRET={secret}\n")
+    found = collect(BENCHLING, BENCHLING.methods[0], "acme", {})
+    assert found.fields["client_secret"] == secret
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfeB\x00E\x00", b"\x80\x81"])
 def test_dotenv_unreadable(content: bytes) -> None:
     """A .env that is no UTF-8 text is a reason, not a crash."""
