@@ -482,6 +482,14 @@ def test_no_issuer(lab: Lab, typed: str) -> None:
     assert caught.value.field == "issuer"
 
 
+def test_issuer_with_a_user_name(lab: Lab) -> None:
+    """What stands before an @ in the issuer's address may be a secret: refused, and not repeated."""
+    with pytest.raises(InvalidInput, match="has a user name or password in it") as caught:
+        begun("https://kanari-token@idp.example")
+    assert "kanari" not in str(caught.value)
+    assert caught.value.field == "issuer"
+
+
 def test_issuer_gone(lab: Lab) -> None:
     """An issuer that does not answer is said with its host."""
     with pytest.raises(
