@@ -730,6 +730,20 @@ def test_check(lab: Lab) -> None:
     assert (error.status, error.code, error.response.status_code) == (403, "ApiUsageDenied", 403)
 
 
+def test_no_cookie_in_an_error(lab: Lab) -> None:
+    """A session's cookies are secrets, too: no error holds one, sent or received."""
+    bad = {"error": "no"}, 500, {"Set-Cookie": "sid=kanari-set; Path=/"}
+    held = listing(lab, "benchling", lambda _: bad)
+    held.cookies.set("mine", "kanari-sent")
+    held.get("/odd")
+    with pytest.raises(ProviderError) as caught:
+        held.check(held.get("/odd"))
+    response = caught.value.response
+    shown = repr([vars(response), vars(response.request), response.cookies.items()])
+    assert "kanari" not in shown
+    assert b"kanari" not in pickle.dumps(caught.value)
+
+
 def test_expired_pasted_token(lab: Lab) -> None:
     """A pasted token that has expired raises before sending, with the command to type; signing in again revives the session."""
     login("foundry", "token", tenant="sandbox")
