@@ -71,8 +71,9 @@ def test_base64(before: bytes, secret: str, after: bytes, urlsafe: bool) -> None
 
 
 def test_masked_as_a_whole() -> None:
-    """Secrets that overlap leave nothing of either, one that repeats itself no remainder."""
+    """Secrets that overlap, nest or repeat themselves are masked as a whole."""
     assert scrub("-abcdefgh-", ["abcd", "bcdefgh"]) == f"-{MASK}-"
+    assert scrub("-abcdefgh-", ["abcdefgh", "cdef"]) == f"-{MASK}-"
     assert scrub("-ababababab-", ["abababab"]) == f"-{MASK}-"
     assert scrub("-abc-", ["abc"]) == "-abc-"
 
