@@ -178,7 +178,9 @@ def test_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     held.get("plates")
     held.get("plates", timeout=3)
     held.get("plates", timeout=None)
-    assert seen == [(10.0, 60.0), 3, None]
+    held.send(held.prepare_request(requests.Request("GET", "plates")))
+    next(held.pages("plates"))
+    assert seen == [(10.0, 60.0), 3, None, (10.0, 60.0), (10.0, 60.0)]
 
 
 def test_slow_answer(lab: Lab) -> None:
@@ -559,6 +561,36 @@ def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, 
     assert len(frame) == total
     assert frame.iloc[:, 0].is_unique or frame["id"].is_unique
     assert len(held.frame(path, json=json, limit=3)) == 3
+
+
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_what_a_walk_is_given(
+    lab: Lab,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+) -> None:
+    """A walk changes neither params nor json: the next one with the same begins at the beginning."""
+    login(provider, tenant="sandbox")
+    params, body = {"x": "1"}, json and dict(json)
+    session(provider).frame(path, params=params, json=body)
+    assert (params, body) == ({"x": "1"}, json)
+
+
+def test_limit_ends_the_walk(lab: Lab) -> None:
+    """frame(limit=) asks for no page that it does not need."""
+    login("benchling", tenant="sandbox")
+    assert len(session("benchling").frame("plates", limit=50)) == 50
+    assert lab.count("benchling", "/plates") == 1
+
+
+def test_stream(lab: Lab) -> None:
+    """A response that is to be streamed is handed over unread."""
+    login("benchling", tenant="sandbox")
+    with session("benchling").get("plates", stream=True) as response:
+        assert len(response.raw.read()) > 1000
 
 
 def breaking(held: LabSession, error: BaseException) -> None:
