@@ -11,7 +11,7 @@ import traceback
 import pytest
 
 from labauth_nb.clocks import SandboxClock
-from labauth_nb.errors import LabauthError, LoginExpired
+from labauth_nb.errors import LabauthError, LoginExpired, NotSignedIn
 from labauth_nb.masking import Secret
 from labauth_nb.tokens import Token, TokenSource
 
@@ -243,6 +243,17 @@ def test_pasted_token_expires() -> None:
     clock.advance(1)
     with pytest.raises(LoginExpired, match="%labauth login foundry"):
         source.token()
+
+
+def test_closed() -> None:
+    """After a log out no token is asked for, even by who was refused with one before."""
+    server = Server()
+    token = server.source.token()
+    assert server.source.close() == [token]
+    for call in (server.source.renew, lambda: server.source.token(rejected=token)):
+        with pytest.raises(NotSignedIn, match="logged out meanwhile"):
+            call()
+    assert server.asked == 1
 
 
 def test_token_is_not_pickled() -> None:
