@@ -257,6 +257,18 @@ def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
     assert_clean(LabauthError(said), [*hostile.heard, *bare(hostile.known)])
 
 
+def test_token_of_the_login_before(lab: Lab) -> None:
+    """After signing in again the token before is still masked where the provider says it back."""
+    said = {"errorCode": "C", "errorName": "X"}
+    lab.sites["foundry"].app.get("/said")(lambda: (said, 400))
+    old = str.__str__(login("foundry", tenant="sandbox").token().access_token)
+    said["errorDescription"] = f"not {old}"
+    held = login("foundry", tenant="sandbox").session()
+    with pytest.raises(ProviderError, match=r"not \*\*\*") as caught:
+        held.check(held.get("/said"))
+    assert_clean(caught.value, [old])
+
+
 @pytest.mark.parametrize("place", ["at home", "elsewhere", "pages", "stream"])
 def test_check(lab: Lab, place: str) -> None:
     """An error of a session's response shows no token: not the one sent, nor the one before it."""
