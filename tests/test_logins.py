@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from labauth_nb import InvalidInput, LoginExpired, NotSignedIn, login, logout, refresh, session, status
+from labauth_nb import InvalidInput, LoginExpired, NotSignedIn, begin, login, logout, refresh, session, status
 from labauth_nb.logins import in_words
 from labauth_nb.sandbox import Lab
 
@@ -96,6 +96,16 @@ def test_revoke_on_request(lab: Lab) -> None:
     assert "The token was not revoked: Foundry answered 500" in logout("foundry")[0]
     login("foundry", tenant="sandbox")
     assert "was not revoked, as you asked" in logout("foundry", revoke=False)[0]
+    assert len(status()) == 0
+
+
+def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
+    """A log out of all ends the sign-ins under way in a browser, too: what comes back is not used."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    home = lab.visit(attempt.url)
+    assert logout(all=True) == ["A sign-in to Foundry that was under way is cancelled."]
+    with pytest.raises(InvalidInput, match="start the sign-in again"):
+        attempt.answer(home)
     assert len(status()) == 0
 
 
