@@ -76,6 +76,19 @@ def test_wrong_secret_is_not_skew(lab: Lab) -> None:
     assert lab.token_requests("qbench") == 1
 
 
+def test_failed_correction_is_forgotten(lab: Lab) -> None:
+    """A time of the server's that did not help is not kept."""
+    mine = login("qbench", tenant="sandbox")
+    lab.revoke("qbench", refresh=True)
+    lab.set("qbench", client_secret="n" * 32)
+    lab.skew(720)
+    before = lab.token_requests("qbench")
+    with pytest.raises(SignInRefused, match="invalid_grant"):
+        refresh("qbench")
+    assert lab.token_requests("qbench") - before == 3
+    assert mine.clock_note == ""
+
+
 def test_refresh_keeps_the_newest(lab: Lab) -> None:
     """QBench is renewed by the refresh token, and the newest one is kept: ten renewals, no assertion, no reuse."""
     login("qbench", tenant="sandbox")
