@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labauth_nb import InvalidInput, MissingCredentials, login, status
-from labauth_nb.credentials import collect
+from labauth_nb.credentials import ask, collect
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -173,6 +173,14 @@ def test_missing_names_everything() -> None:
         login("dnanexus", "job")
     with pytest.raises(MissingCredentials, match="LABAUTH_DNANEXUS_TOKEN"):
         login("dnanexus")
+
+
+@pytest.mark.parametrize("answer", ["", "  ", "\t"])
+def test_no_answer_at_a_prompt(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """An empty or blank answer at a prompt is none, and the error names the field."""
+    monkeypatch.setattr("getpass.getpass", lambda prompt: answer)
+    with pytest.raises(MissingCredentials, match="No Client secret was given"):
+        ask(BENCHLING, BENCHLING.methods[0].secret)
 
 
 def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
