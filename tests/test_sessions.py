@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -92,6 +93,15 @@ def test_foreign_host(lab: Lab, echo: Echo) -> None:
     held = session("benchling")
     assert held.get(echo.url + "/x").status_code == 200
     assert "Authorization" not in echo.seen[0]
+
+
+def test_foreign_host_is_named(lab: Lab) -> None:
+    """Where another host cannot be reached, the error names that one, and not the provider."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    held.patience = 0
+    with pytest.raises(ProviderUnreachable, match=r"^127\.0\.0\.1 gave no answer"):
+        held.get("http://127.0.0.1:1/x")
 
 
 def test_lookalike_host(lab: Lab) -> None:
@@ -399,12 +409,29 @@ def naps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def test_growing_waits(lab: Lab, naps: list[float]) -> None:
-    """Where the provider names no wait, each is twice the one before."""
+def test_growing_waits(
+    lab: Lab,
+    naps: list[float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the provider names no wait, each is twice the one before, in silence: it was reached."""
     login("benchling", tenant="sandbox")
     lab.next("benchling", 503, times=5, path="/plates")
     assert session("benchling").get("plates").status_code == 503
     assert naps == [1, 2, 4, 8]
+    assert capsys.readouterr().err == ""
+
+
+def test_patience_counts_the_attempts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the attempts themselves take, 20 s each here, is a part of the patience."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
+    ticks = count(0, 20)
+    monkeypatch.setattr("labauth_nb.sessions.time", SimpleNamespace(monotonic=ticks.__next__))
+    with pytest.raises(ProviderUnreachable):
+        held.get("plates")
+    assert len(outage.requests) == 4
 
 
 def test_patience_in_all(lab: Lab, naps: list[float]) -> None:
