@@ -7,7 +7,17 @@ import pickle
 
 import pytest
 
-from labauth_nb import InvalidInput, LoginExpired, NotSignedIn, begin, login, logout, refresh, session, status
+from labauth_nb import (
+    InvalidInput,
+    LoginExpired,
+    NotSignedIn,
+    begin,
+    login,
+    logout,
+    refresh,
+    session,
+    status,
+)
 from labauth_nb.logins import in_words
 from labauth_nb.sandbox import Lab
 
@@ -100,7 +110,7 @@ def test_revoke_on_request(lab: Lab) -> None:
 
 
 def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
-    """A log out of all ends the sign-ins under way in a browser, too: what comes back is not used."""
+    """A log out of all ends a sign-in under way in a browser, too: its response is not used."""
     attempt = begin("foundry", "user", tenant="sandbox")
     home = lab.visit(attempt.url)
     assert logout(all=True) == ["A sign-in to Foundry that was under way is cancelled."]

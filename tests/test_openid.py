@@ -483,7 +483,7 @@ def test_no_issuer(lab: Lab, typed: str) -> None:
 
 
 def test_issuer_with_a_user_name(lab: Lab) -> None:
-    """What stands before an @ in the issuer's address may be a secret: refused, and not repeated."""
+    """What stands before an @ in the issuer's address may be a secret: it is not repeated."""
     with pytest.raises(InvalidInput, match="has a user name or password in it") as caught:
         begun("https://kanari-token@idp.example")
     assert "kanari" not in str(caught.value)

@@ -414,7 +414,7 @@ def test_growing_waits(
     naps: list[float],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where the provider names no wait, each is twice the one before, in silence: it was reached."""
+    """Where the provider names no wait, each is twice the one before; nothing is printed."""
     login("benchling", tenant="sandbox")
     lab.next("benchling", 503, times=5, path="/plates")
     assert session("benchling").get("plates").status_code == 503
@@ -599,7 +599,7 @@ def test_what_a_walk_is_given(
     size: int,
     total: int,
 ) -> None:
-    """A walk changes neither params nor json: the next one with the same begins at the beginning."""
+    """A walk leaves params and json as they are: the next one begins at the beginning."""
     login(provider, tenant="sandbox")
     params, body = {"x": "1"}, json and dict(json)
     session(provider).frame(path, params=params, json=body)
