@@ -104,6 +104,14 @@ def test_foreign_host_is_named(lab: Lab) -> None:
         held.get("http://127.0.0.1:1/x")
 
 
+def test_proxy_for_other_hosts(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session reaches other computers through the environment's proxy."""
+    monkeypatch.setenv("http_proxy", echo.url)
+    login("benchling", tenant="sandbox")
+    assert session("benchling").get("http://elsewhere.invalid/x").status_code == 200
+    assert echo.seen[0]["Host"] == "elsewhere.invalid"
+
+
 def test_lookalike_host(lab: Lab) -> None:
     """An address that only begins like the origin gets no token: origins are compared as parsed values."""
     mine = login("benchling", tenant="sandbox")
