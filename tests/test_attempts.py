@@ -194,6 +194,20 @@ def test_bad_answers_that_the_try_survives(
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_promised_issuer(lab: Lab, way: str) -> None:
+    """An identity provider that promises iss (RFC 9207) gives it, or its response is not used."""
+    attempt = began(*BENCHLING)
+    metadata = attempt._exchange.metadata
+    promise = {"authorization_response_iss_parameter_supported": True}
+    attempt._exchange.metadata = {**metadata, **promise}
+    home = lab.visit(attempt.url)
+    said = "does not say which identity provider it is from (iss), and was not used."
+    assert said in give(way, attempt, home)
+    assert spent(lab, "benchling") == 0
+    assert give(way, attempt, f"{home}&{urlencode({'iss': metadata['issuer']})}") == ""
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("pair", ALL)
 def test_a_stale_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
     """An answer of an earlier try is called that, costs no token request, and the new try goes on."""
@@ -816,6 +830,16 @@ def test_port_taken(lab: Lab, holder: str) -> None:
             other.cancel()
 
 
+def test_port_taken_without_pkce(lab: Lab) -> None:
+    """Where no PKCE binds the code, a taken port ends the sign-in before a page is shown."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        it.listen()
+        with pytest.raises(InvalidInput, match="and whoever has it would get the answer") as caught:
+            began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{it.getsockname()[1]}/")
+    assert caught.value.field == "redirect_uri"
+
+
 @pytest.mark.parametrize("path", ["/user/x/proxy/{}/cb", "/user/x/proxy/absolute/{}/cb"])
 def test_hub_proxy(lab: Lab, path: str) -> None:
     """A hub's proxied address reaches the listener at the port in it, with the hub's Host and the path that is left."""
@@ -1200,15 +1224,16 @@ def test_a_bug_is_no_bad_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("how", ["answer", "confirm"])
 def test_interrupted_while_the_code_is_redeemed(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the try, closes its port, and is still Ctrl-C."""
+    """Ctrl-C ends the try, closes its port, and is still Ctrl-C; no frame of it holds the code."""
     lab.set("dnanexus", echo_state=False)
     attempt = began(*DNANEXUS)
     port, good = port_of(attempt), lab.visit(attempt.url)
     with pytest.raises(InvalidInput, match="without state"):
         attempt.answer(good)
     _breaks(monkeypatch, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         attempt.answer(good, sure=True) if how == "answer" else attempt.confirm(True)
+    assert caught.traceback[-1].name == how
     assert (attempt.state, is_free(port)) == (browser.OVER, True)
     with pytest.raises(NotSignedIn, match=r"^The sign-in was interrupted: start it again\.$"):
         attempt.wait(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labauth_nb import InvalidInput, MissingCredentials, login, status
-from labauth_nb.credentials import collect
+from labauth_nb.credentials import ask, collect
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -36,6 +36,15 @@ def test_dotenv_is_found_upward_and_not_loaded(monkeypatch: pytest.MonkeyPatch) 
     before = dict(os.environ)
     assert collect(QBENCH, QBENCH.methods[0], "acme", {}).fields["client_id"] == "from-above"
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("secret", ["a${HOME}b", "${CANARY}", "a$b"])
+def test_dotenv_as_it_is(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    """A value of a .env is taken to the letter: a ${NAME} in a secret stands for nothing else."""
+    monkeypatch.setenv("CANARY", "of-the-environment")
+    Path(".env").write_text(f"BENCHLING_CLIENT_SECRET={secret}\n")
+    found = collect(BENCHLING, BENCHLING.methods[0], "acme", {})
+    assert found.fields["client_secret"] == secret
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfeB\x00E\x00", b"\x80\x81"])
@@ -164,6 +173,14 @@ def test_missing_names_everything() -> None:
         login("dnanexus", "job")
     with pytest.raises(MissingCredentials, match="LABAUTH_DNANEXUS_TOKEN"):
         login("dnanexus")
+
+
+@pytest.mark.parametrize("answer", ["", "  ", "\t"])
+def test_no_answer_at_a_prompt(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """An empty or blank answer at a prompt is none, and the error names the field."""
+    monkeypatch.setattr("getpass.getpass", lambda prompt: answer)
+    with pytest.raises(MissingCredentials, match="No Client secret was given"):
+        ask(BENCHLING, BENCHLING.methods[0].secret)
 
 
 def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,9 @@ def test_base64(before: bytes, secret: str, after: bytes, urlsafe: bool) -> None
 
 
 def test_masked_as_a_whole() -> None:
-    """Secrets that overlap leave nothing of either, one that repeats itself no remainder."""
+    """Secrets that overlap, nest or repeat themselves are masked as a whole."""
     assert scrub("-abcdefgh-", ["abcd", "bcdefgh"]) == f"-{MASK}-"
+    assert scrub("-abcdefgh-", ["abcdefgh", "cdef"]) == f"-{MASK}-"
     assert scrub("-ababababab-", ["abababab"]) == f"-{MASK}-"
     assert scrub("-abc-", ["abc"]) == "-abc-"
 
@@ -254,6 +255,18 @@ def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
     said = logout(provider)[0]
     assert "not revoked" in said
     assert_clean(LabauthError(said), [*hostile.heard, *bare(hostile.known)])
+
+
+def test_token_of_the_login_before(lab: Lab) -> None:
+    """After signing in again the token before is still masked where the provider says it back."""
+    said = {"errorCode": "C", "errorName": "X"}
+    lab.sites["foundry"].app.get("/said")(lambda: (said, 400))
+    old = str.__str__(login("foundry", tenant="sandbox").token().access_token)
+    said["errorDescription"] = f"not {old}"
+    held = login("foundry", tenant="sandbox").session()
+    with pytest.raises(ProviderError, match=r"not \*\*\*") as caught:
+        held.check(held.get("/said"))
+    assert_clean(caught.value, [old])
 
 
 @pytest.mark.parametrize("place", ["at home", "elsewhere", "pages", "stream"])

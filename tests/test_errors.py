@@ -246,6 +246,20 @@ def test_a_secret_in_a_field(provider: str, method: str, field: str, secret: str
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("length", [21, 30, 39])
+@pytest.mark.parametrize("verb", [login, begin, session, logout])
+def test_a_passphrase_is_not_repeated(
+    lab: Lab,
+    verb: Callable[[str], object],
+    length: int,
+) -> None:
+    """A word of over 20 characters is not repeated: it may be a secret that can be read out."""
+    word = ("kanari-horse-battery-staple-" * 2)[: length - 1] + "z"
+    with pytest.raises(LabauthError, match="not repeated here, in case it is a secret") as caught:
+        verb(word)
+    assert "kanari" not in str(caught.value)
+
+
 CLIENT_IDS = ["0f9c2b7e-4d1a-4c55-9e21-7a60c1d2e3f4", "Zk3jW9qLx7Tb2Vn8Rm4Yp6Hc1Df5Gs0A"]
 
 

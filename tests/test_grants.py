@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+from dataclasses import replace
 
 import flask
 import jwt
 import pytest
+from test_secrets import leaks
 
-from labauth_nb import InvalidInput, LabauthError, LoginExpired, ProviderError, SignInRefused, login, refresh, session, status
+from labauth_nb import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    ProviderError,
+    SignInRefused,
+    UnsafeRequest,
+    login,
+    refresh,
+    session,
+    status,
+    wire,
+)
+from labauth_nb.grants import client_credentials
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import KEY
@@ -60,6 +76,19 @@ def test_wrong_secret_is_not_skew(lab: Lab) -> None:
     assert lab.token_requests("qbench") == 1
 
 
+def test_failed_correction_is_forgotten(lab: Lab) -> None:
+    """A time of the server's that did not help is not kept."""
+    mine = login("qbench", tenant="sandbox")
+    lab.revoke("qbench", refresh=True)
+    lab.set("qbench", client_secret="n" * 32)
+    lab.skew(720)
+    before = lab.token_requests("qbench")
+    with pytest.raises(SignInRefused, match="invalid_grant"):
+        refresh("qbench")
+    assert lab.token_requests("qbench") - before == 3
+    assert mine.clock_note == ""
+
+
 def test_refresh_keeps_the_newest(lab: Lab) -> None:
     """QBench is renewed by the refresh token, and the newest one is kept: ten renewals, no assertion, no reuse."""
     login("qbench", tenant="sandbox")
@@ -78,6 +107,20 @@ def test_refused_refresh_falls_back(lab: Lab) -> None:
     assert session("qbench").get("orders").status_code == 200
     assert lab.count("qbench", "token/refresh") == 1
     assert mine.last_error == ""
+
+
+def test_refused_refresh_shows_no_cookie(lab: Lab) -> None:
+    """Where the refresh token is all there is, the error of its refusal holds no cookie of it."""
+    mine = login("qbench", tenant="sandbox")
+    held = [str.__str__(secret) for secret in mine.token().secrets()]
+    assert len(held) == 4
+    del mine._exchange.fields["client_secret"]
+    lab.revoke("qbench", refresh=True)
+    with pytest.raises(SignInRefused, match="400 invalid_grant") as caught:
+        refresh("qbench")
+    request = caught.value.response.request
+    assert request is caught.value.request
+    assert leaks(held, repr([vars(request), str(caught.value)]), pickle.dumps(caught.value)) == []
 
 
 def test_unreachable_refresh_falls_back(lab: Lab) -> None:
@@ -187,3 +230,16 @@ def test_token_endpoint_is_down(lab: Lab) -> None:
     with pytest.raises(ProviderError, match="QBench answered 429"):
         login("qbench", tenant="sandbox")
     assert lab.token_requests("qbench") == 1
+
+
+@pytest.mark.parametrize("host", ["acme.example", "192.168.0.7", "127.0.0.1.evil.example"])
+def test_plain_http_is_refused_at_the_last_moment(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+) -> None:
+    """Whoever names it: over plain http no credential leaves this computer."""
+    exchange = replace(login("benchling", tenant="sandbox")._exchange, auth_origin=f"http://{host}")
+    monkeypatch.setattr(wire, "exchange", lambda *_, **__: pytest.fail("it was sent"))
+    with pytest.raises(UnsafeRequest, match="credentials go over https only"):
+        client_credentials(exchange, None)

@@ -522,6 +522,11 @@ def test_hostile_input(lab: Lab, junk: str) -> None:
     assert requests.get(f"{address(lab)}&state=%ff%00", allow_redirects=False, timeout=10).status_code == 303
 
 
+def test_this_computer_only(lab: Lab) -> None:
+    """Every server of the sandbox listens on loopback, where no other computer gets in."""
+    assert {server.server_address[0] for server in lab._servers.values()} == {"127.0.0.1"}
+
+
 def test_reset_and_describe(lab: Lab) -> None:
     """The identity provider is no provider in the sandbox's sentence; a reset forgets its tokens and levers."""
     assert lab.describe() == "SANDBOX: running; providers: benchling, qbench, foundry, dnanexus."

@@ -7,7 +7,17 @@ import pickle
 
 import pytest
 
-from labauth_nb import InvalidInput, LoginExpired, NotSignedIn, login, logout, refresh, session, status
+from labauth_nb import (
+    InvalidInput,
+    LoginExpired,
+    NotSignedIn,
+    begin,
+    login,
+    logout,
+    refresh,
+    session,
+    status,
+)
 from labauth_nb.logins import in_words
 from labauth_nb.sandbox import Lab
 
@@ -99,6 +109,16 @@ def test_revoke_on_request(lab: Lab) -> None:
     assert len(status()) == 0
 
 
+def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
+    """A log out of all ends a sign-in under way in a browser, too: its response is not used."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    home = lab.visit(attempt.url)
+    assert logout(all=True) == ["A sign-in to Foundry that was under way is cancelled."]
+    with pytest.raises(InvalidInput, match="start the sign-in again"):
+        attempt.answer(home)
+    assert len(status()) == 0
+
+
 def test_refresh_of_what_was_pasted(lab: Lab) -> None:
     """A pasted token cannot be renewed: the error says what to type."""
     login("foundry", "token", tenant="sandbox")
@@ -117,6 +137,18 @@ def test_five_states(lab: Lab) -> None:
     logout("benchling")
     assert mine.status == "signed out"
     assert login("dnanexus", tenant="sandbox").status == "valid with unknown expiry"
+
+
+def test_a_refused_token_that_works_again(lab: Lab) -> None:
+    """A pasted token that was refused is expired only until the provider accepts it again."""
+    mine = login("foundry", "token", tenant="sandbox")
+    held, issued = mine.session(), lab.sites["foundry"].tokens[mine.token().access_token]
+    issued.dead = True
+    assert held.get("ontologies").status_code == 401
+    assert mine.status == "expired"
+    issued.dead = False
+    assert held.get("ontologies").status_code == 200
+    assert mine.status == "valid"
 
 
 def test_status_is_stable(lab: Lab) -> None:

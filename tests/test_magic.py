@@ -270,6 +270,14 @@ def test_no_false_alarm(kernel: Kernel, words: str) -> None:
     assert words in kernel.text("_ih[-2]")
 
 
+@pytest.mark.parametrize("word", ["$pasted", "{pasted}"])
+def test_variables_stay_off_the_line(kernel: Kernel, word: str) -> None:
+    """On this line a variable's name stands for itself: what it holds may be a secret."""
+    said = kernel.text(f"pasted = 'kanari'\n%labauth {word}")
+    assert said.startswith("InvalidInput: There is no verb '…'")
+    assert "kanari" not in said
+
+
 def test_a_pasted_page_in_the_history(kernel: Kernel) -> None:
     """What looks like a secret in a pasted page's address is in no message or history."""
     text = kernel.text(f"%labauth login qbench --tenant https://acme.qbench.net/order?key={MIX}")

@@ -273,6 +273,18 @@ def test_renewal_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def test_a_bad_id_token_loses_no_refresh_token(lab: Lab) -> None:
+    """A bad ID token at a renewal loses no refresh token that came with it: the next one works."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    lab.set("idp", fault="signature")
+    lab.advance("2h")
+    with pytest.raises(SignInRefused, match=WRONG):
+        session("benchling").get("plates")
+    lab.set("idp", fault="")
+    assert session("benchling").get("plates").status_code == 200
+
+
 def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without an ID token is refused; an access token alone proves nothing."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
@@ -466,6 +478,14 @@ def test_no_issuer(lab: Lab, typed: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         begun(typed)
     assert str(caught.value).endswith(" is no issuer: give the https address of your lab's identity provider.")
+    assert "kanari" not in str(caught.value)
+    assert caught.value.field == "issuer"
+
+
+def test_issuer_with_a_user_name(lab: Lab) -> None:
+    """What stands before an @ in the issuer's address may be a secret: it is not repeated."""
+    with pytest.raises(InvalidInput, match="has a user name or password in it") as caught:
+        begun("https://kanari-token@idp.example")
     assert "kanari" not in str(caught.value)
     assert caught.value.field == "issuer"
 

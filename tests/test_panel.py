@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ import pytest
 from kernels import Kernel
 from test_secrets import leaks
 
-from labauth_nb import logins, panel, signins
+from labauth_nb import InvalidInput, NotSignedIn, begin, logins, panel, signins
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -128,6 +129,56 @@ def test_no_page_says_hello(kernel: Kernel) -> None:
     assert 2.5 < prompted < 4.5
     assert "Signed in to QBench" in outputs[-1]["text"]
     kernel.run("%labauth logout old")
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds", "said"),
+    [(None, 300, "in 5 min"), (90.0, 90, "in 2 min")],
+)
+def test_how_long_a_cell_waits(
+    monkeypatch: pytest.MonkeyPatch,
+    wait: float | None,
+    seconds: float,
+    said: str,
+) -> None:
+    """A cell waits 5 minutes for its panel, or as long as --wait says."""
+    waited: list[float] = []
+    form = panel.LoginPanel(PROVIDERS["qbench"], None, None, "qbench", {}, True)
+
+    async def within(seconds: float, event: threading.Event) -> None:
+        if event is not form._seen:
+            waited.append(seconds)
+            raise TimeoutError
+
+    monkeypatch.setattr(panel, "_within", within)
+    monkeypatch.setattr(panel.credentials, "can_ask", lambda: True)
+    monkeypatch.setattr(panel, "display", lambda shown: shown)
+    monkeypatch.setattr(panel, "LoginPanel", lambda *_, **__: form)
+    waiting = panel.run_login("qbench", None, None, None, {}, True, wait, False, True)
+    with pytest.raises(NotSignedIn, match=f"Nobody answered the QBench panel {said}"):
+        asyncio.run(waiting)  # type: ignore[arg-type]
+    assert waited == [seconds]
+
+
+def test_found_secrets_stay_here(kernel: Kernel) -> None:
+    """A secret found in the environment is named to the page, and is not sent to it."""
+    secret = "kanari-found-0001"
+    given = {f"LABAUTH_BENCHLING_{name}": secret for name in ("CLIENT_SECRET", "API_KEY")}
+    kernel.run(f"import os; os.environ.update({given!r})")
+    since, seen = len(kernel.messages), []
+
+    def page(comm: str, state: dict[str, Any] | None) -> bool:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        else:
+            seen.append(state)
+        return bool(seen)
+
+    drive(kernel, "%labauth login benchling --as found --ask --no-wait", page)
+    kernel.run(f"for name in {list(given)}: del os.environ[name]")
+    assert "in the environment" in json.dumps(seen)
+    sent = [m for m in kernel.messages[since:] if '"execute_input"' not in m]
+    assert leaks([secret], *sent) == []
 
 
 def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
@@ -362,3 +413,16 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
         form._error, form.note = None, ""
     assert caught == []
     assert "kanari" not in "".join(capsys.readouterr())
+
+
+def test_a_yes_is_to_the_question_that_stands(lab: Lab) -> None:
+    """A yes to a question that was asked before this one, clicked late, is ignored."""
+    lab.set("dnanexus", echo_state=False)
+    attempt = begin("dnanexus", "browser", tenant="sandbox")
+    with pytest.raises(InvalidInput, match="without state"):
+        attempt.answer(lab.visit(attempt.url))
+    form = panel.LoginPanel(PROVIDERS["dnanexus"], "browser", "sandbox", "dnanexus", {}, True)
+    form._attempt = attempt
+    for number, state in ((attempt.question - 1, "asking"), (attempt.question, "done")):
+        form.heard({"type": "confirm", "yes": True, "question": number})
+        assert attempt.state == state

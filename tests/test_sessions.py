@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -92,6 +93,23 @@ def test_foreign_host(lab: Lab, echo: Echo) -> None:
     held = session("benchling")
     assert held.get(echo.url + "/x").status_code == 200
     assert "Authorization" not in echo.seen[0]
+
+
+def test_foreign_host_is_named(lab: Lab) -> None:
+    """Where another host cannot be reached, the error names that one, and not the provider."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    held.patience = 0
+    with pytest.raises(ProviderUnreachable, match=r"^127\.0\.0\.1 gave no answer"):
+        held.get("http://127.0.0.1:1/x")
+
+
+def test_proxy_for_other_hosts(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session reaches other computers through the environment's proxy."""
+    monkeypatch.setenv("http_proxy", echo.url)
+    login("benchling", tenant="sandbox")
+    assert session("benchling").get("http://elsewhere.invalid/x").status_code == 200
+    assert echo.seen[0]["Host"] == "elsewhere.invalid"
 
 
 def test_lookalike_host(lab: Lab) -> None:
@@ -178,7 +196,9 @@ def test_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     held.get("plates")
     held.get("plates", timeout=3)
     held.get("plates", timeout=None)
-    assert seen == [(10.0, 60.0), 3, None]
+    held.send(held.prepare_request(requests.Request("GET", "plates")))
+    next(held.pages("plates"))
+    assert seen == [(10.0, 60.0), 3, None, (10.0, 60.0), (10.0, 60.0)]
 
 
 def test_slow_answer(lab: Lab) -> None:
@@ -397,12 +417,29 @@ def naps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def test_growing_waits(lab: Lab, naps: list[float]) -> None:
-    """Where the provider names no wait, each is twice the one before."""
+def test_growing_waits(
+    lab: Lab,
+    naps: list[float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the provider names no wait, each is twice the one before; nothing is printed."""
     login("benchling", tenant="sandbox")
     lab.next("benchling", 503, times=5, path="/plates")
     assert session("benchling").get("plates").status_code == 503
     assert naps == [1, 2, 4, 8]
+    assert capsys.readouterr().err == ""
+
+
+def test_patience_counts_the_attempts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the attempts themselves take, 20 s each here, is a part of the patience."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
+    ticks = count(0, 20)
+    monkeypatch.setattr("labauth_nb.sessions.time", SimpleNamespace(monotonic=ticks.__next__))
+    with pytest.raises(ProviderUnreachable):
+        held.get("plates")
+    assert len(outage.requests) == 4
 
 
 def test_patience_in_all(lab: Lab, naps: list[float]) -> None:
@@ -561,6 +598,36 @@ def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, 
     assert len(held.frame(path, json=json, limit=3)) == 3
 
 
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_what_a_walk_is_given(
+    lab: Lab,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+) -> None:
+    """A walk leaves params and json as they are: the next one begins at the beginning."""
+    login(provider, tenant="sandbox")
+    params, body = {"x": "1"}, json and dict(json)
+    session(provider).frame(path, params=params, json=body)
+    assert (params, body) == ({"x": "1"}, json)
+
+
+def test_limit_ends_the_walk(lab: Lab) -> None:
+    """frame(limit=) asks for no page that it does not need."""
+    login("benchling", tenant="sandbox")
+    assert len(session("benchling").frame("plates", limit=50)) == 50
+    assert lab.count("benchling", "/plates") == 1
+
+
+def test_stream(lab: Lab) -> None:
+    """A response that is to be streamed is handed over unread."""
+    login("benchling", tenant="sandbox")
+    with session("benchling").get("plates", stream=True) as response:
+        assert len(response.raw.read()) > 1000
+
+
 def breaking(held: LabSession, error: BaseException) -> None:
     """Have the third response of `held` raise `error`, once."""
     left = [error, None, None]
@@ -669,7 +736,7 @@ def test_ever_new_cursors(lab: Lab, rows: Callable[[int], list[object]], said: s
 
 def test_same_cursor(lab: Lab) -> None:
     """The same cursor for ever ends the walk, though each page is new."""
-    held = listing(lab, "benchling", lambda n: {"rows": [{"id": n}], "nextToken": "t"})
+    held = listing(lab, "benchling", lambda n: {"rows": [{"id": n}], "nextToken": n < 9 and "t"})
     with pytest.raises(ProviderError, match="the same page twice") as caught:
         held.frame("/odd")
     assert caught.value.records == [{"id": 1}, {"id": 2}]
@@ -728,6 +795,20 @@ def test_check(lab: Lab) -> None:
     error = caught.value
     assert isinstance(error, ProviderError)
     assert (error.status, error.code, error.response.status_code) == (403, "ApiUsageDenied", 403)
+
+
+def test_no_cookie_in_an_error(lab: Lab) -> None:
+    """A session's cookies are secrets, too: no error holds one, sent or received."""
+    bad = {"error": "no"}, 500, {"Set-Cookie": "sid=kanari-set; Path=/"}
+    held = listing(lab, "benchling", lambda _: bad)
+    held.cookies.set("mine", "kanari-sent")
+    held.get("/odd")
+    with pytest.raises(ProviderError) as caught:
+        held.check(held.get("/odd"))
+    response = caught.value.response
+    shown = repr([vars(response), vars(response.request), response.cookies.items()])
+    assert "kanari" not in shown
+    assert b"kanari" not in pickle.dumps(caught.value)
 
 
 def test_expired_pasted_token(lab: Lab) -> None:

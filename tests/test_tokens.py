@@ -6,11 +6,12 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 
 from labauth_nb.clocks import SandboxClock
-from labauth_nb.errors import LabauthError, LoginExpired
+from labauth_nb.errors import LabauthError, LoginExpired, NotSignedIn
 from labauth_nb.masking import Secret
 from labauth_nb.tokens import Token, TokenSource
 
@@ -189,7 +190,10 @@ def test_soft_window_stalls_one() -> None:
 
 
 def test_interrupted_leader() -> None:
-    """When the one who renews is interrupted, those who wait renew themselves: nobody hangs, nobody is interrupted too."""
+    """When the one who renews is interrupted, those who wait renew themselves, and nobody hangs.
+
+    Nobody else is interrupted, and the interrupt has no frame that holds what was sent.
+    """
     server = Server()
     inside, go = threading.Event(), threading.Event()
     acquire, first = server.acquire, [True]
@@ -222,6 +226,9 @@ def test_interrupted_leader() -> None:
     for thread in (lead, *waiters):
         thread.join(10)
     assert len(interrupted) == 1
+    shown = traceback.walk_tb(interrupted[0].__traceback__)
+    frames = [frame.f_code.co_name for frame, _ in shown]
+    assert "once_interrupted" not in frames
     assert {t.access_token for t in got} == {"token-1"}
 
 
@@ -236,6 +243,17 @@ def test_pasted_token_expires() -> None:
     clock.advance(1)
     with pytest.raises(LoginExpired, match="%labauth login foundry"):
         source.token()
+
+
+def test_closed() -> None:
+    """After a log out no token is asked for, even by who was refused with one before."""
+    server = Server()
+    token = server.source.token()
+    assert server.source.close() == [token]
+    for call in (server.source.renew, lambda: server.source.token(rejected=token)):
+        with pytest.raises(NotSignedIn, match="logged out meanwhile"):
+            call()
+    assert server.asked == 1
 
 
 def test_token_is_not_pickled() -> None:
