@@ -94,7 +94,8 @@ class Attempt:
         self._redirect_uri = exchange.fields.get("redirect_uri") or "http://127.0.0.1/"
         self._listener, why = _listen(self, self._redirect_uri)
         if why:
-            self.error = _about_answer(f"{why}: paste the address instead.")
+            what = "sign in, then copy the address from the browser's address bar and paste it here"
+            self.error = _about_answer(f"{why}: {what}.")
         if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
             refusal = InvalidInput(f"{why}, and whoever has it would get the answer. Close that, or register another address.")
             refusal.field = "redirect_uri"
@@ -248,12 +249,24 @@ class Attempt:
         try:
             self._take(_query(query))
         except LabauthError as error:
-            return 400, str(error)
+            return 400, _ELSEWHERE if self.foreign(query) else str(error)
         except BaseException as error:
             return 500, str(self._broken(error))
         if self.state == ASKING:
             return 200, "Almost there: go back to the notebook and answer the question in the panel."
         return 200, f"You are signed in to {self._exchange.provider.title}. Close this page and go back to the notebook."
+
+    def _states(self, query: str) -> set[bytes]:
+        return {_digest(value) for name, value in _query(query) if name == "state" and value}
+
+    def foreign(self, query: str) -> bool:
+        """Whether `query` brings the state of a sign-in that this kernel did not begin."""
+        states = self._states(query)
+        return bool(states) and not states & {_digest(self._state), *_earlier}
+
+    def owns(self, query: str) -> bool:
+        """Whether `query` is this kernel's: by its state, or where a response need not have one."""
+        return not self.foreign(query) and bool(self._states(query) or not self._flow.echoes_state)
 
     def _take(self, pairs: list[tuple[str, Secret]], bare: bool = False, sure: bool = False) -> None:
         query = dict(pairs)
@@ -432,6 +445,10 @@ _NO_CODE = "There is no code in that: copy the whole address that the browser la
 _OVER = "This try is over: start the sign-in again from the notebook."
 
 
+_ELSEWHERE = (
+    "This response belongs to a sign-in in another notebook or terminal: copy this address into the notebook or "
+    "terminal that began it. It is in the browser's address bar; a panel takes it under Paste the address."
+)
 _TWO = "Two answers came, and at least one is not yours: open the sign-in page again."
 _UNPROVEN = (
     "sent a refusal without state, so it cannot be proved that it is yours. This sign-in goes on: "
@@ -568,24 +585,27 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         attempt, (path, _, query) = self.server.attempt(), self.path.partition("?")
+        elsewhere = attempt is not None and attempt.foreign(query)
+        script = _FORGET if attempt is not None and attempt.owns(query) else ""
         if self.headers.get("Host", "").lower() not in self.server.hosts or attempt is None:
-            self._page(403, "This address serves one sign-in only.")
+            self._page(403, _ELSEWHERE if elsewhere else "This address serves one sign-in only.", script)
         elif hmac.compare_digest(path.encode(), f"/{attempt._proof}".encode()):
             attempt.here = True
             attempt._tell()
             self._page(204, "")
         elif path != self.server.path or not query:
-            self._page(404, "There is nothing here. Go back to the notebook.")
+            self._page(404, _ELSEWHERE if elsewhere else _NOTHING, script)
         else:
-            self._page(*attempt.heard(query))
+            self._page(*attempt.heard(query), script)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Another verb, or no HTTP: the same page and headers, and nothing of what was sent."""
-        self._page(code, "There is nothing here. Go back to the notebook.")
+        self._page(code, _NOTHING)
 
-    def _page(self, status: int, sentence: str) -> None:
+    def _page(self, status: int, sentence: str, script: str = "") -> None:
         script_nonce = secrets.token_urlsafe(12)
-        body = "" if status == 204 else _PAGE.format(sentence=escape(sentence), nonce=script_nonce)
+        body = _PAGE.format(sentence=escape(sentence), nonce=script_nonce, script=script)
+        body = "" if status == 204 else body
         self.send_response(status)
         content = b"" if self.command == "HEAD" else body.encode()
         policy = (
@@ -614,8 +634,11 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>labauth</
 body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em }}
 </style>
 <p>{sentence}</p>
-<script nonce="{nonce}">history.replaceState(null, "", location.pathname)</script></html>
+<script nonce="{nonce}">{script}</script></html>
 """
+_FORGET = 'history.replaceState(null, "", location.pathname)'
+"""Takes a response off its page's address; one that belongs elsewhere is to be copied from there."""
+_NOTHING = "There is nothing here. Go back to the notebook."
 
 
 def _listen(attempt: Attempt, redirect_uri: str) -> tuple[_Listener | None, str]:

@@ -179,7 +179,8 @@ def test_bad_answers_that_the_try_survives(
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
-    assert give(way, attempt, bad) == said
+    shown = browser._ELSEWHERE if (way, said) == ("listener", OTHER) else said
+    assert give(way, attempt, bad) == shown
     assert (attempt.state, str(attempt.error)) == (browser.WAITING, said)
     assert spent(lab, pair[0]) == 0
     assert give(way, attempt, good) == ""
@@ -615,6 +616,47 @@ def test_landing_page(lab: Lab) -> None:
     )
 
 
+ERASES = "history.replaceState"
+
+
+@pytest.mark.parametrize("path", ["/", "/other"])
+@pytest.mark.parametrize("host", [None, "hub.example"])
+@pytest.mark.parametrize("pair", ALL)
+def test_a_response_of_another_sign_in(lab: Lab, pair: tuple[str, str], host: str | None, path: str) -> None:
+    """A response of another kernel keeps its address, with a page that says where to paste it and shows no secret."""
+    attempt = began(*pair)
+    good = urlsplit(lab.visit(attempt.url))
+    query = urlencode(_set(state="x" * 43)(parse_qsl(good.query)))
+    status, page, headers = fetch(good.port or 0, f"{path}?{query}", host=host)
+    assert status == (403 if host else 404 if path != "/" else 400)
+    assert "belongs to a sign-in in another notebook" in sentence(page)
+    assert "copy this address into the notebook" in sentence(page)
+    assert ERASES not in page
+    assert leaks([v for _, v in parse_qsl(query)], page, str(headers)) == []
+    assert give("listener", attempt, good.geturl()) == ""
+
+
+def test_a_response_of_another_sign_in_while_redeeming(lab: Lab) -> None:
+    """A response of another kernel is told so, and keeps its address, also while this one's own code is redeemed."""
+    attempt = began(*FOUNDRY)
+    port = port_of(attempt)
+    attempt.state = browser.BUSY
+    assert sentence(fetch(port, "/?code=kanari-code&state=another")[1]) == browser._ELSEWHERE
+    attempt.state = browser.WAITING
+    attempt.cancel()
+
+
+def test_which_pages_erase_the_address(lab: Lab) -> None:
+    """The address of one's own response is erased, declined or stale too; one whose owner is unknown is kept to be copied."""
+    stale = began(*FOUNDRY)
+    old = urlsplit(lab.visit(stale.url)).query
+    stale.cancel()
+    attempt = began(*FOUNDRY)
+    good = urlsplit(lab.visit(attempt.url, "deny"))
+    pages = [fetch(good.port or 0, f"/?{q}")[1] for q in (old, "code=kanari-code-0001", good.query)]
+    assert [ERASES in page for page in pages] == [True, False, True]
+
+
 NOTHING = "There is nothing here. Go back to the notebook."
 STRANGE = [
     ("GET", "/", None, 404),
@@ -805,6 +847,8 @@ def test_port_taken(lab: Lab, holder: str) -> None:
             other = began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{port}/")
         attempt = began(*FOUNDRY, redirect_uri=f"http://127.0.0.1:{port}/")
         assert (attempt.proof, attempt.here) == ("", False)
+        assert str(attempt.error).startswith(f"Port {port} is taken by ")
+        assert "copy the address from the browser's address bar and paste it here" in str(attempt.error)
         assert give("paste", attempt, lab.visit(attempt.url)) == ""
         if holder != "another program":
             assert other.state == browser.WAITING
