@@ -36,6 +36,10 @@ ATTEMPT_SECONDS = 600.0
 """How long a try is waited for."""
 TAKEN_SECONDS = 1.0
 """How long a registered port is tried again: the try before this one may be just letting go of it."""
+CONNECTIONS, CONNECTION_SECONDS = 16, 10.0
+"""The listener reads so many requests at once, and each for so long in all."""
+CROWDED_SECONDS = 1.0
+"""Where all are taken, the oldest makes room once it has had this long: a browser needs far less."""
 CODE_LEAST = 8
 """A word that is shorter is no authorization code."""
 WAITING, ASKING, BUSY, DONE, OVER = "waiting", "asking", "busy", "done", "over"
@@ -542,7 +546,8 @@ _listeners: weakref.WeakSet[_Listener] = weakref.WeakSet()
 def _after_fork() -> None:
     """The child of a fork serves no sign-in: with its copies of the sockets the ports would stay taken."""
     for listener in list(_listeners):
-        listener.socket.close()
+        for each in (listener.socket, *listener.reading):
+            each.close()
 
 
 if hasattr(os, "register_at_fork"):
@@ -551,10 +556,12 @@ if hasattr(os, "register_at_fork"):
 
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the real response waits here while others hold every connection
     allow_reuse_address = os.name == "posix"  # else a registered port is "taken" for a minute after each answer
 
     def __init__(self, port: int, path: str, hosts: set[str], attempt: Attempt) -> None:
         self.path, self.attempt, self.ended, self.timeout = path, weakref.ref(attempt), threading.Event(), 0.1
+        self.reading: dict[socket.socket, float] = {}  # the connections whose request is read, and since when
         super().__init__(("127.0.0.1", port), _Answer)
         self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | hosts
         _listeners.add(self)
@@ -563,7 +570,31 @@ class _Listener(ThreadingHTTPServer):
     def _serve(self) -> None:
         with suppress(OSError, ValueError):  # the socket was closed meanwhile
             while not self.ended.is_set():
-                self.handle_request()
+                if self._hang_up() < CONNECTIONS:
+                    self.handle_request()
+                else:
+                    time.sleep(0.02)
+        while self._hang_up():
+            time.sleep(0.1)
+
+    def _hang_up(self) -> int:
+        """Shut the connections that take too long; gives how many there are."""
+        now, opened = time.monotonic(), list(self.reading.items())
+        for number, (connection, since) in enumerate(opened):
+            oldest = number == 0 and len(opened) >= CONNECTIONS
+            brief = oldest or self.ended.is_set()
+            if now - since > (CROWDED_SECONDS if brief else CONNECTION_SECONDS):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        return len(opened)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.reading[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.reading.pop(request, None)
+        super().shutdown_request(request)
 
     def close(self) -> None:
         """Give the port back at once; the threads that write a page finish it."""
@@ -596,6 +627,7 @@ class _Answer(BaseHTTPRequestHandler):
         elif path != self.server.path or not query:
             self._page(404, _ELSEWHERE if elsewhere else _NOTHING, script)
         else:
+            self.server.reading.pop(self.connection, None)  # read; to redeem its code takes longer
             self._page(*attempt.heard(query), script)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:

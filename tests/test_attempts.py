@@ -6,6 +6,7 @@ import base64
 import gc
 import hashlib
 import http.client
+import os
 import pickle
 import re
 import signal
@@ -709,6 +710,61 @@ def test_slow_clients_do_not_block(lab: Lab) -> None:
     finally:
         for each in slow:
             each.close()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_crowd_at_the_listener(lab: Lab) -> None:
+    """Connections that say nothing cost 16 descriptors, however many there are; the real response gets through."""
+    attempt = began(*FOUNDRY)
+    home, before = ("127.0.0.1", port_of(attempt)), descriptors()
+    held = [socket.create_connection(home) for _ in range(60)]
+    try:
+        time.sleep(0.5)
+        assert descriptors() - before - len(held) <= browser.CONNECTIONS
+        start = time.monotonic()
+        assert give("listener", attempt, lab.visit(attempt.url)) == ""
+        assert time.monotonic() - start < browser.CONNECTION_SECONDS
+        waits_for(lambda: descriptors() <= before + len(held))
+    finally:
+        for each in held:
+            each.close()
+
+
+def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers that come byte by byte hold a connection for its time in all, not for that time after each byte."""
+    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 1.0)
+    attempt = began(*FOUNDRY)
+    with socket.create_connection(("127.0.0.1", port_of(attempt)), timeout=0.2) as client:
+        client.sendall(b"GET /?code=kanari HTTP/1.1\r\nX: ")
+        start, ended = time.monotonic(), False
+        while not ended and time.monotonic() - start < 8:
+            try:
+                client.sendall(b"x")
+                ended = client.recv(4096) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = True
+    assert ended
+    assert (attempt.state, attempt.error) == (browser.WAITING, None)
+    attempt.cancel()
+
+
+def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
+    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 0.2)
+    monkeypatch.setattr(browser, "CROWDED_SECONDS", 0.1)
+    attempt, real = began(*FOUNDRY), browser.grants.redeem
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(1)
+        return real(*given)
+
+    monkeypatch.setattr(browser.grants, "redeem", slowly)
+    assert give("listener", attempt, lab.visit(attempt.url)) == ""
 
 
 def test_proof(lab: Lab) -> None:
