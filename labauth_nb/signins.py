@@ -469,7 +469,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
         raise _from_where(error, plan) from None
     with _LOCK:
         old = _LOGINS.get(name)
-        if old is not None and old.origin == result.origin:
+        if old is not None and result.follows(old):
             # Sessions that cells hold go on with the new token.
             result._tokens.former = old._tokens.secrets()[-FORMER_MOST:]
             old.__dict__.update(result.__dict__)
