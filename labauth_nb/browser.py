@@ -357,6 +357,7 @@ class Attempt:
 
     def _finish(self, token: Token) -> None:
         if self.state != BUSY:
+            grants.discard(self._exchange, lambda: [token])
             raise NotSignedIn("The sign-in was cancelled.")
         self.login = self._complete(token)
         with self._lock:
@@ -366,14 +367,15 @@ class Attempt:
     def _polled(self, token: Token | None, error: LabauthError | None) -> None:
         """What became of the device code."""
         with self._lock:
-            if self.state not in (WAITING, ASKING):  # the browser was quicker
-                return
-            if token is not None:
+            late = self.state not in (WAITING, ASKING)  # the browser was quicker
+            if token is not None and not late:
                 self._owner = threading.get_ident()
                 self.state = BUSY
-        if error is not None:
+        if token is not None and late:
+            grants.discard(self._exchange, lambda: [token])
+        if error is not None and not late:
             self._failed(error)
-        if token is None:
+        if token is None or late:
             return
         self._tell()
         try:

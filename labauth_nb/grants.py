@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,8 @@ AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
 """A token request is sent so often at the most, and the provider is waited for so long at the most each time."""
 SKEW_SECONDS = 60.0
 """A clock that is further off than this is worth a second try with the server's time."""
+DISCARD_SECONDS = 3.0
+"""How long an interrupted sign-in waits for its token to be revoked; that goes on without it."""
 DNANEXUS_SECONDS = 18 * 3600
 """Life that is asked for at newAuthToken: what `dx login` asks for (dxpy 0.414 and later)."""
 
@@ -507,3 +511,23 @@ REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {
     "oauth2": revoke_oauth2,
     "openid": revoke_openid,
 }
+
+
+def discard(exchange: Exchange, tokens: Callable[[], list[Token]]) -> None:
+    """Revoke `tokens`, which a sign-in got and nobody will hold, where the provider offers it.
+
+    Raises nothing, but for a second interrupt.
+    """
+    revoke = REVOCATIONS.get(exchange.method.revoke or "")
+    if revoke is None:
+        return
+
+    def work() -> None:
+        for token in tokens():
+            with suppress(LabauthError):
+                revoke(exchange, token)
+
+    thread = threading.Thread(target=work, name="labauth discard", daemon=True)
+    with suppress(RuntimeError):  # no thread can be started here
+        thread.start()
+        thread.join(DISCARD_SECONDS)

@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
     nearest,
 )
-from .grants import GRANTS, REVOCATIONS, Exchange, claims_of
+from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard
 from .masking import Fields
 from .providers import PROVIDERS, Method, Provider
 from .remembering import Recall
@@ -307,6 +307,11 @@ class Login:
         self.found.fields = Fields()
         changed()
         return f"{said} {kept}"
+
+    def abandon(self) -> None:
+        """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
+        self.signed_in = False
+        discard(self._exchange, self._tokens.close)
 
     def __repr__(self) -> str:
         mark = "SANDBOX: " if self.sandbox else ""

@@ -1009,6 +1009,20 @@ def test_cancel_while_the_code_is_redeemed(lab: Lab) -> None:
         logins.get("foundry")
 
 
+def test_cancelled_token_is_revoked(lab: Lab) -> None:
+    """A token that comes after its sign-in was cancelled is revoked, as nobody will hold it."""
+    attempt = began(*FOUNDRY)
+    address = lab.visit(attempt.url)
+    lab.next("foundry", "slow", path="token", seconds=1)
+    thread = threading.Thread(target=give, args=("listener", attempt, address), daemon=True)
+    thread.start()
+    waits_for(lambda: spent(lab, "foundry"))
+    attempt.cancel()
+    thread.join(20)
+    site = lab.sites["foundry"]
+    waits_for(lambda: site.tokens and not any(site.good(t) for t in site.tokens if not t.startswith("sandbox")), 10)
+
+
 def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that came in time is used, though the token endpoint answers after the time-out."""
     monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 1.0)
