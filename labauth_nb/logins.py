@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
     nearest,
 )
-from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard
+from .grants import GRANTS, REVOCATIONS, SIGN_IN_SECONDS, Exchange, claims_of, discard
 from .masking import Fields
 from .providers import PROVIDERS, Method, Provider
 from .remembering import Recall
@@ -197,7 +197,11 @@ class Login:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
-        self._tokens.renew()
+        self._exchange.patience = SIGN_IN_SECONDS
+        try:
+            self._tokens.renew()
+        finally:
+            self._exchange.patience = 0.0
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
@@ -310,7 +314,7 @@ class Login:
 
     def abandon(self) -> None:
         """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
-        self.signed_in = False
+        self.signed_in, self._exchange.patience = False, 0.0
         discard(self._exchange, self._tokens.close)
 
     def __repr__(self) -> str:

@@ -176,7 +176,7 @@ class _Attempts:
             try:
                 token = None if own else session.auth.sign(request, rejected)
                 response = self._once(request, options)
-            except BROKEN as error:  # of the token request as well
+            except (*BROKEN, ProviderError) as error:  # of the token request as well
                 if not waits.after_break(error):
                     raise
                 continue
@@ -252,14 +252,18 @@ class _Waits:
 
     def after_break(self, error: Exception) -> bool:
         """Wait after a connection that was not made or broke; False as for `after`."""
-        # Neither a certificate nor what a proxy forbids gets better by waiting.
-        if isinstance(error, requests.exceptions.SSLError) or "Tunnel" in str(error):
+        if isinstance(error, LabauthError):
+            down = isinstance(error, ProviderError) and error.status in (*RETRY_STATUSES, 500)
+            passing = error.repeats and (down or getattr(error, "passing", False))
+        else:  # as in `unreachable`
+            passing = not isinstance(error, requests.exceptions.SSLError) and "Tunnel" not in str(error)
+        if not passing:
             return False
         # Without a token nothing was sent yet, so that any verb may wait for one.
-        unsent = isinstance(error, ProviderUnreachable)
+        unsent = isinstance(error, LabauthError)
         if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
             return False
-        return self._wait(None, tell=True)
+        return self._wait(getattr(error, "retry_after", None), tell=True)
 
     def _wait(self, asked: float | None, tell: bool = False) -> bool:
         """Wait as `asked` (seconds), else longer each time; False where patience ends before.
