@@ -36,6 +36,10 @@ ATTEMPT_SECONDS = 600.0
 """How long a try is waited for."""
 TAKEN_SECONDS = 1.0
 """How long a registered port is tried again: the try before this one may be just letting go of it."""
+CONNECTIONS, CONNECTION_SECONDS = 16, 10.0
+"""The listener reads so many requests at once, and each for so long in all."""
+CROWDED_SECONDS = 1.0
+"""Where all are taken, the oldest makes room once it has had this long: a browser needs far less."""
 CODE_LEAST = 8
 """A word that is shorter is no authorization code."""
 WAITING, ASKING, BUSY, DONE, OVER = "waiting", "asking", "busy", "done", "over"
@@ -94,7 +98,8 @@ class Attempt:
         self._redirect_uri = exchange.fields.get("redirect_uri") or "http://127.0.0.1/"
         self._listener, why = _listen(self, self._redirect_uri)
         if why:
-            self.error = _about_answer(f"{why}: paste the address instead.")
+            what = "sign in, then copy the address from the browser's address bar and paste it here"
+            self.error = _about_answer(f"{why}: {what}.")
         if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
             refusal = InvalidInput(f"{why}, and whoever has it would get the answer. Close that, or register another address.")
             refusal.field = "redirect_uri"
@@ -248,12 +253,24 @@ class Attempt:
         try:
             self._take(_query(query))
         except LabauthError as error:
-            return 400, str(error)
+            return 400, _ELSEWHERE if self.foreign(query) else str(error)
         except BaseException as error:
             return 500, str(self._broken(error))
         if self.state == ASKING:
             return 200, "Almost there: go back to the notebook and answer the question in the panel."
         return 200, f"You are signed in to {self._exchange.provider.title}. Close this page and go back to the notebook."
+
+    def _states(self, query: str) -> set[bytes]:
+        return {_digest(value) for name, value in _query(query) if name == "state" and value}
+
+    def foreign(self, query: str) -> bool:
+        """Whether `query` brings the state of a sign-in that this kernel did not begin."""
+        states = self._states(query)
+        return bool(states) and not states & {_digest(self._state), *_earlier}
+
+    def owns(self, query: str) -> bool:
+        """Whether `query` is this kernel's: by its state, or where a response need not have one."""
+        return not self.foreign(query) and bool(self._states(query) or not self._flow.echoes_state)
 
     def _take(self, pairs: list[tuple[str, Secret]], bare: bool = False, sure: bool = False) -> None:
         query = dict(pairs)
@@ -340,6 +357,7 @@ class Attempt:
 
     def _finish(self, token: Token) -> None:
         if self.state != BUSY:
+            grants.discard(self._exchange, lambda: [token])
             raise NotSignedIn("The sign-in was cancelled.")
         self.login = self._complete(token)
         with self._lock:
@@ -349,14 +367,15 @@ class Attempt:
     def _polled(self, token: Token | None, error: LabauthError | None) -> None:
         """What became of the device code."""
         with self._lock:
-            if self.state not in (WAITING, ASKING):  # the browser was quicker
-                return
-            if token is not None:
+            late = self.state not in (WAITING, ASKING)  # the browser was quicker
+            if token is not None and not late:
                 self._owner = threading.get_ident()
                 self.state = BUSY
-        if error is not None:
+        if token is not None and late:
+            grants.discard(self._exchange, lambda: [token])
+        if error is not None and not late:
             self._failed(error)
-        if token is None:
+        if token is None or late:
             return
         self._tell()
         try:
@@ -432,6 +451,10 @@ _NO_CODE = "There is no code in that: copy the whole address that the browser la
 _OVER = "This try is over: start the sign-in again from the notebook."
 
 
+_ELSEWHERE = (
+    "This response belongs to a sign-in in another notebook or terminal: copy this address into the notebook or "
+    "terminal that began it. It is in the browser's address bar; a panel takes it under Paste the address."
+)
 _TWO = "Two answers came, and at least one is not yours: open the sign-in page again."
 _UNPROVEN = (
     "sent a refusal without state, so it cannot be proved that it is yours. This sign-in goes on: "
@@ -525,7 +548,8 @@ _listeners: weakref.WeakSet[_Listener] = weakref.WeakSet()
 def _after_fork() -> None:
     """The child of a fork serves no sign-in: with its copies of the sockets the ports would stay taken."""
     for listener in list(_listeners):
-        listener.socket.close()
+        for each in (listener.socket, *listener.reading):
+            each.close()
 
 
 if hasattr(os, "register_at_fork"):
@@ -534,10 +558,12 @@ if hasattr(os, "register_at_fork"):
 
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # the real response waits here while others hold every connection
     allow_reuse_address = os.name == "posix"  # else a registered port is "taken" for a minute after each answer
 
     def __init__(self, port: int, path: str, hosts: set[str], attempt: Attempt) -> None:
         self.path, self.attempt, self.ended, self.timeout = path, weakref.ref(attempt), threading.Event(), 0.1
+        self.reading: dict[socket.socket, float] = {}  # the connections whose request is read, and since when
         super().__init__(("127.0.0.1", port), _Answer)
         self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | hosts
         _listeners.add(self)
@@ -546,7 +572,31 @@ class _Listener(ThreadingHTTPServer):
     def _serve(self) -> None:
         with suppress(OSError, ValueError):  # the socket was closed meanwhile
             while not self.ended.is_set():
-                self.handle_request()
+                if self._hang_up() < CONNECTIONS:
+                    self.handle_request()
+                else:
+                    time.sleep(0.02)
+        while self._hang_up():
+            time.sleep(0.1)
+
+    def _hang_up(self) -> int:
+        """Shut the connections that take too long; gives how many there are."""
+        now, opened = time.monotonic(), list(self.reading.items())
+        for number, (connection, since) in enumerate(opened):
+            oldest = number == 0 and len(opened) >= CONNECTIONS
+            brief = oldest or self.ended.is_set()
+            if now - since > (CROWDED_SECONDS if brief else CONNECTION_SECONDS):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+        return len(opened)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.reading[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.reading.pop(request, None)
+        super().shutdown_request(request)
 
     def close(self) -> None:
         """Give the port back at once; the threads that write a page finish it."""
@@ -568,24 +618,28 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         attempt, (path, _, query) = self.server.attempt(), self.path.partition("?")
+        elsewhere = attempt is not None and attempt.foreign(query)
+        script = _FORGET if attempt is not None and attempt.owns(query) else ""
         if self.headers.get("Host", "").lower() not in self.server.hosts or attempt is None:
-            self._page(403, "This address serves one sign-in only.")
+            self._page(403, _ELSEWHERE if elsewhere else "This address serves one sign-in only.", script)
         elif hmac.compare_digest(path.encode(), f"/{attempt._proof}".encode()):
             attempt.here = True
             attempt._tell()
             self._page(204, "")
         elif path != self.server.path or not query:
-            self._page(404, "There is nothing here. Go back to the notebook.")
+            self._page(404, _ELSEWHERE if elsewhere else _NOTHING, script)
         else:
-            self._page(*attempt.heard(query))
+            self.server.reading.pop(self.connection, None)  # read; to redeem its code takes longer
+            self._page(*attempt.heard(query), script)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Another verb, or no HTTP: the same page and headers, and nothing of what was sent."""
-        self._page(code, "There is nothing here. Go back to the notebook.")
+        self._page(code, _NOTHING)
 
-    def _page(self, status: int, sentence: str) -> None:
+    def _page(self, status: int, sentence: str, script: str = "") -> None:
         script_nonce = secrets.token_urlsafe(12)
-        body = "" if status == 204 else _PAGE.format(sentence=escape(sentence), nonce=script_nonce)
+        body = _PAGE.format(sentence=escape(sentence), nonce=script_nonce, script=script)
+        body = "" if status == 204 else body
         self.send_response(status)
         content = b"" if self.command == "HEAD" else body.encode()
         policy = (
@@ -614,8 +668,11 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>labauth</
 body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em }}
 </style>
 <p>{sentence}</p>
-<script nonce="{nonce}">history.replaceState(null, "", location.pathname)</script></html>
+<script nonce="{nonce}">{script}</script></html>
 """
+_FORGET = 'history.replaceState(null, "", location.pathname)'
+"""Takes a response off its page's address; one that belongs elsewhere is to be copied from there."""
+_NOTHING = "There is nothing here. Go back to the notebook."
 
 
 def _listen(attempt: Attempt, redirect_uri: str) -> tuple[_Listener | None, str]:

@@ -35,7 +35,7 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import NewConnectionError, ProtocolError
 
 from .masking import looks_secret, noticed, scrub, shown
 
@@ -47,6 +47,8 @@ class LabauthError(Exception):
     """The credential field that the error is about, where known."""
     spent: object = None
     """The token with its next refresh token, where a renewal failed after the old refresh token was used up."""
+    repeats: bool = True
+    """Whether what failed may be sent again: not a code or refresh token that works once and may have arrived."""
     records: list[dict[str, Any]] | None = None
     """What `pages` or `frame` had read before this error ended the walk; None outside of one."""
     cursor: Any = None
@@ -90,7 +92,13 @@ class StoreUnavailable(LabauthError):
 
 
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
-    """No answer came: the network, the name, the certificate, or time ran out."""
+    """No answer came: the network, the name, the certificate, or time ran out.
+
+    `sent`: whether the request may have arrived; `passing`: whether waiting may help.
+    """
+
+    sent: bool = True
+    passing: bool = False
 
 
 class Unfinished(requests.ConnectionError):
@@ -339,6 +347,9 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ),
 )
 """Why no response came: the first of these that requests, urllib3 or a socket raised."""
+_UNSENT = (requests.ConnectTimeout, NewConnectionError, gaierror, ConnectionRefusedError)
+_LASTING = (requests.exceptions.SSLError, requests.ReadTimeout, Unfinished)
+_PASSING = (*_UNSENT, requests.ConnectionError, ConnectionError, IncompleteRead, ProtocolError)
 
 
 def unreachable(
@@ -354,4 +365,9 @@ def unreachable(
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
     if "CA certificate bundle" in str(error):  # requests gives it no class of its own
         why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
-    return ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
+    result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
+    result.sent = not any(isinstance(each, _UNSENT) for each in causes)
+    # Neither a certificate nor what a proxy forbids gets better by waiting.
+    lasting = any(isinstance(each, _LASTING) for each in causes) or "Tunnel" in str(error)
+    result.passing = not lasting and any(isinstance(each, _PASSING) for each in causes)
+    return result

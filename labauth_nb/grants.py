@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ from .errors import (
     LabauthError,
     LoginExpired,
     ProviderError,
+    ProviderUnreachable,
     SignInRefused,
     UnsafeRequest,
     finite,
@@ -50,10 +54,18 @@ REFRESH_SECONDS = 7 * 86400
 """Life of a QBench refresh token, by the guide."""
 AGAIN = (429, 503)
 """Answers that say "later": the request was not worked on, so that asking again repeats nothing."""
+BROKEN = (500, 502, 504)
+"""Responses after which the request may have been worked on."""
+SIGN_IN_SECONDS = 10.0
+"""How long a sign-in tries to reach a server: a person waits for it, and its address may be misspelled."""
+TOLD_AFTER_SECONDS = 5.0
+"""A sign-in that waits longer than this in all says so."""
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
 """A token request is sent so often at the most, and the provider is waited for so long at the most each time."""
 SKEW_SECONDS = 60.0
 """A clock that is further off than this is worth a second try with the server's time."""
+DISCARD_SECONDS = 3.0
+"""How long an interrupted sign-in waits for its token to be revoked; that goes on without it."""
 DNANEXUS_SECONDS = 18 * 3600
 """Life that is asked for at newAuthToken: what `dx login` asks for (dxpy 0.414 and later)."""
 
@@ -64,7 +76,8 @@ class Exchange:
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
-    `held`: gives the secrets of the login's tokens.
+    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that cannot be
+    reached is tried for (0 once it is signed in: then a session's patience counts).
     """
 
     provider: Provider
@@ -78,6 +91,7 @@ class Exchange:
     subject: str = ""
     keys: Any = None
     held: Callable[[], list[str]] = list
+    patience: float = SIGN_IN_SECONDS
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
@@ -134,17 +148,34 @@ def ask(
     secrets: list[str] | None = None,
     verb: str = "POST",
     url: str = "",
+    once: bool = False,
     **parts: Any,
 ) -> requests.Response:
-    """A token request (or one to `url`), again where the response says "later". Raises as `send`."""
-    for left in reversed(range(AGAIN_TRIES)):
-        response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
-        wait = wait_seconds(response, exchange.provider.pacing)
-        wait = 2.0 ** (AGAIN_TRIES - 1 - left) if wait is None else wait
-        if response.status_code not in AGAIN or not left or wait > AGAIN_SECONDS:
-            break
-        exchange.clock.sleep(wait)
-    return response
+    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as `send`.
+
+    `once`: it holds what works once, a code or a refresh token, which a server may take for stolen
+    when it comes again (RFC 9700 4.14.2): so only where it surely was not worked on.
+    """
+    again, clock = AGAIN if once else (*AGAIN, *BROKEN), exchange.clock
+    began, left, wait, told = clock.time(), AGAIN_TRIES, 0.5, False
+    while True:
+        wait = min(wait * 2, AGAIN_SECONDS)
+        try:
+            response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
+        except ProviderUnreachable as error:
+            error.repeats = not (once and error.sent)
+            pause = min(wait, exchange.patience - (clock.time() - began))
+            if not (error.passing and error.repeats and pause > 0):
+                raise
+        else:
+            left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
+            pause = wait if asked is None else asked
+            if response.status_code not in again or not left or pause > AGAIN_SECONDS:
+                return response
+        if clock.time() + pause - began > TOLD_AFTER_SECONDS and not told:
+            told = True
+            print(f"{exchange.title} cannot be reached. Trying again for a few seconds.", file=sys.stderr)
+        clock.sleep(pause)
 
 
 def refused(
@@ -294,7 +325,7 @@ def _refresh(exchange: Exchange, previous: Token) -> Token:
     headers = {"Cookie": f"jid={previous.jid}"} if previous.jid else {}
     url = exchange.auth_origin + exchange.provider.paths["refresh"]
     form = {"refresh_token_id": previous.refresh_token}
-    response = send(exchange, "POST", url, previous.secrets(), data=form, headers=headers)
+    response = ask(exchange, previous.secrets(), url=url, once=True, data=form, headers=headers)
     return read(exchange, response, began, previous.secrets())
 
 
@@ -387,7 +418,8 @@ def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:
     otp = fields.pop("otp", None)  # it works once
     names = {name: fields[name] for name in ("username", "password")}
     secrets = [otp] if otp else []
-    response = ask(exchange, secrets, json={"expires": int(expires_at * 1000), **names, "otp": otp})
+    body = {"expires": int(expires_at * 1000), **names, "otp": otp}
+    response = ask(exchange, secrets, once=otp is not None, json=body)
     try:
         token = read(exchange, response, began, secrets)
     except SignInRefused as error:
@@ -424,7 +456,7 @@ def redeem(exchange: Exchange, code: Code) -> Token:
     if code.code_verifier:
         form["code_verifier"] = code.code_verifier
     began = exchange.clock.time()
-    response = ask(exchange, code.secrets(), data=form)
+    response = ask(exchange, code.secrets(), once=True, data=form)
     return read(exchange, response, began, code.secrets())
 
 
@@ -439,12 +471,15 @@ def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Respon
     """The token response to the refresh token, and the answer itself. Raises `LoginExpired` when that token is over."""
     form = {"grant_type": "refresh_token", "refresh_token": str(previous.refresh_token or ""), **client(exchange)}
     began, secrets = exchange.clock.time(), previous.secrets()
-    response = ask(exchange, secrets, data=form)
+    response = ask(exchange, secrets, once=True, data=form)
     try:
         return read(exchange, response, began, secrets), response
     except SignInRefused as error:
         if error.code == "invalid_grant":
             raise over(f"{exchange.title} no longer takes the refresh token of this sign-in.") from None
+        raise
+    except ProviderError as error:
+        error.repeats = error.status not in BROKEN
         raise
 
 
@@ -507,3 +542,23 @@ REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {
     "oauth2": revoke_oauth2,
     "openid": revoke_openid,
 }
+
+
+def discard(exchange: Exchange, tokens: Callable[[], list[Token]]) -> None:
+    """Revoke `tokens`, which a sign-in got and nobody will hold, where the provider offers it.
+
+    Raises nothing, but for a second interrupt.
+    """
+    revoke = REVOCATIONS.get(exchange.method.revoke or "")
+    if revoke is None:
+        return
+
+    def work() -> None:
+        for token in tokens():
+            with suppress(LabauthError):
+                revoke(exchange, token)
+
+    thread = threading.Thread(target=work, name="labauth discard", daemon=True)
+    with suppress(RuntimeError):  # no thread can be started here
+        thread.start()
+        thread.join(DISCARD_SECONDS)

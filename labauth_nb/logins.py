@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
     nearest,
 )
-from .grants import GRANTS, REVOCATIONS, Exchange
+from .grants import GRANTS, REVOCATIONS, SIGN_IN_SECONDS, Exchange, claims_of, discard
 from .masking import Fields
 from .providers import PROVIDERS, Method, Provider
 from .remembering import Recall
@@ -34,6 +34,10 @@ from .trust import ASKED, GIVEN
 
 if TYPE_CHECKING:
     from .sandbox import Lab
+
+
+Identity = tuple[str, tuple[str, str], str]
+"""Of `Login.identity`: it holds no secret."""
 
 
 class Login:
@@ -131,9 +135,47 @@ class Login:
 
     def token(self, rejected: Token | None = None) -> Token:
         """A good token (`TokenSource.token`). Raises `NotSignedIn` after a log out, `LoginExpired` and what grants raise."""
-        if not self.signed_in:
-            raise NotSignedIn(f"{self.name} is signed out. To sign in again, type {self.command}")
+        self._require()
         return self._tokens.token(rejected)
+
+    def _require(self) -> None:
+        """Raise `NotSignedIn` unless it is signed in; where another login has its name, say whose."""
+        new = _LOGINS.get(self.name)
+        if self.signed_in:
+            return
+        if new is None or new is self:
+            raise NotSignedIn(f"{self.name} is signed out. To sign in again, type {self.command}")
+        old, now = (named(each.identity) + (f" at {each.address}" if self.origin != new.origin else "") for each in (self, new))
+        raise NotSignedIn(
+            f"{self.name} is signed out for this session, which was taken from the login of {old}: "
+            f"it is now the login of {now}{', by another sign-in' if now == old else ''}. "
+            f"Nothing was sent. Take a new session: lab = %labauth session {self.name}"
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """Whom it acts for: (client, (issuer, subject of its token), name); "" for what is unknown."""
+        method, fields, token = self.method, self._exchange.fields, self._tokens.current
+        alone = method.minted and method.flow is None
+        claims = claims_of(token.access_token) if token is not None else {}
+        subject = (str(claims.get("iss") or ""), str(claims.get("sub") or ""))
+        return (alone and fields.get("client_id")) or "", subject, self.who or fields.get("username", "")
+
+    def acts_for(self, identity: Identity) -> bool | None:
+        """Whether it acts for the same person or client; None where the provider names nobody."""
+        (client, (issuer, subject), who), (old, (old_issuer, old_subject), old_who) = self.identity, identity
+        if client or old:
+            return client == old
+        if subject and old_subject and issuer == old_issuer:
+            return subject == old_subject
+        return who == old_who if who or old_who else None
+
+    def follows(self, old: Login) -> bool:
+        """Whether the sessions of `old`, which has the same name, may go on with this login."""
+        secret = None if self.method.minted else self.method.secret.name
+        mine, theirs = (each._exchange.fields.get(secret or "") for each in (self, old))
+        same = self.method is old.method and mine is not None and mine == theirs
+        return self.origin == old.origin and (same or self.acts_for(old.identity) is True)
 
     def accepted(self, token: Token) -> None:
         """See `TokenSource.accepted`."""
@@ -149,14 +191,17 @@ class Login:
 
     def refresh(self) -> None:
         """Renew the token now. Raises `LoginExpired` where it was pasted, and what grants raise."""
-        if not self.signed_in:
-            raise NotSignedIn(f"{self.name} is signed out. To sign in again, type {self.command}")
+        self._require()
         if not self._tokens.renewable:
             if self.method.flow is not None:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
-        self._tokens.renew()
+        self._exchange.patience = SIGN_IN_SECONDS
+        try:
+            self._tokens.renew()
+        finally:
+            self._exchange.patience = 0.0
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
@@ -267,6 +312,11 @@ class Login:
         changed()
         return f"{said} {kept}"
 
+    def abandon(self) -> None:
+        """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
+        self.signed_in, self._exchange.patience = False, 0.0
+        discard(self._exchange, self._tokens.close)
+
     def __repr__(self) -> str:
         mark = "SANDBOX: " if self.sandbox else ""
         if not self.signed_in:
@@ -280,6 +330,12 @@ class Login:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A login is not pickled: it holds secrets. Pickle its session, or sign in in the other process.")
+
+
+def named(identity: Identity) -> str:
+    """An identity, within a sentence."""
+    client, _, who = identity
+    return who or (f"the client {client}" if client else "a user that the provider does not name")
 
 
 _LOGINS: dict[str, Login] = {}

@@ -55,7 +55,7 @@ def discover(exchange: Exchange) -> None:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise _about_issuer(f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
-        response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
+        response = ask(exchange, verb="GET", url=f"{typed}/.well-known/openid-configuration")
     metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict):
         error = refused(exchange, response, what="a configuration")
@@ -126,7 +126,7 @@ class _Keys(jwt.PyJWKClient):
         self._exchange = exchange
 
     def fetch_data(self) -> Any:
-        response = send(self._exchange, "GET", self.uri)
+        response = ask(self._exchange, verb="GET", url=self.uri)
         found = json_of(response) if response.status_code == 200 else None
         if not isinstance(found, dict):
             raise refused(self._exchange, response, what="keys")
@@ -244,7 +244,7 @@ def redeem(exchange: Exchange, code: Code) -> Token:
     began = exchange.clock.time()
     try:
         with _in_words():
-            response = ask(exchange, code.secrets(), data=form)
+            response = ask(exchange, code.secrets(), once=True, data=form)
             return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
     except LabauthError:
         raise

@@ -176,7 +176,7 @@ class _Attempts:
             try:
                 token = None if own else session.auth.sign(request, rejected)
                 response = self._once(request, options)
-            except BROKEN as error:  # of the token request as well
+            except (*BROKEN, ProviderError) as error:  # of the token request as well
                 if not waits.after_break(error):
                     raise
                 continue
@@ -252,14 +252,18 @@ class _Waits:
 
     def after_break(self, error: Exception) -> bool:
         """Wait after a connection that was not made or broke; False as for `after`."""
-        # Neither a certificate nor what a proxy forbids gets better by waiting.
-        if isinstance(error, requests.exceptions.SSLError) or "Tunnel" in str(error):
+        if isinstance(error, LabauthError):
+            down = isinstance(error, ProviderError) and error.status in (*RETRY_STATUSES, 500)
+            passing = error.repeats and (down or getattr(error, "passing", False))
+        else:  # as in `unreachable`
+            passing = not isinstance(error, requests.exceptions.SSLError) and "Tunnel" not in str(error)
+        if not passing:
             return False
         # Without a token nothing was sent yet, so that any verb may wait for one.
-        unsent = isinstance(error, ProviderUnreachable)
+        unsent = isinstance(error, LabauthError)
         if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
             return False
-        return self._wait(None, tell=True)
+        return self._wait(getattr(error, "retry_after", None), tell=True)
 
     def _wait(self, asked: float | None, tell: bool = False) -> bool:
         """Wait as `asked` (seconds), else longer each time; False where patience ends before.
@@ -612,7 +616,7 @@ class LabSession(requests.Session):
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle says which login it was, and holds no secret: see `_Elsewhere`."""
         login = self.login
-        where = (login.name, login.origin, login.provider.name, login.method.name)
+        where = (login.name, login.origin, login.provider.name, login.method.name, login.identity)
         return _restored, (sign_in, *where)
 
     def __repr__(self) -> str:
@@ -630,8 +634,9 @@ class _Elsewhere:
     It is then the login of that name here, or one made from what this process has; nobody is asked.
     """
 
-    def __init__(self, sign_in: Any, name: str, origin: str, provider: str, method: str) -> None:
-        self.name, self.origin, self.tenant = name, origin, origin
+    def __init__(self, sign_in: Any, where: tuple[str, ...], identity: Any) -> None:
+        self.name, self.origin, provider, method = where
+        self.tenant, self.identity = self.origin, identity
         self.provider = PROVIDERS[provider]
         self.method = self.provider.method(method)
         self._sign_in, self._login = sign_in, None
@@ -645,7 +650,7 @@ class _Elsewhere:
         return getattr(self._login, attribute)
 
     def _found(self) -> Any:
-        from .logins import _LOGINS
+        from .logins import _LOGINS, named
 
         found, name = _LOGINS.get(self.name), self.name
         try:
@@ -658,6 +663,8 @@ class _Elsewhere:
             raise self._missing(str(error)) from None
         if found.origin != self.origin:
             raise self._missing(f"That name is for {found.address} here: sign in with another one.")
+        if self.identity is not None and found.acts_for(self.identity) is False:
+            raise self._missing(f"It was {named(self.identity)}'s; here {name} is the login of {named(found.identity)}.")
         return found
 
     def _missing(self, why: str) -> NotSignedIn:
@@ -668,10 +675,12 @@ class _Elsewhere:
         )
 
 
-def _restored(sign_in: Any, *where: str) -> LabSession:
+def _restored(sign_in: Any, *where: Any) -> LabSession:
+    """The session of a pickle; `where`: name, origin, provider, method, identity."""
     from .logins import _LOGINS
 
     here: Any = _LOGINS.get(where[0])
-    if here is None or here.origin != where[1]:
-        here = _Elsewhere(sign_in, *where)
+    identity = where[4] if len(where) > 4 else None
+    if here is None or here.origin != where[1] or (identity and here.acts_for(identity) is False):
+        here = _Elsewhere(sign_in, where[:4], identity)
     return LabSession(here)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -450,7 +451,8 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
     while True:
         try:
             result = Login(name, exchange, found, plan.sandboxed, first, plan.recall)
-            result.token()
+            with _revoked_if_lost(result, plan):
+                result.token()
             break
         except (SignInRefused, InvalidInput, LoginExpired) as error:
             if plan.recall is not None and isinstance(error, LoginExpired):
@@ -462,27 +464,47 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
             wanted = next(f for f in exchange.method.fields if f.name == "otp")
             where = credentials.places(exchange.provider, exchange.method, found)
             found.take(wanted, credentials.ask(exchange.provider, wanted, where), ASKED)
-    noticed(result.secrets())
     try:
-        result.who = _who(result)
+        with _revoked_if_lost(result, plan):
+            result = _registered(result)
     except SignInRefused as error:
         raise _from_where(error, plan) from None
-    with _LOCK:
-        old = _LOGINS.get(name)
-        if old is not None and old.origin == result.origin:
-            # Sessions that cells hold go on with the new token.
-            result._tokens.former = old._tokens.secrets()[-FORMER_MOST:]
-            old.__dict__.update(result.__dict__)
-            if result._tokens.renewable:
-                old._tokens._acquire = old._obtain
-            result = old
-        elif old is not None:
-            old.signed_in = False
-        _LOGINS[name] = result
     if plan.keeps:
         _remember(result, plan)  # afterwards: a keyring may ask for a password first
     changed()
     return result
+
+
+@contextmanager
+def _revoked_if_lost(login: Login, plan: _Plan) -> Iterator[None]:
+    """Whatever breaks off a sign-in, an interrupt too: no token of its own stays alive unheld."""
+    try:
+        yield
+    except BaseException as error:
+        asked = login.method.minted and plan.recall is None  # what is remembered is other kernels' too
+        if asked and (login._tokens.current or not isinstance(error, LabauthError)):
+            login.abandon()
+        raise
+
+
+def _registered(login: Login) -> Login:
+    """The login of that name from now on: `login`, or the one before it, where it is the same person's."""
+    noticed(login.secrets())
+    login.who = _who(login)
+    login._exchange.patience = 0.0  # from now on a session's counts
+    with _LOCK:
+        old = _LOGINS.get(login.name)
+        if old is not None and login.follows(old):
+            # Sessions that cells hold go on with the new token.
+            login._tokens.former = old._tokens.secrets()[-FORMER_MOST:]
+            old.__dict__.update(login.__dict__)
+            if login._tokens.renewable:
+                old._tokens._acquire = old._obtain
+            login = old
+        elif old is not None:
+            old.signed_in = False
+        _LOGINS[login.name] = login
+    return login
 
 
 def _remember(login: Login, plan: _Plan) -> None:

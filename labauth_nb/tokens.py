@@ -200,9 +200,11 @@ class TokenSource:
             flight = self._flight = _Flight()
         try:
             return self._fly(flight, token, rejected=None, linger=False)
-        except LabauthError:
-            # The old token is still good: go on with it, and do not try again at every call.
-            self._soft_not_before = now + max((token.renew_at - now) / 4, 0.01)
+        except LabauthError as error:
+            # The old token is still good: go on with it, and do not try again at every call; nor,
+            # before it ends, with a refresh token that may be used up: its family may be revoked.
+            later = now + max((token.renew_at - now) / 4, 0.01)
+            self._soft_not_before = later if error.repeats else token.renew_at
             return token
 
     def _renew(self, rejected: Token | None, force: bool = False) -> Token:

@@ -6,6 +6,7 @@ import base64
 import gc
 import hashlib
 import http.client
+import os
 import pickle
 import re
 import signal
@@ -184,7 +185,8 @@ def test_bad_answers_that_the_try_survives(
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
-    assert give(way, attempt, bad) == said
+    shown = browser._ELSEWHERE if (way, said) == ("listener", OTHER) else said
+    assert give(way, attempt, bad) == shown
     assert (attempt.state, str(attempt.error)) == (browser.WAITING, said)
     assert spent(lab, pair[0]) == 0
     assert give(way, attempt, good) == ""
@@ -634,6 +636,47 @@ def test_landing_page(lab: Lab) -> None:
     )
 
 
+ERASES = "history.replaceState"
+
+
+@pytest.mark.parametrize("path", ["/", "/other"])
+@pytest.mark.parametrize("host", [None, "hub.example"])
+@pytest.mark.parametrize("pair", ALL)
+def test_a_response_of_another_sign_in(lab: Lab, pair: tuple[str, str], host: str | None, path: str) -> None:
+    """A response of another kernel keeps its address, with a page that says where to paste it and shows no secret."""
+    attempt = began(*pair)
+    good = urlsplit(lab.visit(attempt.url))
+    query = urlencode(_set(state="x" * 43)(parse_qsl(good.query)))
+    status, page, headers = fetch(good.port or 0, f"{path}?{query}", host=host)
+    assert status == (403 if host else 404 if path != "/" else 400)
+    assert "belongs to a sign-in in another notebook" in sentence(page)
+    assert "copy this address into the notebook" in sentence(page)
+    assert ERASES not in page
+    assert leaks([v for _, v in parse_qsl(query)], page, str(headers)) == []
+    assert give("listener", attempt, good.geturl()) == ""
+
+
+def test_a_response_of_another_sign_in_while_redeeming(lab: Lab) -> None:
+    """A response of another kernel is told so, and keeps its address, also while this one's own code is redeemed."""
+    attempt = began(*FOUNDRY)
+    port = port_of(attempt)
+    attempt.state = browser.BUSY
+    assert sentence(fetch(port, "/?code=kanari-code&state=another")[1]) == browser._ELSEWHERE
+    attempt.state = browser.WAITING
+    attempt.cancel()
+
+
+def test_which_pages_erase_the_address(lab: Lab) -> None:
+    """The address of one's own response is erased, declined or stale too; one whose owner is unknown is kept to be copied."""
+    stale = began(*FOUNDRY)
+    old = urlsplit(lab.visit(stale.url)).query
+    stale.cancel()
+    attempt = began(*FOUNDRY)
+    good = urlsplit(lab.visit(attempt.url, "deny"))
+    pages = [fetch(good.port or 0, f"/?{q}")[1] for q in (old, "code=kanari-code-0001", good.query)]
+    assert [ERASES in page for page in pages] == [True, False, True]
+
+
 NOTHING = "There is nothing here. Go back to the notebook."
 STRANGE = [
     ("GET", "/", None, 404),
@@ -686,6 +729,61 @@ def test_slow_clients_do_not_block(lab: Lab) -> None:
     finally:
         for each in slow:
             each.close()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_crowd_at_the_listener(lab: Lab) -> None:
+    """Connections that say nothing cost 16 descriptors, however many there are; the real response gets through."""
+    attempt = began(*FOUNDRY)
+    home, before = ("127.0.0.1", port_of(attempt)), descriptors()
+    held = [socket.create_connection(home) for _ in range(60)]
+    try:
+        time.sleep(0.5)
+        assert descriptors() - before - len(held) <= browser.CONNECTIONS
+        start = time.monotonic()
+        assert give("listener", attempt, lab.visit(attempt.url)) == ""
+        assert time.monotonic() - start < browser.CONNECTION_SECONDS
+        waits_for(lambda: descriptors() <= before + len(held))
+    finally:
+        for each in held:
+            each.close()
+
+
+def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers that come byte by byte hold a connection for its time in all, not for that time after each byte."""
+    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 1.0)
+    attempt = began(*FOUNDRY)
+    with socket.create_connection(("127.0.0.1", port_of(attempt)), timeout=0.2) as client:
+        client.sendall(b"GET /?code=kanari HTTP/1.1\r\nX: ")
+        start, ended = time.monotonic(), False
+        while not ended and time.monotonic() - start < 8:
+            try:
+                client.sendall(b"x")
+                ended = client.recv(4096) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                ended = True
+    assert ended
+    assert (attempt.state, attempt.error) == (browser.WAITING, None)
+    attempt.cancel()
+
+
+def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
+    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 0.2)
+    monkeypatch.setattr(browser, "CROWDED_SECONDS", 0.1)
+    attempt, real = began(*FOUNDRY), browser.grants.redeem
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(1)
+        return real(*given)
+
+    monkeypatch.setattr(browser.grants, "redeem", slowly)
+    assert give("listener", attempt, lab.visit(attempt.url)) == ""
 
 
 def test_proof(lab: Lab) -> None:
@@ -824,6 +922,8 @@ def test_port_taken(lab: Lab, holder: str) -> None:
             other = began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{port}/")
         attempt = began(*FOUNDRY, redirect_uri=f"http://127.0.0.1:{port}/")
         assert (attempt.proof, attempt.here) == ("", False)
+        assert str(attempt.error).startswith(f"Port {port} is taken by ")
+        assert "copy the address from the browser's address bar and paste it here" in str(attempt.error)
         assert give("paste", attempt, lab.visit(attempt.url)) == ""
         if holder != "another program":
             assert other.state == browser.WAITING
@@ -936,6 +1036,20 @@ def test_cancel_while_the_code_is_redeemed(lab: Lab) -> None:
     assert (said, attempt.state) == (["The sign-in was cancelled."], browser.OVER)
     with pytest.raises(NotSignedIn):
         logins.get("foundry")
+
+
+def test_cancelled_token_is_revoked(lab: Lab) -> None:
+    """A token that comes after its sign-in was cancelled is revoked, as nobody will hold it."""
+    attempt = began(*FOUNDRY)
+    address = lab.visit(attempt.url)
+    lab.next("foundry", "slow", path="token", seconds=1)
+    thread = threading.Thread(target=give, args=("listener", attempt, address), daemon=True)
+    thread.start()
+    waits_for(lambda: spent(lab, "foundry"))
+    attempt.cancel()
+    thread.join(20)
+    site = lab.sites["foundry"]
+    waits_for(lambda: site.tokens and not any(site.good(t) for t in site.tokens if not t.startswith("sandbox")), 10)
 
 
 def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from kernels import Kernel
+from test_attempts import free_port
 from test_browser import CHROMIUM, CONTRASTS, COUNTED, PICTURES, Notebook, chromium, jupyter, notebook, press, see
 from test_secrets import leaks, spellings
 
@@ -356,6 +359,37 @@ def test_foundry_pasted(flows: Notebook) -> None:
     box.press("Enter")
     signed_in(flows, cell, "Foundry", "ada")
     nothing_leaked(flows, dict(parse_qsl(urlsplit(address).query))["code"])
+
+
+def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
+    """A response that lands at another kernel's listener stays in the address bar; pasted, it signs its own kernel in."""
+    home = f"http://127.0.0.1:{free_port()}/"
+    first = Kernel(tmp_path)
+    try:
+        first.run(f"import labauth_nb as l; it = l.begin('foundry', 'user', tenant='sandbox', redirect_uri='{home}')")
+        flows.open("port.ipynb", LOAD)
+        flows.run(LOAD)
+        cell = flows.start(f"{FOUNDRY} --redirect-uri {home}")
+        panel = flows.panel(cell)
+        see(panel.locator("[role='alert']"), "copy the address from the browser's address bar and paste it here")
+        pictures(flows, "port-taken", panel)
+        page = opened(flows, panel)
+        page.locator("button[value='allow']").click()
+        see(page.locator("p"), "copy this address into the notebook")
+        page.screenshot(path=PICTURES / "flow-landing-elsewhere.png")
+        page.wait_for_timeout(300)
+        address = str(page.evaluate("location.href"))
+        assert address.startswith(f"{home}?")
+        code = dict(parse_qsl(urlsplit(address).query))["code"]
+        assert leaks([code], page.content()) == []
+        page.close()
+        panel.locator("input[name='answer']").fill(address)
+        panel.locator("input[name='answer']").press("Enter")
+        signed_in(flows, cell, "Foundry", "ada")
+        assert "waiting" in first.text("it")
+        nothing_leaked(flows, code)
+    finally:
+        first.stop()
 
 
 def test_dnanexus_pasted(flows: Notebook) -> None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import pickle
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import flask
 import jwt
 import pytest
+import requests
 from test_secrets import leaks
+from test_sessions import Outage
 
 from labauth_nb import (
     InvalidInput,
     LabauthError,
     LoginExpired,
     ProviderError,
+    ProviderUnreachable,
     SignInRefused,
     UnsafeRequest,
+    begin,
     login,
     refresh,
     session,
@@ -243,3 +248,89 @@ def test_plain_http_is_refused_at_the_last_moment(
     monkeypatch.setattr(wire, "exchange", lambda *_, **__: pytest.fail("it was sent"))
     with pytest.raises(UnsafeRequest, match="credentials go over https only"):
         client_credentials(exchange, None)
+
+
+@pytest.mark.parametrize(("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")])
+@pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
+def test_token_request_that_fails_for_a_while(lab: Lab, provider: str, method: str, failure: int | str) -> None:
+    """A token endpoint that is broken, or breaks off, twice is asked again, and the sign-in goes on."""
+    lab.next(provider, failure, times=2)
+    login(provider, method, tenant="sandbox")
+    assert lab.token_requests(provider) == 3
+
+
+def test_sign_in_outlasts_a_short_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sign-in outlasts some seconds without a network, with one line; then it says what is wrong."""
+    before = lab.clock.time()
+    outage = Outage(lab, monkeypatch, 8, requests.ConnectionError("refused"))
+    login("benchling", tenant="sandbox")
+    assert len(outage.requests) > 3
+    assert capsys.readouterr().err == "Benchling cannot be reached. Trying again for a few seconds.\n"
+    assert lab.clock.time() - before < 15
+    before = lab.clock.time()
+    Outage(lab, monkeypatch, 600, requests.ConnectionError("refused"))
+    with pytest.raises(ProviderUnreachable):
+        login("qbench", tenant="sandbox")
+    assert lab.clock.time() - before < 15
+
+
+@pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
+def test_a_code_is_sent_once(lab: Lab, failure: int | str) -> None:
+    """A code that the server may have redeemed is not sent again: it would look stolen."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    lab.next("foundry", failure, path="token")
+    with pytest.raises((ProviderError, ProviderUnreachable)):
+        attempt.answer(landed)
+    assert lab.token_requests("foundry") == 1
+
+
+@pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
+def test_a_refresh_token_is_not_sent_again_by_itself(lab: Lab, failure: int | str) -> None:
+    """A refresh token that may be used up is not sent again within a request; the next request tries it."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    held, before = session("foundry"), lab.token_requests("foundry")
+    lab.advance("2h")
+    lab.next("foundry", failure, path="token")
+    with pytest.raises((ProviderError, ProviderUnreachable)):
+        held.get("ontologies")
+    assert lab.token_requests("foundry") == before + 1
+    with suppress(LoginExpired):
+        held.get("ontologies")
+    assert lab.token_requests("foundry") == before + 2
+
+
+def test_a_refresh_token_that_did_not_arrive(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh token that was not sent, as the connection was refused, is sent once there is one."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    attempt.answer(lab.visit(attempt.url))
+    held, before = session("foundry"), lab.token_requests("foundry")
+    lab.advance("2h")
+    Outage(lab, monkeypatch, 20, requests.ConnectionError(ConnectionRefusedError("refused")))
+    assert held.get("ontologies").status_code == 200
+    assert lab.token_requests("foundry") == before + 1
+
+
+@pytest.mark.parametrize("failure", [500, 502, 504])
+def test_renewal_outlasts_a_token_endpoint(lab: Lab, failure: int) -> None:
+    """A session's request outlasts a token endpoint that is down for longer than a few tries."""
+    login("benchling", tenant="sandbox")
+    held = session("benchling")
+    lab.advance("16m")
+    lab.next("benchling", failure, times=7, path="token")
+    assert held.get("plates").status_code == 200
+
+
+def test_no_soft_renewal_by_what_may_be_used_up(lab: Lab) -> None:
+    """While the access token is good, a refresh token that may be used up is left alone: its family may be revoked."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    token, held = mine.token(), session("foundry")
+    lab.advance(f"{0.8 * token.life:.0f}s")
+    before = lab.token_requests("foundry")
+    lab.next("foundry", "truncated", path="token")
+    for _ in range(4):
+        assert held.get("ontologies").status_code == 200
+        lab.advance(f"{0.02 * token.life:.0f}s")
+    assert lab.token_requests("foundry") == before + 1

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import signal
 import threading
 import time
 import traceback
@@ -29,10 +30,12 @@ from labauth_nb import (
     ProviderError,
     SignInRefused,
     begin,
+    grants,
     login,
     logout,
     refresh,
     session,
+    signins,
     status,
 )
 from labauth_nb.masking import Secret
@@ -448,6 +451,67 @@ def test_interrupted_sign_in(server: Server, tmp_path: Path) -> None:
         assert "kanari" not in "".join(kernel.messages)
     finally:
         kernel.stop()
+
+
+INTERRUPTED = [("foundry", "service-user"), ("dnanexus", "password")]
+
+
+def alive(lab: Lab, provider: str) -> list[str]:
+    """The tokens that the provider has issued by name or client, and that are still good."""
+    site = lab.sites[provider]
+    return [token for token in site.tokens if not token.startswith("sandbox") and site.good(token)]
+
+
+@pytest.mark.parametrize("where", ["send", "_who"])
+@pytest.mark.parametrize(("provider", "method"), INTERRUPTED)
+def test_interrupted_after_the_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, method: str, where: str) -> None:
+    """Ctrl-C after the token came revokes it, goes on, and leaves the login that was there before."""
+    login(provider, method, tenant="sandbox")
+    held, before = session(provider), alive(lab, provider)
+    assert before
+
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signins, where, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            login(provider, method, tenant="sandbox")
+    assert lab.token_requests(provider) == 2
+    assert alive(lab, provider) == before
+    assert session(provider).login is held.login
+    assert held.login.signed_in
+
+
+def test_interrupted_token_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the token request is under way revokes the token that comes of it."""
+    real = grants.GRANTS["client_credentials"]
+
+    def slowly(exchange: grants.Exchange, previous: Any) -> Any:
+        token = real(exchange, previous)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(1)
+        return token
+
+    monkeypatch.setitem(grants.GRANTS, "client_credentials", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        login("foundry", tenant="sandbox")
+    assert lab.token_requests("foundry") == 1
+    assert alive(lab, "foundry") == []
+    assert len(status()) == 0
+
+
+def test_revocation_does_not_hold_up_an_interrupt(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A revocation that takes long goes on without the person who interrupted."""
+    gate = threading.Event()
+    monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
+    monkeypatch.setitem(grants.REVOCATIONS, "oauth2", lambda *given: gate.wait(60))
+    monkeypatch.setattr(signins, "_who", lambda login: (_ for _ in ()).throw(KeyboardInterrupt))
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        login("foundry", tenant="sandbox")
+    assert time.monotonic() - start < 30
+    gate.set()
 
 
 def test_secret_of_a_closed_login(lab: Lab) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+from typing import Any
 
 import pytest
+from test_hostile import JSON, Server, server, token_answer
 
 from labauth_nb import (
     InvalidInput,
@@ -20,6 +23,8 @@ from labauth_nb import (
 )
 from labauth_nb.logins import in_words
 from labauth_nb.sandbox import Lab
+
+__all__ = ["server"]
 
 
 def test_several_accounts(lab: Lab) -> None:
@@ -56,6 +61,103 @@ def test_signing_in_again_revives_sessions(lab: Lab) -> None:
     login("benchling", tenant="sandbox", name="x")
     with pytest.raises(NotSignedIn, match="x is signed out"):
         old.get("ontologies")
+
+
+def named_by(server: Server) -> None:
+    """A server of which a token "kanari-ada-2" is ada's; "nobody" is told no name; any client gets a token."""
+
+    def answer(verb: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        who = headers.get("Authorization", "").partition("kanari-")[2].partition("-")[0]
+        if path.endswith("/token"):
+            return token_answer()
+        return 200, JSON, json.dumps({} if who == "nobody" else {"username": who}).encode()
+
+    server.answer = answer
+
+
+ADA, APP = {"token": "kanari-ada-1"}, {"client_id": "one", "client_secret": "kanari-secret-1"}
+NOBODY, KEY = {"token": "kanari-nobody-1"}, {"api_key": "sk_kanari-1"}
+SAME = [
+    ("foundry", ADA, {"token": "kanari-ada-2"}),
+    ("foundry", NOBODY, NOBODY),
+    ("benchling", APP, APP | {"client_secret": "kanari-secret-2"}),
+    ("benchling", KEY, KEY),
+]
+OTHERS = [
+    ("foundry", ADA, {"token": "kanari-grace-1"}, "the login of ada: it is now the login of grace. "),
+    ("foundry", ADA, NOBODY, "the login of ada: it is now the login of a user that the provider does not name. "),
+    ("foundry", NOBODY, ADA, "the login of a user that the provider does not name: it is now the login of ada. "),
+    ("foundry", NOBODY, {"token": "kanari-nobody-2"}, "of a user that the provider does not name, by another sign-in"),
+    ("benchling", APP, APP | {"client_id": "two"}, "of the client one: it is now the login of the client two. "),
+    ("benchling", APP, KEY, "of the client one: it is now the login of a user that the provider does not name. "),
+    ("benchling", KEY, {"api_key": "sk_kanari-2"}, "of a user that the provider does not name, by another sign-in"),
+]
+
+
+@pytest.mark.parametrize(("provider", "first", "then"), SAME)
+def test_the_same_person_again(server: Server, provider: str, first: dict[str, str], then: dict[str, str]) -> None:
+    """A session goes on when the same person or client signs in again, also with a new token or secret."""
+    named_by(server)
+    held = login(provider, tenant=server.url, **first).session()
+    login(provider, tenant=server.url, **then)
+    assert held.get("x").status_code == 200
+
+
+@pytest.mark.parametrize(("provider", "first", "then", "said"), OTHERS)
+def test_another_person_under_the_name(
+    server: Server, provider: str, first: dict[str, str], then: dict[str, str], said: str
+) -> None:
+    """A session never becomes another person's: it raises, names both, sends nothing, and a new one works."""
+    named_by(server)
+    held = login(provider, tenant=server.url, **first).session()
+    data = pickle.dumps(held)
+    login(provider, tenant=server.url, **then)
+    before = len(server.seen)
+    with pytest.raises(NotSignedIn) as caught:
+        held.get("x")
+    assert said in str(caught.value)
+    assert f"Take a new session: lab = %labauth session {provider}" in str(caught.value)
+    assert "kanari" not in str(caught.value)
+    with pytest.raises(NotSignedIn):
+        held.login.refresh()
+    if "by another" not in said:  # a pickle holds no secret to tell two nameless users by
+        with pytest.raises(NotSignedIn, match=r"here \w+ is the login of"):
+            pickle.loads(data).get("x")
+    assert len(server.seen) == before
+    assert session(provider).get("x").status_code == 200
+
+
+def test_another_person_after_a_log_out(server: Server) -> None:
+    """After a log out and a sign-in as somebody else, a session of before says whose login it is now."""
+    named_by(server)
+    held = login("foundry", tenant=server.url, **ADA).session()
+    logout("foundry", revoke=False)
+    with pytest.raises(NotSignedIn, match=r"foundry is signed out\. To sign in again"):
+        held.get("x")
+    login("foundry", tenant=server.url, token="kanari-grace-1")
+    with pytest.raises(NotSignedIn, match="of ada: it is now the login of grace"):
+        held.get("x")
+
+
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_another_person_amid_a_walk(server: Server, verb: str) -> None:
+    """A walk that another person's sign-in ends carries what was read, and where to go on."""
+    named_by(server)
+    named, pages = server.answer, [{"data": [{"id": n}], "nextPageToken": f"page-{n + 1}"} for n in range(9)]
+
+    def answer(*given: Any) -> Any:
+        if "/things" not in given[1]:
+            return named(*given)
+        if len(pages) == 7:
+            login("foundry", tenant=server.url, token="kanari-grace-1")
+        return 200, JSON, json.dumps(pages.pop(0)).encode()
+
+    server.answer = answer
+    held = login("foundry", tenant=server.url, **ADA).session()
+    with pytest.raises(NotSignedIn, match="it is now the login of grace") as caught:
+        list(getattr(held, verb)("things"))
+    assert [row["id"] for row in caught.value.records or []] == [0, 1, 2]
+    assert caught.value.cursor == "page-3"
 
 
 def test_a_failed_login_leaves_the_old_one(lab: Lab) -> None:
