@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import requests
 
@@ -28,6 +28,7 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    one_line,
     place_of,
     provider_error,
     read_error,
@@ -64,6 +65,7 @@ class Exchange:
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
+    `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
     `held`: gives the secrets of the login's tokens.
     """
 
@@ -77,11 +79,13 @@ class Exchange:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
     keys: Any = None
+    auth_method: str = ""
     held: Callable[[], list[str]] = list
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
-        return [*self.fields.secrets(), *self.held()]
+        encoded = Secret(quote_plus(self.fields.get("client_secret", "")))  # as Basic has it
+        return [*self.fields.secrets(), *self.held(), *([encoded] if encoded else [])]
 
     @property
     def token_url(self) -> str:
@@ -413,18 +417,72 @@ class Code:
         return [s for s in (self.code, self.code_verifier, self.nonce) if s]
 
 
-def client(exchange: Exchange) -> dict[str, str]:
-    """The client's names for the form: client_id, and client_secret where it is a confidential one (RFC 6749 2.3.1)."""
-    return {name: exchange.fields[name] for name in ("client_id", "client_secret") if exchange.fields.get(name)}
+BASIC, POST = "client_secret_basic", "client_secret_post"
+"""How a client sends its secret (RFC 6749 2.3.1), by the names of RFC 7591 2."""
+
+
+def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
+    """How the client may send its secret to the token endpoint, or to `url`; the first is tried first.
+
+    As the issuer's metadata say (RFC 8414 2; client_secret_basic where they are silent), else the
+    provider's document. Raises `InvalidInput` where the issuer takes no secret.
+    """
+    metadata, provider = exchange.metadata, exchange.provider
+    if not metadata:
+        return [{"basic": BASIC, "body": POST}[provider.client_authentication]]
+    at = "revocation" if url and url == metadata.get("revocation_endpoint") else "token"
+    named = (metadata.get(f"{each}_endpoint_auth_methods_supported") for each in (at, "token"))
+    said = next((each for each in named if each and isinstance(each, list)), [BASIC])
+    found = [name for name in (BASIC, POST) if name in said]
+    if not found:
+        public = "Leave the client secret empty, if the client is a public one."
+        cure = f"Ask its admin to allow {BASIC} for this client."
+        error = InvalidInput(
+            f"{exchange.title} takes no client secret (token_endpoint_auth_methods_supported: "
+            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}"
+        )
+        error.field = "client_secret"
+        raise error
+    return sorted(found, key=lambda name: name != exchange.auth_method)
+
+
+def as_client(
+    exchange: Exchange,
+    form: dict[str, str],
+    secrets: list[str] | None = None,
+    url: str = "",
+    once: bool = False,
+) -> requests.Response:
+    """The response to `form`, sent to the token endpoint (or to `url`) by the client.
+
+    A public client is named in the form (RFC 6749 3.2.1). Many issuers offer both ways to send a
+    secret, but take one from each client: the other is used where the first is refused, which
+    spends neither code nor refresh token. `once`: as `send`, else as `ask`, which raise.
+    """
+    name, secret = exchange.fields["client_id"], exchange.fields.get("client_secret")
+    request: Callable[..., requests.Response] = send if once else ask
+    url = url or exchange.token_url
+    for method in auth_methods(exchange, url) if secret else ["none"]:
+        data, headers = {**form, "client_id": name}, {}
+        if secret and method == POST:
+            data["client_secret"] = secret
+        elif secret:
+            data = form
+            headers["Authorization"] = basic(quote_plus(name), Secret(quote_plus(secret)))
+        response = request(exchange, verb="POST", url=url, secrets=secrets, data=data, headers=headers)
+        if response.status_code != 401 and read_error(response)[0] != "invalid_client":
+            exchange.auth_method = method
+            break
+    return response
 
 
 def redeem(exchange: Exchange, code: Code) -> Token:
     """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
+    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     if code.code_verifier:
         form["code_verifier"] = code.code_verifier
     began = exchange.clock.time()
-    response = ask(exchange, code.secrets(), data=form)
+    response = as_client(exchange, form, code.secrets())
     return read(exchange, response, began, code.secrets())
 
 
@@ -437,9 +495,9 @@ def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
 
 def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
     """The token response to the refresh token, and the answer itself. Raises `LoginExpired` when that token is over."""
-    form = {"grant_type": "refresh_token", "refresh_token": str(previous.refresh_token or ""), **client(exchange)}
+    form = {"grant_type": "refresh_token", "refresh_token": previous.refresh_token or ""}
     began, secrets = exchange.clock.time(), previous.secrets()
-    response = ask(exchange, secrets, data=form)
+    response = as_client(exchange, form, secrets)
     try:
         return read(exchange, response, began, secrets), response
     except SignInRefused as error:
@@ -462,7 +520,7 @@ def revoke_oauth2(exchange: Exchange, token: Token) -> None:
 def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret | None, ...]) -> None:
     """RFC 7009 2.1 for each of `tokens` that there is. Raises `SignInRefused`, `ProviderUnreachable`."""
     for one in filter(None, tokens):
-        response = send(exchange, "POST", url, token.secrets(), data={"token": one, **client(exchange)})
+        response = as_client(exchange, {"token": one}, token.secrets(), url, once=True)
         if not response.ok:
             raise refused(exchange, response, token.secrets())
 

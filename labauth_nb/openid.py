@@ -20,7 +20,19 @@ import jwt
 import requests
 
 from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
-from .grants import LONGEST_SECONDS, Code, Exchange, ask, client, over, read, refresh, refused, revoke_at, send
+from .grants import (
+    LONGEST_SECONDS,
+    Code,
+    Exchange,
+    as_client,
+    auth_methods,
+    over,
+    read,
+    refresh,
+    refused,
+    revoke_at,
+    send,
+)
 from .masking import Secret
 from .providers import is_loopback, spelled, whole_address
 from .tokens import Token
@@ -70,6 +82,8 @@ def discover(exchange: Exchange) -> None:
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
             raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
+    if exchange.fields.get("client_secret"):
+        auth_methods(exchange)  # else a person signs in first, in vain
 
 
 def _local(url: str) -> bool:
@@ -239,12 +253,12 @@ def _id_token(response: requests.Response) -> Secret | None:
 
 def redeem(exchange: Exchange, code: Code) -> Token:
     """The verified ID token for an authorization code (OpenID Connect Core 3.1.3)."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
+    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     form["code_verifier"] = code.code_verifier or ""
     began = exchange.clock.time()
     try:
         with _in_words():
-            response = ask(exchange, code.secrets(), data=form)
+            response = as_client(exchange, form, code.secrets())
             return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
     except LabauthError:
         raise
@@ -307,9 +321,10 @@ def offers_device(exchange: Exchange) -> bool:
 
 def device(exchange: Exchange) -> Device:
     """Ask for a device code and a user code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"scope": exchange.fields.get("scopes") or "openid", **client(exchange)}
+    form = {"scope": exchange.fields.get("scopes") or "openid"}
     with _in_words():
-        response = send(exchange, "POST", str(exchange.metadata["device_authorization_endpoint"]), data=form)
+        url = str(exchange.metadata["device_authorization_endpoint"])
+        response = as_client(exchange, form, url=url, once=True)
         if response.status_code != 200:
             raise refused(exchange, response)
     body = json_of(response)
@@ -344,14 +359,14 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
 
     Raises `SignInRefused` when it was declined or ran out; a poll that gets no answer is tried again.
     """
-    interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code, **client(exchange)}
+    interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code}
     while not ended.wait(interval):
         began = exchange.clock.time()
         if began >= asked.expires_at:
             raise SignInRefused(_RAN_OUT)
         try:
             with _in_words():
-                response = send(exchange, "POST", exchange.token_url, [asked.device_code], data=form)
+                response = as_client(exchange, form, [asked.device_code], once=True)
                 return _bearer(exchange, read(exchange, response, began, [asked.device_code]), response, None)
         except SignInRefused as error:
             if error.code == "slow_down":

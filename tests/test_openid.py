@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import flask
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from test_secrets import leaks
 
 from labauth_nb import (
+    Attempt,
     InvalidInput,
     LabauthError,
     LoginExpired,
@@ -203,14 +205,130 @@ def test_keys_down(lab: Lab, answer: int | str) -> None:
     assert lab.count("benchling") == 0
 
 
-def test_a_client_secret_is_sent_where_there_is_one(lab: Lab) -> None:
-    """A confidential client authenticates in the body; the sandbox's public one is then refused, in one sentence."""
-    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret="kanari-client-secret-0001")
+# Client authentication
+
+SECRET = "kanari +%:/\u00e9 client secret"
+BASIC, POST = "client_secret_basic", "client_secret_post"
+OFFERED: list[tuple[str, Any, list[str]]] = [
+    # what the client is registered for, what the metadata say, the ways in which it is tried
+    (BASIC, [BASIC], [BASIC]),
+    (POST, [POST], [POST]),
+    ("", None, [BASIC]),
+    (BASIC, [], [BASIC]),
+    (BASIC, POST, [BASIC]),
+    (BASIC, ["private_key_jwt", POST, BASIC], [BASIC]),
+    (POST, [BASIC, POST, "none"], [BASIC, POST]),
+]
+
+
+def confidential(lab: Lab, registered: str, offered: Any, **given: str) -> Attempt:
+    """A sign-in by a client with a secret, whose issuer offers other ways than that client may use."""
+    lab.set("idp", client_auth=registered, client_secret=SECRET)
+    app = lab.sites["idp"].app
+    real = app.view_functions["configuration"]
+
+    def changed() -> Any:
+        response, name = real(), "token_endpoint_auth_methods_supported"
+        body = response.get_json() | {name: offered}
+        body.pop("revocation_endpoint_auth_methods_supported", None)
+        response.data = json.dumps({n: v for n, v in body.items() if v is not None})
+        return response
+
+    app.view_functions["configuration"] = changed
+    return begin("benchling", "oidc", tenant="sandbox", client_secret=SECRET, **given)
+
+
+def authenticated(lab: Lab) -> list[tuple[str, str]]:
+    """From now on: (path, how the client authenticated) of each request that has a form."""
+    seen: list[tuple[str, str]] = []
+
+    def note() -> None:
+        if flask.request.method == "POST" and "seal" not in flask.request.form:
+            basic, form = flask.request.authorization, flask.request.form
+            assert basic is None or not {"client_id", "client_secret"} & set(form)
+            posted = POST if "client_secret" in form else "none"
+            seen.append((flask.request.path, posted if basic is None else BASIC))
+
+    lab.sites["idp"].app.before_request_funcs[None].insert(0, note)
+    return seen
+
+
+@pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
+def test_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
+    """The client's secret goes as the issuer's metadata say, to each endpoint; what was refused is tried once."""
+    seen = authenticated(lab)
+    attempt = confidential(lab, registered, offered)
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert seen == [("/token", way) for way in ways]
+    mine.refresh()
+    assert session("benchling").get("plates").status_code == 200
+    assert "The token was revoked" in logout("benchling")[0]
+    assert set(seen[len(ways) :]) == {("/token", ways[-1]), ("/revoke", ways[-1])}
+
+
+@pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
+def test_device_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
+    """The device authorization endpoint and its polls are asked by the same client."""
+    seen = authenticated(lab)
+    lab.set("idp", interval=0.1)
+    attempt = confidential(lab, registered, offered)
+    attempt.device()
+    lab.visit(attempt.device_link)
+    assert attempt.wait(20).who
+    assert seen[: len(ways)] == [("/device_authorization", way) for way in ways]
+    polls = [each for each in seen[len(ways) :] if each[0] != "/device"]
+    assert polls
+    assert set(polls) == {("/token", ways[-1])}
+
+
+def test_public_client(lab: Lab) -> None:
+    """A client without a secret is named in the form, whatever the metadata say, and sends no header."""
+    seen = authenticated(lab)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    attempt.answer(lab.visit(attempt.url))
+    logout("benchling")
+    assert seen == [("/token", "none"), ("/revoke", "none")]
+
+
+NO_SECRET = "The identity provider takes no client secret (token_endpoint_auth_methods_supported: {}). "
+KEYS_ONLY = "Ask its admin to allow client_secret_basic for this client."
+PUBLIC = "Leave the client secret empty, if the client is a public one."
+
+
+@pytest.mark.parametrize(
+    ("offered", "names", "cure"),
+    [
+        (["private_key_jwt", "tls_client_auth"], "private_key_jwt, tls_client_auth", KEYS_ONLY),
+        (["none"], "none", PUBLIC),
+        (["none", "private_key_jwt"], "none, private_key_jwt", PUBLIC),
+        ([7, "\x1b[31mevil\n"], "7, [31mevil", KEYS_ONLY),
+    ],
+    ids=str,
+)
+def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, cure: str) -> None:
+    """What the issuer wants instead of a secret is said before a page is opened; the field is named."""
+    with pytest.raises(InvalidInput) as caught:
+        confidential(lab, BASIC, offered)
+    assert str(caught.value) == NO_SECRET.format(names) + cure
+    assert caught.value.field == "client_secret"
+    assert lab.count("idp") == 1
+
+
+@pytest.mark.parametrize("offered", [[BASIC], [POST], [BASIC, POST]], ids=str)
+def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
+    """A wrong secret is told in one sentence, which shows it in no spelling."""
+    wrong = "kanari-wrong-client-secret-0001"
+    lab.set("idp", client_auth=offered[-1])
+    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=wrong)
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": offered}
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
     assert str(caught.value).startswith("The identity provider answered 401 invalid_client (")
     assert str(caught.value).endswith("Check the client ID (and the secret of a confidential client) with its admin.")
-    assert leaks(["kanari-client-secret-0001"], repr(vars(caught.value))) == []
+    basic = base64.b64encode(f"{CLIENT_ID}:{wrong}".encode()).decode()
+    assert leaks([wrong, basic], str(caught.value), repr(vars(caught.value))) == []
+    assert lab.token_requests("idp") == len(offered)
 
 
 # Renewal and revocation
