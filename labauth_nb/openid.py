@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -37,7 +37,7 @@ from .masking import Secret
 from .providers import is_loopback, spelled, whole_address
 from .tokens import Token
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures by a private key that only the issuer has. Not "none", and not HS256, whose key others have too."""
 LEEWAY_SECONDS = 60.0
 """Clocks may differ by this much (OpenID Connect Core 3.1.3.7, 9)."""
@@ -144,6 +144,10 @@ class _Keys(jwt.PyJWKClient):
         found = json_of(response) if response.status_code == 200 else None
         if not isinstance(found, dict):
             raise refused(self._exchange, response, what="keys")
+        keys = found.get("keys")
+        for key in keys if isinstance(keys, list) else ():
+            if isinstance(key, dict) and key.get("alg") == "Ed25519":
+                key["alg"] = "EdDSA"  # its older name (RFC 9864), the one that PyJWT knows
         if self.jwk_set_cache is not None:
             self.jwk_set_cache.put(found)
         return found
@@ -176,6 +180,11 @@ def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dic
     if alg not in ALGORITHMS:
         known = alg if alg in ("none", "HS256", "HS384", "HS512") else "unknown"
         raise _distrusted(f"it is not signed by a key of the issuer (alg {known})")
+    if alg == "Ed25519":
+        from jwt.algorithms import OKPAlgorithm  # not there without cryptography
+
+        with suppress(ValueError):  # a PyJWT that knows it
+            jwt.register_algorithm(alg, OKPAlgorithm())
     options: Any = {
         "require": ["iss", "aud", "exp", "iat", "sub"],
         "verify_exp": False,

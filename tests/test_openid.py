@@ -13,8 +13,9 @@ from typing import Any
 import flask
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import OKPAlgorithm
 from test_secrets import leaks
 
 from labauth_nb import (
@@ -168,6 +169,32 @@ def test_good_id_tokens(lab: Lab, exchange: Exchange, changed: dict[str, Any]) -
     assert fetched(lab) == 1
     assert openid.verified(exchange, signed(lab, claims(lab, nonce=None)))["email"]
     assert fetched(lab) == 1
+
+
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("published", [None, "EdDSA", "Ed25519"])
+def test_ed25519(lab: Lab, exchange: Exchange, alg: str, published: str | None) -> None:
+    """Both names of a signature by an Ed25519 key are believed (RFC 9864), however the key names it."""
+    key, stranger = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    jwk = {**public, "kid": "k", "use": "sig"} | ({"alg": published} if published else {})
+    lab.sites["idp"].app.view_functions["jwks"] = lambda: flask.jsonify({"keys": [jwk]})
+    head = f"{b64({'alg': alg, 'kid': 'k'})}.{b64(claims(lab))}"
+    assert openid.verified(exchange, f"{head}.{b64(key.sign(head.encode()))}", NONCE)["sub"] == "ada"
+    with pytest.raises(SignInRefused, match=WRONG):
+        openid.verified(exchange, f"{head}.{b64(stranger.sign(head.encode()))}", NONCE)
+
+
+def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
+    """A token that says Ed25519 under an RSA key is refused, and so is a set of keys that is none."""
+    token = f"{b64({'alg': 'Ed25519', 'kid': signing_key(lab.sites['idp'])[0]})}.{b64(claims(lab))}.{b64(bytes(64))}"
+    with pytest.raises(SignInRefused, match=WRONG):
+        openid.verified(exchange, token, NONCE)
+    for keys in ({"keys": {}}, {"keys": ["Ed25519", 5]}, {}):
+        lab.sites["idp"].app.view_functions["jwks"] = lambda keys=keys: flask.jsonify(keys)
+        exchange.keys = None
+        with pytest.raises(SignInRefused, match="keys cannot be used"):
+            openid.verified(exchange, token, NONCE)
 
 
 @pytest.mark.parametrize("keep_kid", [False, True])
