@@ -53,34 +53,36 @@ DEVICE_SECONDS = 600.0
 def discover(exchange: Exchange) -> None:
     """Find the endpoints of the issuer, once, and keep them in `exchange.metadata`.
 
-    Raises `InvalidInput` for an issuer that is no address, `SignInRefused` for an answer that is none,
-    `ProviderUnreachable`.
+    Raises `InvalidInput` for an issuer that is no address, or scopes without openid; `SignInRefused` for an answer that
+    is none; `ProviderUnreachable`.
     """
     if exchange.metadata:
         return
+    if "openid" not in exchange.fields.get("scopes", "openid").split():
+        raise _about("scopes", _NO_OPENID)
     if find_spec("cryptography") is None:
         raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
-        raise _about_issuer("That is no issuer: its address has a user name or password in it. Give it without them.")
+        raise _about("issuer", "That is no issuer: its address has a user name or password in it. Give it without them.")
     if not _safe(typed, True) or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
-        raise _about_issuer(f"{said}: give the https address of your lab's identity provider.")
+        raise _about("issuer", f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
         response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
     metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict):
         error = refused(exchange, response, what="a configuration")
         said = _worded(str(error).partition(" Check the tenant")[0])
-        raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
+        raise _about("issuer", said if "issuer" in said else f"{said} Check the issuer's address.")
     if spelled(str(metadata.get("issuer"))) != typed:
-        raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
+        raise _about("issuer", f"The server at {typed} says that it is another issuer. Check the issuer's address.")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
         address = metadata.get(name)
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
-            raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
+            raise _about("issuer", f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
     if exchange.fields.get("client_secret"):
         auth_methods(exchange)  # else a person signs in first, in vain
@@ -126,9 +128,15 @@ def _in_words() -> Iterator[None]:
         raise
 
 
-def _about_issuer(sentence: str) -> InvalidInput:
+_NO_OPENID = (
+    "The scopes must contain openid, else the identity provider sends no ID token. "
+    "Give them with spaces between, such as: openid email offline_access"
+)
+
+
+def _about(field: str, sentence: str) -> InvalidInput:
     error = InvalidInput(sentence)
-    error.field = "issuer"
+    error.field = field
     return error
 
 

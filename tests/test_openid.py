@@ -232,6 +232,19 @@ def test_keys_down(lab: Lab, answer: int | str) -> None:
     assert lab.count("benchling") == 0
 
 
+@pytest.mark.parametrize("scopes", ["email", "openid,email,offline_access", "OpenID email", "openidx", " "])
+def test_scopes_without_openid(lab: Lab, scopes: str) -> None:
+    """Scopes without openid are refused before anything is sent, with what to type; the field is named."""
+    with pytest.raises(InvalidInput) as caught:
+        begin("benchling", "oidc", tenant="sandbox", scopes=scopes)
+    assert str(caught.value) == (
+        "The scopes must contain openid, else the identity provider sends no ID token. "
+        "Give them with spaces between, such as: openid email offline_access"
+    )
+    assert caught.value.field == "scopes"
+    assert lab.count("idp") == 0
+
+
 # Client authentication
 
 SECRET = "kanari +%:/\u00e9 client secret"
