@@ -319,6 +319,18 @@ def revoke(exchange: Exchange, token: Token) -> None:
         revoke_at(exchange, str(url), token, (token.refresh_token,))
 
 
+def parameters(exchange: Exchange) -> dict[str, str]:
+    """What is asked for, in a browser or by a device: the scopes, and the claim that the method needs.
+
+    Its scope alone brings that claim into the ID token only where no access token comes with it
+    (OpenID Connect Core 5.4); the claims parameter (5.5) does always, where it is supported.
+    """
+    form, claim = {"scope": exchange.fields.get("scopes", "openid")}, exchange.method.claim
+    if claim and exchange.metadata.get("claims_parameter_supported") is True:
+        form["claims"] = json.dumps({"id_token": {claim: {"essential": True}}})
+    return form
+
+
 @dataclass(frozen=True, repr=False)
 class Device:
     """A device authorization (RFC 8628 3.2): what the person opens and types; times in seconds."""
@@ -338,7 +350,7 @@ def offers_device(exchange: Exchange) -> bool:
 
 def device(exchange: Exchange) -> Device:
     """Ask for a device code and a user code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"scope": exchange.fields.get("scopes") or "openid"}
+    form = parameters(exchange)
     with _in_words():
         url = str(exchange.metadata["device_authorization_endpoint"])
         response = as_client(exchange, form, url=url, once=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import flask
 import jwt
@@ -243,6 +244,44 @@ def test_scopes_without_openid(lab: Lab, scopes: str) -> None:
     )
     assert caught.value.field == "scopes"
     assert lab.count("idp") == 0
+
+
+def parameters(attempt: Attempt) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(attempt.url).query, strict_parsing=True))
+
+
+@pytest.mark.parametrize(("scopes", "prompt"), [("openid offline_access", "consent"), ("openid email", None)])
+def test_consent(lab: Lab, scopes: str, prompt: str | None) -> None:
+    """Who asks for offline_access asks for consent, without which issuers ignore it (OpenID Connect Core 11)."""
+    sent = parameters(begin("benchling", "oidc", tenant="sandbox", scopes=scopes))
+    assert (sent["scope"], sent.get("prompt")) == (scopes, prompt)
+
+
+@pytest.mark.parametrize("supported", [True, False, None, "yes"])
+def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch, supported: object) -> None:
+    """The e-mail address is asked for in the ID token itself where the issuer can do that, by a device too."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "claims_parameter_supported": supported}
+    heard: list[dict[str, str]] = []
+    app = lab.sites["idp"].app
+    real = app.view_functions["device_authorization"]
+    monkeypatch.setitem(
+        app.view_functions, "device_authorization", lambda: (heard.append(flask.request.form.to_dict()), real())[1]
+    )
+    attempt.device()
+    for sent in (parameters(attempt), *heard):
+        claim = {"id_token": {"email": {"essential": True}}} if supported is True else None
+        assert json.loads(sent.get("claims", "null")) == claim
+        assert sent["scope"] == "openid email offline_access"
+    assert len(heard) == 1
+    attempt.cancel()
+
+
+def test_no_consent_elsewhere(lab: Lab) -> None:
+    """Foundry, which is no OpenID provider here, is asked for its scopes only."""
+    sent = parameters(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access"))
+    assert sent["scope"] == "api:ontologies-read offline_access"
+    assert not {"prompt", "claims"} & set(sent)
 
 
 # Client authentication
