@@ -258,7 +258,7 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
     began = exchange.clock.time()
     response = _assert(exchange, secrets)
     if response.status_code in (400, 401):
-        offset = _offset(response, exchange.clock.time())
+        offset = offset_of(response, exchange.clock.time())
         if abs(offset - exchange.offset) > SKEW_SECONDS:
             before, exchange.offset = exchange.offset, offset
             began = exchange.clock.time()
@@ -282,7 +282,7 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     return ask(exchange, secrets, data=form)
 
 
-def _offset(response: requests.Response, now: float) -> float:
+def offset_of(response: requests.Response, now: float) -> float:
     """Seconds that the server's clock is ahead of ours, by its Date header (0 where it has none)."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp() - now

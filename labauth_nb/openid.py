@@ -22,10 +22,12 @@ import requests
 from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
 from .grants import (
     LONGEST_SECONDS,
+    SKEW_SECONDS,
     Code,
     Exchange,
     as_client,
     auth_methods,
+    offset_of,
     over,
     read,
     refresh,
@@ -257,9 +259,24 @@ def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce
     claims = verified(exchange, id_token, nonce)
     if exchange.subject and claims["sub"] != exchange.subject:
         raise _distrusted("it is another person's (sub)")
-    exchange.subject, exp = claims["sub"], _moment(claims["exp"])
+    exchange.subject, ahead = claims["sub"], _ahead(exchange, claims, response, token.issued_at)
+    exchange.offset = ahead if abs(ahead) > SKEW_SECONDS else 0.0
+    exp = _moment(claims["exp"]) - ahead
     expires_at = exp if exp - exchange.clock.time() < LONGEST_SECONDS else None
     return replace(token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at)
+
+
+def _ahead(exchange: Exchange, claims: dict[str, Any], response: requests.Response, began: float) -> float:
+    """Seconds that the issuer's clock is ahead of ours: it issued the token between `began` and now."""
+    now, iat = exchange.clock.time(), _moment(claims["iat"])
+    if "nbf" in claims:
+        # Microsoft Entra dates iat and nbf five minutes back, for clocks that are behind: Date says the time.
+        iat = now + offset_of(response, now)
+    if not now - 86400 < iat < _moment(claims["exp"]):
+        return 0.0  # no time of issue
+    if began - 1 <= iat <= now:  # in whole seconds
+        return 0.0
+    return iat - (now if iat > now else began)
 
 
 def _id_token(response: requests.Response) -> Secret | None:

@@ -410,6 +410,73 @@ def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
     assert lab.token_requests("idp") == len(offered)
 
 
+# Clocks that differ
+
+
+@pytest.mark.parametrize("skew", [0, 20, 240, 86400, -20, -240, -350])
+def test_the_issuers_clock(lab: Lab, skew: float) -> None:
+    """However the issuer's clock differs from ours, the token's own life counts down, and one is issued for each life."""
+    lab.set("idp", life=300)
+    lab.skew(skew)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert 297 <= (mine.seconds_left or 0) <= 300
+    assert mine.time_left == "5 min"
+    for _ in range(3):
+        assert session("benchling").get("plates").status_code == 200
+    assert lab.token_requests("idp") == 1
+    for lives in (1, 2):
+        lab.advance(301)
+        for _ in range(3):
+            assert session("benchling").get("plates").status_code == 200
+        assert lab.token_requests("idp") == 1 + lives
+        assert 297 <= (mine.seconds_left or 0) <= 300
+
+
+@pytest.mark.parametrize(
+    ("skew", "said"), [(240, "4 min behind"), (-350, "6 min ahead"), (30, ""), (-30, "")], ids=["240", "-350", "30", "-30"]
+)
+def test_the_clock_is_told(lab: Lab, skew: float, said: str) -> None:
+    """A clock that is off by more than a minute is told in the status, until it is right."""
+    lab.skew(skew)
+    lab.set("idp", life=400)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert mine.clock_note == (f"this computer's clock is {said}" if said else "")
+    lab.skew(0)
+    mine.refresh()
+    assert mine.clock_note == ""
+
+
+@pytest.mark.parametrize("iat", [0, -5, 4_000_000_000, 1e300, "soon", True, [], None])
+def test_iat_that_is_no_time(lab: Lab, monkeypatch: pytest.MonkeyPatch, iat: Any) -> None:
+    """An iat that cannot be when the token was issued moves no clock: exp counts as it stands."""
+    body = claims(lab, nonce=None) | {"iat": iat}
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    monkeypatch.setattr(attempt, "_nonce", None)
+    token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
+    if iat is None:
+        with pytest.raises(SignInRefused, match="its claim iat is missing"):
+            attempt.answer(lab.visit(attempt.url))
+        return
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert (mine.status, mine.clock_note) == ("valid", "")
+    assert mine.seconds_left == pytest.approx(3600, abs=10)
+
+
+@pytest.mark.parametrize("skew", [0, 240, -240])
+def test_iat_dated_back(lab: Lab, monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
+    """Where iat is dated back, as Microsoft Entra does with nbf, the clock is taken from the response's Date."""
+    lab.skew(skew)
+    now = int(lab.clock.time() + skew)
+    body = claims(lab, iat=now - 300, nbf=now - 300, exp=now + 3600, nonce=None)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    monkeypatch.setattr(attempt, "_nonce", None)
+    token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert mine.seconds_left == pytest.approx(3600, abs=10)
+
+
 # Renewal and revocation
 
 
