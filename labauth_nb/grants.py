@@ -430,15 +430,17 @@ def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
     metadata, provider = exchange.metadata, exchange.provider
     if not metadata:
         return [{"basic": BASIC, "body": POST}[provider.client_authentication]]
-    at = "revocation" if url and url == metadata.get("revocation_endpoint") else "token"
-    named = (metadata.get(f"{each}_endpoint_auth_methods_supported") for each in (at, "token"))
-    said = next((each for each in named if each and isinstance(each, list)), [BASIC])
+    said, where = [BASIC], ""
+    for at in ("token", "revocation") if url == metadata.get("revocation_endpoint") else ("token",):
+        listed = metadata.get(f"{at}_endpoint_auth_methods_supported")
+        if listed and isinstance(listed, list):
+            said, where = listed, f"{at}_endpoint_auth_methods_supported"
     found = [name for name in (BASIC, POST) if name in said]
     if not found:
         public = "Leave the client secret empty, if the client is a public one."
         cure = f"Ask its admin to allow {BASIC} for this client."
         error = InvalidInput(
-            f"{exchange.title} takes no client secret (token_endpoint_auth_methods_supported: "
+            f"{exchange.title} takes no client secret ({where}: "
             f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}"
         )
         error.field = "client_secret"

@@ -394,6 +394,22 @@ def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, cure: str) -
     assert lab.count("idp") == 1
 
 
+def test_client_authentication_at_revocation(lab: Lab) -> None:
+    """The revocation endpoint is asked as its own list says; where that has no way, log out says so."""
+    seen = authenticated(lab)
+    for listed in (POST, "private_key_jwt"):
+        attempt = confidential(lab, BASIC, [BASIC])
+        names = {"revocation_endpoint_auth_methods_supported": [listed]}
+        attempt._exchange.metadata = {**attempt._exchange.metadata, **names}
+        attempt.answer(lab.visit(attempt.url))
+        lab.set("idp", client_auth=listed)
+        (said,) = logout("benchling")
+        assert ("was revoked" in said) == (listed == POST)
+    assert seen == [("/token", BASIC), ("/revoke", POST), ("/token", BASIC)]
+    wanted = "(revocation_endpoint_auth_methods_supported: private_key_jwt)"
+    assert said.endswith(f"The token was not revoked: The identity provider takes no client secret {wanted}. {KEYS_ONLY}")
+
+
 @pytest.mark.parametrize("offered", [[BASIC], [POST], [BASIC, POST]], ids=str)
 def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
     """A wrong secret is told in one sentence, which shows it in no spelling."""
