@@ -120,8 +120,15 @@ class Attempt:
         exchange = self._exchange
         asked: dict[str, str] = {"response_type": "code", "client_id": exchange.fields["client_id"]}
         asked |= {"redirect_uri": self._redirect_uri, "state": self._state}
-        if exchange.fields.get("scopes"):
-            asked["scope"] = exchange.fields["scopes"]
+        scopes = exchange.fields.get("scopes", "")
+        if self._openid:
+            from . import openid
+
+            asked |= openid.parameters(exchange)
+            if "offline_access" in scopes.split():
+                asked["prompt"] = "consent"  # else it is to be ignored (OpenID Connect Core 11)
+        elif scopes:
+            asked["scope"] = scopes
         if self._flow.pkce:
             challenge = base64.urlsafe_b64encode(_digest(self._verifier)).rstrip(b"=").decode()
             asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import requests
 
@@ -32,6 +33,7 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    one_line,
     place_of,
     provider_error,
     read_error,
@@ -76,6 +78,7 @@ class Exchange:
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
+    `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
     `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that cannot be
     reached is tried for (0 once it is signed in: then a session's patience counts).
     """
@@ -90,12 +93,14 @@ class Exchange:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
     keys: Any = None
+    auth_method: str = ""
     held: Callable[[], list[str]] = list
     patience: float = SIGN_IN_SECONDS
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
-        return [*self.fields.secrets(), *self.held()]
+        encoded = Secret(quote_plus(self.fields.get("client_secret", "")))  # as Basic has it
+        return [*self.fields.secrets(), *self.held(), *([encoded] if encoded else [])]
 
     @property
     def token_url(self) -> str:
@@ -285,7 +290,7 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
     began = exchange.clock.time()
     response = _assert(exchange, secrets)
     if response.status_code in (400, 401):
-        offset = _offset(response, exchange.clock.time())
+        offset = offset_of(response, exchange.clock.time())
         if abs(offset - exchange.offset) > SKEW_SECONDS:
             before, exchange.offset = exchange.offset, offset
             began = exchange.clock.time()
@@ -309,7 +314,7 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     return ask(exchange, secrets, data=form)
 
 
-def _offset(response: requests.Response, now: float) -> float:
+def offset_of(response: requests.Response, now: float) -> float:
     """Seconds that the server's clock is ahead of ours, by its Date header (0 where it has none)."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp() - now
@@ -445,18 +450,75 @@ class Code:
         return [s for s in (self.code, self.code_verifier, self.nonce) if s]
 
 
-def client(exchange: Exchange) -> dict[str, str]:
-    """The client's names for the form: client_id, and client_secret where it is a confidential one (RFC 6749 2.3.1)."""
-    return {name: exchange.fields[name] for name in ("client_id", "client_secret") if exchange.fields.get(name)}
+BASIC, POST = "client_secret_basic", "client_secret_post"
+"""How a client sends its secret (RFC 6749 2.3.1), by the names of RFC 7591 2."""
+
+
+def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
+    """How the client may send its secret to the token endpoint, or to `url`; the first is tried first.
+
+    As the issuer's metadata say (RFC 8414 2; client_secret_basic where they are silent), else the
+    provider's document. Raises `InvalidInput` where the issuer takes no secret.
+    """
+    metadata, provider = exchange.metadata, exchange.provider
+    if not metadata:
+        return [{"basic": BASIC, "body": POST}[provider.client_authentication]]
+    said, where = [BASIC], ""
+    for at in ("token", "revocation") if url == metadata.get("revocation_endpoint") else ("token",):
+        listed = metadata.get(f"{at}_endpoint_auth_methods_supported")
+        if listed and isinstance(listed, list):
+            said, where = listed, f"{at}_endpoint_auth_methods_supported"
+    found = [name for name in (BASIC, POST) if name in said]
+    if not found:
+        public = "Leave the client secret empty, if the client is a public one."
+        cure = f"Ask its admin to allow {BASIC} for this client."
+        error = InvalidInput(
+            f"{exchange.title} takes no client secret ({where}: "
+            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}"
+        )
+        error.field = "client_secret"
+        raise error
+    return sorted(found, key=lambda name: name != exchange.auth_method)
+
+
+def as_client(
+    exchange: Exchange,
+    form: dict[str, str],
+    secrets: list[str] | None = None,
+    url: str = "",
+    again: bool = True,
+) -> requests.Response:
+    """The response to `form`, sent to the token endpoint (or to `url`) by the client.
+
+    A public client is named in the form (RFC 6749 3.2.1). Many issuers offer both ways to send a
+    secret, but take one from each client: the other is used where the first is refused, which
+    spends neither code nor refresh token. `again`: by `ask`, as a form that works once; else by
+    `send`. Both raise.
+    """
+    name, secret = exchange.fields["client_id"], exchange.fields.get("client_secret")
+    request: Callable[..., requests.Response] = partial(ask, once=True) if again else send
+    url = url or exchange.token_url
+    for method in auth_methods(exchange, url) if secret else ["none"]:
+        data, headers = {**form, "client_id": name}, {}
+        if secret and method == POST:
+            data["client_secret"] = secret
+        elif secret:
+            data = form
+            headers["Authorization"] = basic(quote_plus(name), Secret(quote_plus(secret)))
+        response = request(exchange, verb="POST", url=url, secrets=secrets, data=data, headers=headers)
+        if response.status_code != 401 and read_error(response)[0] != "invalid_client":
+            exchange.auth_method = method
+            break
+    return response
 
 
 def redeem(exchange: Exchange, code: Code) -> Token:
     """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
+    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     if code.code_verifier:
         form["code_verifier"] = code.code_verifier
     began = exchange.clock.time()
-    response = ask(exchange, code.secrets(), once=True, data=form)
+    response = as_client(exchange, form, code.secrets())
     return read(exchange, response, began, code.secrets())
 
 
@@ -469,9 +531,9 @@ def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
 
 def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
     """The token response to the refresh token, and the answer itself. Raises `LoginExpired` when that token is over."""
-    form = {"grant_type": "refresh_token", "refresh_token": str(previous.refresh_token or ""), **client(exchange)}
+    form = {"grant_type": "refresh_token", "refresh_token": previous.refresh_token or ""}
     began, secrets = exchange.clock.time(), previous.secrets()
-    response = ask(exchange, secrets, once=True, data=form)
+    response = as_client(exchange, form, secrets)
     try:
         return read(exchange, response, began, secrets), response
     except SignInRefused as error:
@@ -497,7 +559,7 @@ def revoke_oauth2(exchange: Exchange, token: Token) -> None:
 def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret | None, ...]) -> None:
     """RFC 7009 2.1 for each of `tokens` that there is. Raises `SignInRefused`, `ProviderUnreachable`."""
     for one in filter(None, tokens):
-        response = send(exchange, "POST", url, token.secrets(), data={"token": one, **client(exchange)})
+        response = as_client(exchange, {"token": one}, token.secrets(), url, again=False)
         if not response.ok:
             raise refused(exchange, response, token.secrets())
 

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -20,12 +20,25 @@ import jwt
 import requests
 
 from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
-from .grants import LONGEST_SECONDS, Code, Exchange, ask, client, over, read, refresh, refused, revoke_at, send
+from .grants import (
+    LONGEST_SECONDS,
+    SKEW_SECONDS,
+    Code,
+    Exchange,
+    as_client,
+    auth_methods,
+    offset_of,
+    over,
+    read,
+    refresh,
+    refused,
+    revoke_at,
+)
 from .masking import Secret
 from .providers import is_loopback, spelled, whole_address
 from .tokens import Token
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures by a private key that only the issuer has. Not "none", and not HS256, whose key others have too."""
 LEEWAY_SECONDS = 60.0
 """Clocks may differ by this much (OpenID Connect Core 3.1.3.7, 9)."""
@@ -41,35 +54,39 @@ DEVICE_SECONDS = 600.0
 def discover(exchange: Exchange) -> None:
     """Find the endpoints of the issuer, once, and keep them in `exchange.metadata`.
 
-    Raises `InvalidInput` for an issuer that is no address, `SignInRefused` for an answer that is none,
-    `ProviderUnreachable`.
+    Raises `InvalidInput` for an issuer that is no address, or scopes without openid; `SignInRefused` for an answer that
+    is none; `ProviderUnreachable`.
     """
     if exchange.metadata:
         return
+    if "openid" not in exchange.fields.get("scopes", "openid").split():
+        raise _about("scopes", _NO_OPENID)
     if find_spec("cryptography") is None:
         raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
-        raise _about_issuer("That is no issuer: its address has a user name or password in it. Give it without them.")
+        raise _about("issuer", "That is no issuer: its address has a user name or password in it. Give it without them.")
     if not _safe(typed, True) or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
-        raise _about_issuer(f"{said}: give the https address of your lab's identity provider.")
+        raise _about("issuer", f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
         response = ask(exchange, verb="GET", url=f"{typed}/.well-known/openid-configuration")
     metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict):
         error = refused(exchange, response, what="a configuration")
         said = _worded(str(error).partition(" Check the tenant")[0])
-        raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
+        raise _about("issuer", said if "issuer" in said else f"{said} Check the issuer's address.")
     if spelled(str(metadata.get("issuer"))) != typed:
-        raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
+        raise _about("issuer", f"The server at {typed} says that it is another issuer. Check the issuer's address.")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
         address = metadata.get(name)
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
-            raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
+            raise _about("issuer", f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
+    if exchange.fields.get("client_secret"):
+        auth_methods(exchange)  # else a person signs in first, in vain
 
 
 def _local(url: str) -> bool:
@@ -112,9 +129,15 @@ def _in_words() -> Iterator[None]:
         raise
 
 
-def _about_issuer(sentence: str) -> InvalidInput:
+_NO_OPENID = (
+    "The scopes must contain openid, else the identity provider sends no ID token. "
+    "Give them with spaces between, such as: openid email offline_access"
+)
+
+
+def _about(field: str, sentence: str) -> InvalidInput:
     error = InvalidInput(sentence)
-    error.field = "issuer"
+    error.field = field
     return error
 
 
@@ -130,6 +153,10 @@ class _Keys(jwt.PyJWKClient):
         found = json_of(response) if response.status_code == 200 else None
         if not isinstance(found, dict):
             raise refused(self._exchange, response, what="keys")
+        keys = found.get("keys")
+        for key in keys if isinstance(keys, list) else ():
+            if isinstance(key, dict) and key.get("alg") == "Ed25519":
+                key["alg"] = "EdDSA"  # its older name (RFC 9864), the one that PyJWT knows
         if self.jwk_set_cache is not None:
             self.jwk_set_cache.put(found)
         return found
@@ -162,6 +189,11 @@ def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dic
     if alg not in ALGORITHMS:
         known = alg if alg in ("none", "HS256", "HS384", "HS512") else "unknown"
         raise _distrusted(f"it is not signed by a key of the issuer (alg {known})")
+    if alg == "Ed25519":
+        from jwt.algorithms import OKPAlgorithm  # not there without cryptography
+
+        with suppress(ValueError):  # a PyJWT that knows it
+            jwt.register_algorithm(alg, OKPAlgorithm())
     options: Any = {
         "require": ["iss", "aud", "exp", "iat", "sub"],
         "verify_exp": False,
@@ -226,9 +258,24 @@ def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce
     claims = verified(exchange, id_token, nonce)
     if exchange.subject and claims["sub"] != exchange.subject:
         raise _distrusted("it is another person's (sub)")
-    exchange.subject, exp = claims["sub"], _moment(claims["exp"])
+    exchange.subject, ahead = claims["sub"], _ahead(exchange, claims, response, token.issued_at)
+    exchange.offset = ahead if abs(ahead) > SKEW_SECONDS else 0.0
+    exp = _moment(claims["exp"]) - ahead
     expires_at = exp if exp - exchange.clock.time() < LONGEST_SECONDS else None
     return replace(token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at)
+
+
+def _ahead(exchange: Exchange, claims: dict[str, Any], response: requests.Response, began: float) -> float:
+    """Seconds that the issuer's clock is ahead of ours: it issued the token between `began` and now."""
+    now, iat = exchange.clock.time(), _moment(claims["iat"])
+    if "nbf" in claims:
+        # Microsoft Entra dates iat and nbf five minutes back, for clocks that are behind: Date says the time.
+        iat = now + offset_of(response, now)
+    if not now - 86400 < iat < _moment(claims["exp"]):
+        return 0.0  # no time of issue
+    if began - 1 <= iat <= now:  # in whole seconds
+        return 0.0
+    return iat - (now if iat > now else began)
 
 
 def _id_token(response: requests.Response) -> Secret | None:
@@ -239,12 +286,12 @@ def _id_token(response: requests.Response) -> Secret | None:
 
 def redeem(exchange: Exchange, code: Code) -> Token:
     """The verified ID token for an authorization code (OpenID Connect Core 3.1.3)."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri, **client(exchange)}
+    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     form["code_verifier"] = code.code_verifier or ""
     began = exchange.clock.time()
     try:
         with _in_words():
-            response = ask(exchange, code.secrets(), once=True, data=form)
+            response = as_client(exchange, form, code.secrets())
             return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
     except LabauthError:
         raise
@@ -288,6 +335,18 @@ def revoke(exchange: Exchange, token: Token) -> None:
         revoke_at(exchange, str(url), token, (token.refresh_token,))
 
 
+def parameters(exchange: Exchange) -> dict[str, str]:
+    """What is asked for, in a browser or by a device: the scopes, and the claim that the method needs.
+
+    Its scope alone brings that claim into the ID token only where no access token comes with it
+    (OpenID Connect Core 5.4); the claims parameter (5.5) does always, where it is supported.
+    """
+    form, claim = {"scope": exchange.fields.get("scopes", "openid")}, exchange.method.claim
+    if claim and exchange.metadata.get("claims_parameter_supported") is True:
+        form["claims"] = json.dumps({"id_token": {claim: {"essential": True}}})
+    return form
+
+
 @dataclass(frozen=True, repr=False)
 class Device:
     """A device authorization (RFC 8628 3.2): what the person opens and types; times in seconds."""
@@ -307,9 +366,10 @@ def offers_device(exchange: Exchange) -> bool:
 
 def device(exchange: Exchange) -> Device:
     """Ask for a device code and a user code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"scope": exchange.fields.get("scopes") or "openid", **client(exchange)}
+    form = parameters(exchange)
     with _in_words():
-        response = send(exchange, "POST", str(exchange.metadata["device_authorization_endpoint"]), data=form)
+        url = str(exchange.metadata["device_authorization_endpoint"])
+        response = as_client(exchange, form, url=url, again=False)
         if response.status_code != 200:
             raise refused(exchange, response)
     body = json_of(response)
@@ -344,14 +404,14 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
 
     Raises `SignInRefused` when it was declined or ran out; a poll that gets no answer is tried again.
     """
-    interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code, **client(exchange)}
+    interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code}
     while not ended.wait(interval):
         began = exchange.clock.time()
         if began >= asked.expires_at:
             raise SignInRefused(_RAN_OUT)
         try:
             with _in_words():
-                response = send(exchange, "POST", exchange.token_url, [asked.device_code], data=form)
+                response = as_client(exchange, form, [asked.device_code], again=False)
                 return _bearer(exchange, read(exchange, response, began, [asked.device_code]), response, None)
         except SignInRefused as error:
             if error.code == "slow_down":

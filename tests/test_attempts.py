@@ -586,7 +586,7 @@ def test_url(lab: Lab, pair: tuple[str, str]) -> None:
     assert attempt.url.partition("?")[0] == origin + paths[pair[0]]
     names = {"response_type", "client_id", "redirect_uri", "state"}
     names |= {"scope", "code_challenge", "code_challenge_method"} if pair != DNANEXUS else set()
-    names |= {"nonce"} if pair == BENCHLING else set()
+    names |= {"nonce", "prompt"} if pair == BENCHLING else set()
     assert set(sent) == names
     assert (sent["response_type"], sent["redirect_uri"]) == ("code", f"http://127.0.0.1:{port_of(attempt)}/")
     assert sent["client_id"] == lab.credentials(*pair)["client_id"]

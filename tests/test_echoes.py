@@ -391,6 +391,7 @@ def test_device_page(lab: Lab, name: str) -> None:
     ):
         good = view().get_json()
     lab.sites["idp"].app.view_functions["device_authorization"] = echo
+    lab.set("idp", client_auth="client_secret_basic")
     attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=secret)
     with pytest.raises(LabauthError, match="cannot be used") as caught:
         attempt.device()
@@ -398,10 +399,11 @@ def test_device_page(lab: Lab, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["device_authorization", "/token"])
-def test_device(lab: Lab, path: str) -> None:
+@pytest.mark.parametrize("client_auth", ["client_secret_basic", "client_secret_post"])
+def test_device(lab: Lab, path: str, client_auth: str) -> None:
     """The client secret and the device code, said back to a device sign-in, are shown nowhere."""
-    lab.set("idp", interval=0.1)
-    secret = "kanari-client-secret-0001"
+    secret = "kanari+client secret-0001"
+    lab.set("idp", interval=0.1, client_auth=client_auth, client_secret=secret)
     attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=secret)
     hostile = Hostile(lab, "idp", path)
     with pytest.raises(LabauthError) as caught:

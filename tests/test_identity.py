@@ -6,7 +6,7 @@ import base64
 import hashlib
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlencode, urljoin, urlsplit
 
 import jwt
 import pytest
@@ -259,17 +259,62 @@ def test_code_refused(lab: Lab, changed: dict[str, str | None]) -> None:
     assert refused(exchange(lab, late)) == INVALID_GRANT
 
 
-@pytest.mark.parametrize("path", ["/token", "/device_authorization", "/revoke"])
+ENDPOINTS = pytest.mark.parametrize("path", ["/token", "/device_authorization", "/revoke"])
+FORM = {"grant_type": "refresh_token", "refresh_token": "x", "scope": "openid", "token": "x"}
+
+
+@ENDPOINTS
 def test_client_refused(lab: Lab, path: str) -> None:
-    """Another client, none, or one that authenticates though it is public, is invalid_client; no parameter may come twice."""
-    form = {"grant_type": "refresh_token", "refresh_token": "x", "scope": "openid", "token": "x"}
+    """Another client, none, or one with a secret though it is public, is invalid_client; no parameter may come twice."""
     for changed in ({"client_id": "x"}, {"client_id": None}, {"client_secret": "x"}):
-        assert refused(post(lab, path, **form | changed)) == (401, "invalid_client")
+        assert refused(post(lab, path, **FORM | changed)) == (401, "invalid_client")
     url = lab.origin("idp") + path
-    assert refused(requests.post(url, data=form, auth=(CLIENT_ID, ""), timeout=10)) == (401, "invalid_client")
-    assert refused(requests.post(url, data=[*form.items(), ("token", "y")], timeout=10)) == (400, "invalid_request")
+    for auth in ((CLIENT_ID, "x"), ("x", "")):
+        assert refused(requests.post(url, data=FORM, auth=auth, timeout=10)) == (401, "invalid_client")
+    headers = {"Authorization": "Bearer x"}
+    strange = requests.post(url, data=FORM | {"client_id": CLIENT_ID}, headers=headers, timeout=10)
+    assert refused(strange) == (401, "invalid_client")
+    assert refused(requests.post(url, data=[*FORM.items(), ("token", "y")], timeout=10)) == (400, "invalid_request")
     assert refused(post(lab, "/token", grant_type="password")) == (400, "unsupported_grant_type")
     assert refused(post(lab, "/token")) == (400, "invalid_request")
+
+
+@ENDPOINTS
+def test_public_client_as_basic(lab: Lab, path: str) -> None:
+    """A public client may be the user name of Basic, with an empty password, or have an empty client_secret."""
+    known = (200, "") if path != "/token" else INVALID_GRANT
+    basic = requests.post(lab.origin("idp") + path, data=FORM, auth=(CLIENT_ID, ""), timeout=10)
+    for response in (basic, post(lab, path, **FORM | {"client_secret": ""})):
+        body = response.json()
+        assert (response.status_code, body.get("error", "")) == known
+
+
+SECRET = "a +%:/\u00e9 secret"
+AS = {
+    "client_secret_basic": {"auth": (quote_plus(CLIENT_ID), quote_plus(SECRET))},
+    "client_secret_post": {"form": {"client_id": CLIENT_ID, "client_secret": SECRET}},
+    "none": {"form": {"client_id": CLIENT_ID}},
+}
+
+
+@ENDPOINTS
+@pytest.mark.parametrize("wanted", ["client_secret_basic", "client_secret_post", "private_key_jwt", ""])
+def test_client_authentication(lab: Lab, path: str, wanted: str) -> None:
+    """A confidential client authenticates as the metadata say, in no other way; where they are silent, by Basic."""
+    lab.set("idp", client_auth=wanted, client_secret=SECRET)
+    for at in ("token", "revocation"):
+        assert discovered(lab).get(f"{at}_endpoint_auth_methods_supported") == ([wanted] if wanted else None)
+    url, sent = lab.origin("idp") + path, {}
+    for method, parts in AS.items():
+        data = FORM | parts.get("form", {})
+        sent[method] = requests.post(url, data=data, auth=parts.get("auth"), timeout=10).json().get("error")
+    good = wanted or "client_secret_basic"
+    assert {method for method, error in sent.items() if error != "invalid_client"} == {good} & set(AS)
+    for auth in (("x", quote_plus(SECRET)), (CLIENT_ID, ""), (CLIENT_ID, "wrong")):
+        assert refused(requests.post(url, data=FORM, auth=auth, timeout=10)) == (401, "invalid_client")
+    for more in ({"client_id": "x"}, {"client_secret": SECRET}):
+        twice = requests.post(url, data=FORM | more, auth=AS["client_secret_basic"]["auth"], timeout=10)
+        assert refused(twice) == (400, "invalid_request")
 
 
 def test_refresh(lab: Lab) -> None:

@@ -9,14 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import flask
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import OKPAlgorithm
 from test_secrets import leaks
 
 from labauth_nb import (
+    Attempt,
     InvalidInput,
     LabauthError,
     LoginExpired,
@@ -168,6 +172,32 @@ def test_good_id_tokens(lab: Lab, exchange: Exchange, changed: dict[str, Any]) -
     assert fetched(lab) == 1
 
 
+@pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
+@pytest.mark.parametrize("published", [None, "EdDSA", "Ed25519"])
+def test_ed25519(lab: Lab, exchange: Exchange, alg: str, published: str | None) -> None:
+    """Both names of a signature by an Ed25519 key are believed (RFC 9864), however the key names it."""
+    key, stranger = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    jwk = {**public, "kid": "k", "use": "sig"} | ({"alg": published} if published else {})
+    lab.sites["idp"].app.view_functions["jwks"] = lambda: flask.jsonify({"keys": [jwk]})
+    head = f"{b64({'alg': alg, 'kid': 'k'})}.{b64(claims(lab))}"
+    assert openid.verified(exchange, f"{head}.{b64(key.sign(head.encode()))}", NONCE)["sub"] == "ada"
+    with pytest.raises(SignInRefused, match=WRONG):
+        openid.verified(exchange, f"{head}.{b64(stranger.sign(head.encode()))}", NONCE)
+
+
+def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
+    """A token that says Ed25519 under an RSA key is refused, and so is a set of keys that is none."""
+    token = f"{b64({'alg': 'Ed25519', 'kid': signing_key(lab.sites['idp'])[0]})}.{b64(claims(lab))}.{b64(bytes(64))}"
+    with pytest.raises(SignInRefused, match=WRONG):
+        openid.verified(exchange, token, NONCE)
+    for keys in ({"keys": {}}, {"keys": ["Ed25519", 5]}, {}):
+        lab.sites["idp"].app.view_functions["jwks"] = lambda keys=keys: flask.jsonify(keys)
+        exchange.keys = None
+        with pytest.raises(SignInRefused, match="keys cannot be used"):
+            openid.verified(exchange, token, NONCE)
+
+
 @pytest.mark.parametrize("keep_kid", [False, True])
 def test_rotated_keys(lab: Lab, exchange: Exchange, keep_kid: bool) -> None:
     """Keys that have rotated, under a new name or the old one, are fetched once more; a wrong signature no more than that."""
@@ -203,14 +233,264 @@ def test_keys_down(lab: Lab, answer: int | str) -> None:
     assert lab.count("benchling") == 0
 
 
-def test_a_client_secret_is_sent_where_there_is_one(lab: Lab) -> None:
-    """A confidential client authenticates in the body; the sandbox's public one is then refused, in one sentence."""
-    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret="kanari-client-secret-0001")
+@pytest.mark.parametrize("scopes", ["email", "openid,email,offline_access", "OpenID email", "openidx", " "])
+def test_scopes_without_openid(lab: Lab, scopes: str) -> None:
+    """Scopes without openid are refused before anything is sent, with what to type; the field is named."""
+    with pytest.raises(InvalidInput) as caught:
+        begin("benchling", "oidc", tenant="sandbox", scopes=scopes)
+    assert str(caught.value) == (
+        "The scopes must contain openid, else the identity provider sends no ID token. "
+        "Give them with spaces between, such as: openid email offline_access"
+    )
+    assert caught.value.field == "scopes"
+    assert lab.count("idp") == 0
+
+
+def parameters(attempt: Attempt) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(attempt.url).query, strict_parsing=True))
+
+
+@pytest.mark.parametrize(("scopes", "prompt"), [("openid offline_access", "consent"), ("openid email", None)])
+def test_consent(lab: Lab, scopes: str, prompt: str | None) -> None:
+    """Who asks for offline_access asks for consent, without which issuers ignore it (OpenID Connect Core 11)."""
+    sent = parameters(begin("benchling", "oidc", tenant="sandbox", scopes=scopes))
+    assert (sent["scope"], sent.get("prompt")) == (scopes, prompt)
+
+
+@pytest.mark.parametrize("supported", [True, False, None, "yes"])
+def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch, supported: object) -> None:
+    """The e-mail address is asked for in the ID token itself where the issuer can do that, by a device too."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "claims_parameter_supported": supported}
+    heard: list[dict[str, str]] = []
+    app = lab.sites["idp"].app
+    real = app.view_functions["device_authorization"]
+    monkeypatch.setitem(
+        app.view_functions, "device_authorization", lambda: (heard.append(flask.request.form.to_dict()), real())[1]
+    )
+    attempt.device()
+    for sent in (parameters(attempt), *heard):
+        claim = {"id_token": {"email": {"essential": True}}} if supported is True else None
+        assert json.loads(sent.get("claims", "null")) == claim
+        assert sent["scope"] == "openid email offline_access"
+    assert len(heard) == 1
+    attempt.cancel()
+
+
+def test_no_consent_elsewhere(lab: Lab) -> None:
+    """Foundry, which is no OpenID provider here, is asked for its scopes only."""
+    sent = parameters(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access"))
+    assert sent["scope"] == "api:ontologies-read offline_access"
+    assert not {"prompt", "claims"} & set(sent)
+
+
+# Client authentication
+
+SECRET = "kanari +%:/\u00e9 client secret"
+BASIC, POST = "client_secret_basic", "client_secret_post"
+OFFERED: list[tuple[str, Any, list[str]]] = [
+    # what the client is registered for, what the metadata say, the ways in which it is tried
+    (BASIC, [BASIC], [BASIC]),
+    (POST, [POST], [POST]),
+    ("", None, [BASIC]),
+    (BASIC, [], [BASIC]),
+    (BASIC, POST, [BASIC]),
+    (BASIC, ["private_key_jwt", POST, BASIC], [BASIC]),
+    (POST, [BASIC, POST, "none"], [BASIC, POST]),
+]
+
+
+def confidential(lab: Lab, registered: str, offered: Any, **given: str) -> Attempt:
+    """A sign-in by a client with a secret, whose issuer offers other ways than that client may use."""
+    lab.set("idp", client_auth=registered, client_secret=SECRET)
+    app = lab.sites["idp"].app
+    real = app.view_functions["configuration"]
+
+    def changed() -> Any:
+        response, name = real(), "token_endpoint_auth_methods_supported"
+        body = response.get_json() | {name: offered}
+        body.pop("revocation_endpoint_auth_methods_supported", None)
+        response.data = json.dumps({n: v for n, v in body.items() if v is not None})
+        return response
+
+    app.view_functions["configuration"] = changed
+    return begin("benchling", "oidc", tenant="sandbox", client_secret=SECRET, **given)
+
+
+def authenticated(lab: Lab) -> list[tuple[str, str]]:
+    """From now on: (path, how the client authenticated) of each request that has a form."""
+    seen: list[tuple[str, str]] = []
+
+    def note() -> None:
+        if flask.request.method == "POST" and "seal" not in flask.request.form:
+            basic, form = flask.request.authorization, flask.request.form
+            assert basic is None or not {"client_id", "client_secret"} & set(form)
+            posted = POST if "client_secret" in form else "none"
+            seen.append((flask.request.path, posted if basic is None else BASIC))
+
+    lab.sites["idp"].app.before_request_funcs[None].insert(0, note)
+    return seen
+
+
+@pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
+def test_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
+    """The client's secret goes as the issuer's metadata say, to each endpoint; what was refused is tried once."""
+    seen = authenticated(lab)
+    attempt = confidential(lab, registered, offered)
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert seen == [("/token", way) for way in ways]
+    mine.refresh()
+    assert session("benchling").get("plates").status_code == 200
+    assert "The token was revoked" in logout("benchling")[0]
+    assert set(seen[len(ways) :]) == {("/token", ways[-1]), ("/revoke", ways[-1])}
+
+
+@pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
+def test_device_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
+    """The device authorization endpoint and its polls are asked by the same client."""
+    seen = authenticated(lab)
+    lab.set("idp", interval=0.1)
+    attempt = confidential(lab, registered, offered)
+    attempt.device()
+    lab.visit(attempt.device_link)
+    assert attempt.wait(20).who
+    assert seen[: len(ways)] == [("/device_authorization", way) for way in ways]
+    polls = [each for each in seen[len(ways) :] if each[0] != "/device"]
+    assert polls
+    assert set(polls) == {("/token", ways[-1])}
+
+
+def test_public_client(lab: Lab) -> None:
+    """A client without a secret is named in the form, whatever the metadata say, and sends no header."""
+    seen = authenticated(lab)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    attempt.answer(lab.visit(attempt.url))
+    logout("benchling")
+    assert seen == [("/token", "none"), ("/revoke", "none")]
+
+
+NO_SECRET = "The identity provider takes no client secret (token_endpoint_auth_methods_supported: {}). "
+KEYS_ONLY = "Ask its admin to allow client_secret_basic for this client."
+PUBLIC = "Leave the client secret empty, if the client is a public one."
+
+
+@pytest.mark.parametrize(
+    ("offered", "names", "cure"),
+    [
+        (["private_key_jwt", "tls_client_auth"], "private_key_jwt, tls_client_auth", KEYS_ONLY),
+        (["none"], "none", PUBLIC),
+        (["none", "private_key_jwt"], "none, private_key_jwt", PUBLIC),
+        ([7, "\x1b[31mevil\n"], "7, [31mevil", KEYS_ONLY),
+    ],
+    ids=str,
+)
+def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, cure: str) -> None:
+    """What the issuer wants instead of a secret is said before a page is opened; the field is named."""
+    with pytest.raises(InvalidInput) as caught:
+        confidential(lab, BASIC, offered)
+    assert str(caught.value) == NO_SECRET.format(names) + cure
+    assert caught.value.field == "client_secret"
+    assert lab.count("idp") == 1
+
+
+def test_client_authentication_at_revocation(lab: Lab) -> None:
+    """The revocation endpoint is asked as its own list says; where that has no way, log out says so."""
+    seen = authenticated(lab)
+    for listed in (POST, "private_key_jwt"):
+        attempt = confidential(lab, BASIC, [BASIC])
+        names = {"revocation_endpoint_auth_methods_supported": [listed]}
+        attempt._exchange.metadata = {**attempt._exchange.metadata, **names}
+        attempt.answer(lab.visit(attempt.url))
+        lab.set("idp", client_auth=listed)
+        (said,) = logout("benchling")
+        assert ("was revoked" in said) == (listed == POST)
+    assert seen == [("/token", BASIC), ("/revoke", POST), ("/token", BASIC)]
+    wanted = "(revocation_endpoint_auth_methods_supported: private_key_jwt)"
+    assert said.endswith(f"The token was not revoked: The identity provider takes no client secret {wanted}. {KEYS_ONLY}")
+
+
+@pytest.mark.parametrize("offered", [[BASIC], [POST], [BASIC, POST]], ids=str)
+def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
+    """A wrong secret is told in one sentence, which shows it in no spelling."""
+    wrong = "kanari-wrong-client-secret-0001"
+    lab.set("idp", client_auth=offered[-1])
+    attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=wrong)
+    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": offered}
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
     assert str(caught.value).startswith("The identity provider answered 401 invalid_client (")
     assert str(caught.value).endswith("Check the client ID (and the secret of a confidential client) with its admin.")
-    assert leaks(["kanari-client-secret-0001"], repr(vars(caught.value))) == []
+    basic = base64.b64encode(f"{CLIENT_ID}:{wrong}".encode()).decode()
+    assert leaks([wrong, basic], str(caught.value), repr(vars(caught.value))) == []
+    assert lab.token_requests("idp") == len(offered)
+
+
+# Clocks that differ
+
+
+@pytest.mark.parametrize("skew", [0, 20, 240, 86400, -20, -240, -350])
+def test_the_issuers_clock(lab: Lab, skew: float) -> None:
+    """However the issuer's clock differs from ours, the token's own life counts down, and one is issued for each life."""
+    lab.set("idp", life=300)
+    lab.skew(skew)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert 297 <= (mine.seconds_left or 0) <= 300
+    assert mine.time_left == "5 min"
+    for _ in range(3):
+        assert session("benchling").get("plates").status_code == 200
+    assert lab.token_requests("idp") == 1
+    for lives in (1, 2):
+        lab.advance(301)
+        for _ in range(3):
+            assert session("benchling").get("plates").status_code == 200
+        assert lab.token_requests("idp") == 1 + lives
+        assert 297 <= (mine.seconds_left or 0) <= 300
+
+
+@pytest.mark.parametrize(
+    ("skew", "said"), [(240, "4 min behind"), (-350, "6 min ahead"), (30, ""), (-30, "")], ids=["240", "-350", "30", "-30"]
+)
+def test_the_clock_is_told(lab: Lab, skew: float, said: str) -> None:
+    """A clock that is off by more than a minute is told in the status, until it is right."""
+    lab.skew(skew)
+    lab.set("idp", life=400)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert mine.clock_note == (f"this computer's clock is {said}" if said else "")
+    lab.skew(0)
+    mine.refresh()
+    assert mine.clock_note == ""
+
+
+@pytest.mark.parametrize("iat", [0, -5, 4_000_000_000, 1e300, "soon", True, [], None])
+def test_iat_that_is_no_time(lab: Lab, monkeypatch: pytest.MonkeyPatch, iat: Any) -> None:
+    """An iat that cannot be when the token was issued moves no clock: exp counts as it stands."""
+    body = claims(lab, nonce=None) | {"iat": iat}
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    monkeypatch.setattr(attempt, "_nonce", None)
+    token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
+    if iat is None:
+        with pytest.raises(SignInRefused, match="its claim iat is missing"):
+            attempt.answer(lab.visit(attempt.url))
+        return
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert (mine.status, mine.clock_note) == ("valid", "")
+    assert mine.seconds_left == pytest.approx(3600, abs=10)
+
+
+@pytest.mark.parametrize("skew", [0, 240, -240])
+def test_iat_dated_back(lab: Lab, monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
+    """Where iat is dated back, as Microsoft Entra does with nbf, the clock is taken from the response's Date."""
+    lab.skew(skew)
+    now = int(lab.clock.time() + skew)
+    body = claims(lab, iat=now - 300, nbf=now - 300, exp=now + 3600, nonce=None)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    monkeypatch.setattr(attempt, "_nonce", None)
+    token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert mine.seconds_left == pytest.approx(3600, abs=10)
 
 
 # Renewal and revocation

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import unquote_plus
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -22,6 +23,10 @@ from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated,
 from .lab import Issued, Lab, Site, answer, refused
 
 CLIENT_ID = "sandbox-benchling-oidc"
+CLIENT_SECRET = "sandbox-idp-client-secret"
+NONE, BASIC, POST = "none", "client_secret_basic", "client_secret_post"
+PRIVATE_KEY = "private_key_jwt"
+"""How a client authenticates (RFC 7591 2); by a private key the sandbox's never does."""
 SUBJECT, EMAIL, PASSWORD = "ada", "ada@sandbox.example", "sandbox-idp-password"
 SCOPES = frozenset({"openid", "email", "profile", "offline_access"})
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -127,8 +132,9 @@ def site(lab: Lab) -> Site:
     flags, app = here.flags, here.app
     flags |= {"suspended": False, "life": 3600, "password": PASSWORD, "interval": 5, "device": True, "fault": ""}
     flags |= {"rotate": True, "refresh_life": REFRESH_SECONDS}
+    flags |= {"client_auth": NONE, "client_secret": CLIENT_SECRET}
     flags["credentials"] = here.person = lambda *method: {"email": EMAIL, "password": flags["password"]}
-    here.choices["fault"] = FAULTS
+    here.choices |= {"fault": FAULTS, "client_auth": (NONE, BASIC, POST, PRIVATE_KEY, "")}
     server = AuthorizationServer(here, {CLIENT_ID: True}, SCOPES, says_issuer=True)
     devices: dict[str, Device] = {}
 
@@ -148,11 +154,12 @@ def site(lab: Lab) -> Site:
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": sorted(SCOPES),
             "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce", "email", "email_verified"],
-            "token_endpoint_auth_methods_supported": ["none"],
-            "revocation_endpoint_auth_methods_supported": ["none"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
+        if flags["client_auth"]:
+            names = ("token_endpoint_auth_methods_supported", "revocation_endpoint_auth_methods_supported")
+            offered |= {name: [flags["client_auth"]] for name in names}
         return answer(
             offered | ({"device_authorization_endpoint": f"{issuer}/device_authorization"} if flags["device"] else {})
         )
@@ -204,12 +211,24 @@ def site(lab: Lab) -> Site:
         return server.new_refresh_token(CLIENT_ID, SUBJECT, scopes, family) if "offline_access" in scopes else ""
 
     def stranger() -> Response | None:
-        """The refusal of a request that is not the public client's."""
-        sent = request.form
+        """The refusal of a client that does not authenticate as the metadata say (RFC 6749 2.3.1).
+
+        A public client may also be the user name of Basic, as some clients send it.
+        """
+        sent, basic = request.form, here.basic()
         if repeated(sent):
             return refused(400, "invalid_request", "A parameter is given twice")
-        if sent.get("client_id") != CLIENT_ID or "client_secret" in sent or "Authorization" in request.headers:
-            return refused(401, "invalid_client", "The client is unknown, or authenticates though it is a public one")
+        if basic is None:
+            name, secret, method = sent.get("client_id"), sent.get("client_secret", ""), POST
+        else:
+            (name, secret), method = map(unquote_plus, basic), BASIC
+            if sent.get("client_secret") or sent.get("client_id", name) != name:
+                return refused(400, "invalid_request", "The client authenticates twice, or as two clients")
+        method, wanted = method if secret else NONE, flags["client_auth"] or BASIC
+        if (basic is None and "Authorization" in request.headers) or method != wanted:
+            return refused(401, "invalid_client", f"The client must authenticate by {wanted}")
+        if name != CLIENT_ID or (secret and secret != flags["client_secret"]):
+            return refused(401, "invalid_client", "The client is unknown, or its secret is wrong")
         return None
 
     @app.post("/token")

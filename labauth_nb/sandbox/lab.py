@@ -339,7 +339,9 @@ class Lab:
         counts by host and path, and no other loopback address is registered), rotate=False (a refresh token stays
         good), refresh_life=60 (seconds a refresh token lives), echo_state=False (DNAnexus answers without the state).
         idp: life=60 (seconds an ID token lives), device=False (no device grant), interval=0.1 (seconds between polls),
-        fault="none", "hs256", "nonce", "aud", "iss", "expired", "no_email" or "signature" (spoils new ID tokens)."""
+        fault="none", "hs256", "nonce", "aud", "iss", "expired", "no_email" or "signature" (spoils new ID tokens),
+        client_auth="client_secret_basic", "client_secret_post", "private_key_jwt" or "" (how the client has to
+        authenticate; "": the metadata do not say, so Basic), client_secret="..." (the secret that it has then)."""
         known, choices = self.sites[provider].flags, self.sites[provider].choices
         for name, value in flags.items():
             if name not in known or name == "credentials":
