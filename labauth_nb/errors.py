@@ -191,7 +191,7 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
     QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``.
     """
-    if "html" in response.headers.get("content-type", ""):
+    if is_page(response):
         return "", "a web page instead of data: is the tenant right, and is the provider up?"
     body = json_of(response)
     if not isinstance(body, dict):
@@ -208,6 +208,20 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     code: object = error if short else body.get("error_type")
     message: object = body.get("error_description") or (error if error != code else None) or body.get("message")
     return _text(code), _text(message)
+
+
+def is_page(response: requests.Response) -> bool:
+    """Whether `response` is a web page: by its type, or by how it begins."""
+    if "html" in response.headers.get("content-type", "").lower():
+        return True
+    begins = response.content.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower()
+    return begins.startswith((b"<!doctype", b"<html"))
+
+
+_NOT_THE_API = (
+    "The API sends data, so that page may come from a proxy or firewall on the way: "
+    "ask whoever runs your network, or try from another one."
+)
 
 
 def _text(value: object) -> str:
@@ -294,6 +308,8 @@ def provider_error(
         said += f" ({message.rstrip('.')})"
     names = (f"{status} {code}", code, str(status), f"{status // 100}xx")
     hint = next((hints[name] for name in names if name in hints), "")
+    if is_page(response) and status < 500 and status != 429:
+        hint = _NOT_THE_API
     wait = wait_seconds(response, pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
