@@ -34,7 +34,7 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
-from .masking import Fields, Secret
+from .masking import Fields, Secret, scrub, shown
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -152,17 +152,26 @@ def refused(
     response: requests.Response,
     secrets: list[str] | None = None,
     what: str = "a token",
+    kind: object = None,
 ) -> ProviderError:
-    """The error for a response of a server without `what`: `SignInRefused`, unless it is only down."""
+    """The error for a response without `what`, or with a token of a `kind` that nobody can send.
+
+    It is a `SignInRefused`, unless the server is only busy or down.
+    """
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
-    kind = ProviderError if response.status_code == 429 or response.status_code >= 500 else SignInRefused
-    error = provider_error(title, response, hints, known, kind, provider.pacing)
+    busy = response.status_code == 429 or response.status_code >= 500
+    error_class = ProviderError if busy else SignInRefused
+    error = provider_error(title, response, hints, known, error_class, provider.pacing)
     if response.is_redirect:
         error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
     elif response.status_code < 400 and (json_of(response) is None or not any(read_error(response))):
-        error.args = (f"{title} answered {response.status_code} without {what} in it. {_TENANT}",)
+        had = f"without {what} in it"
+        if kind is not None:
+            named = shown(scrub(str(kind), known))
+            had = f"with a token of the type {named}, not Bearer (RFC 6750)"
+        error.args = (f"{title} answered {response.status_code} {had}. {_TENANT}",)
     if response.request is not None:
         response.request.body = None
     return error
@@ -205,8 +214,9 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
         raise refused(exchange, response, secrets)
     if not _sendable(access_token):
         raise refused(exchange, response, secrets)
-    if str(body.get("token_type", "Bearer")).lower() != "bearer":
-        raise refused(exchange, response, secrets, "a Bearer token (RFC 6750)")
+    kind = body.get("token_type")
+    if kind is not None and str(kind).lower() != "bearer":
+        raise refused(exchange, response, secrets, kind=kind)
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(

@@ -131,7 +131,11 @@ def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"token_type": "mac"}, "without a Bearer token"),
+        ({"token_type": "mac"}, r"with a token of the type 'mac', not Bearer \(RFC 6750\)\. Check"),
+        ({"token_type": ["Bearer"]}, r"with a token of the type '…'.* not Bearer"),
+        ({"token_type": "kanari-token"}, r"with a token of the type '…'.* not Bearer"),
+        ({"token_type": "mac", "error": "use_dpop"}, r"use_dpop\."),
+        ({"access_token": "a b", "error": "busy_now"}, r"busy_now\."),
         ({"access_token": None, "error": "access_denied"}, r"access_denied\."),
         (
             {"access_token": None, "error": "busy_now", "error_description": "Not kanari-client-secret-0001"},
