@@ -334,7 +334,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
         requests.ConnectTimeout,
         "did not take the connection in time. Check the network and the proxy, then try again.",
     ),
-    (requests.Timeout, "did not answer in time. Try again, or give a longer timeout=."),
+    (requests.Timeout, "did not answer in time. Try again."),
     (
         requests.exceptions.ProxyError,
         "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",

@@ -326,6 +326,9 @@ def _unreachable(
     secrets = session.login.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
+    if isinstance(caught, requests.ReadTimeout) and not getattr(request, "_in_walk", False):
+        # A walk takes none.
+        error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
     return error
 
 

@@ -25,11 +25,13 @@ from labauth_nb import (
     MissingCredentials,
     NotSignedIn,
     ProviderError,
+    ProviderUnreachable,
     SignInRefused,
     login,
     logout,
     refresh,
     session,
+    sessions,
     status,
 )
 from labauth_nb.masking import Secret
@@ -509,3 +511,22 @@ def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "\udcff")
     with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was ignored, it is not text in UTF-8"):
         login("benchling", tenant="acme", client_id="x")
+
+
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_slow_data(server: Server, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A longer timeout= is named where one can be given: to a request, not to a walk."""
+    monkeypatch.setattr(sessions, "TIMEOUT", (1, 0.2))
+    late = threading.Event()
+
+    def answer(verb: str, path: str, *_: object) -> Answer:
+        if not path.endswith("/token"):
+            late.wait(5)
+        return token_answer()
+
+    server.answer = answer
+    login("benchling", tenant=server.url, **CLIENT)
+    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+        getattr(session("benchling"), way)("plates")
+    late.set()
+    assert ("timeout=" in str(caught.value)) == (way == "get")
