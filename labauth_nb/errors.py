@@ -219,7 +219,7 @@ def is_page(response: requests.Response) -> bool:
 
 
 _NOT_THE_API = (
-    "The API sends data, so that page may come from a proxy or firewall on the way: "
+    "An API sends data, so that page may come from a proxy or firewall on the way: "
     "ask whoever runs your network, or try from another one."
 )
 

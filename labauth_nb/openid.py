@@ -55,11 +55,15 @@ def discover(exchange: Exchange) -> None:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise _about_issuer(f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
-        response = send(exchange, "GET", f"{typed}/.well-known/openid-configuration")
+        where = f"{typed}/.well-known/openid-configuration"
+        response = ask(exchange, verb="GET", url=where)
     metadata = json_of(response) if response.status_code == 200 else None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or _error_in(metadata):
         error = refused(exchange, response, what="a configuration")
         said = _worded(str(error).partition(" Check the tenant")[0])
+        if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
+            error.args, error.field = (said,), "issuer"
+            raise error
         raise _about_issuer(said if "issuer" in said else f"{said} Check the issuer's address.")
     if spelled(str(metadata.get("issuer"))) != typed:
         raise _about_issuer(f"The server at {typed} says that it is another issuer. Check the issuer's address.")
@@ -70,6 +74,11 @@ def discover(exchange: Exchange) -> None:
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
             raise _about_issuer(f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
+
+
+def _error_in(body: dict[str, Any]) -> bool:
+    """Whether a response with the status 200 tells an error all the same."""
+    return bool(body.get("error"))
 
 
 def _local(url: str) -> bool:
@@ -126,9 +135,9 @@ class _Keys(jwt.PyJWKClient):
         self._exchange = exchange
 
     def fetch_data(self) -> Any:
-        response = send(self._exchange, "GET", self.uri)
+        response = ask(self._exchange, verb="GET", url=self.uri)
         found = json_of(response) if response.status_code == 200 else None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or _error_in(found):
             raise refused(self._exchange, response, what="keys")
         if self.jwk_set_cache is not None:
             self.jwk_set_cache.put(found)
@@ -310,11 +319,9 @@ def device(exchange: Exchange) -> Device:
     form = {"scope": exchange.fields.get("scopes") or "openid", **client(exchange)}
     with _in_words():
         response = send(exchange, "POST", str(exchange.metadata["device_authorization_endpoint"]), data=form)
-        if response.status_code != 200:
-            raise refused(exchange, response)
-    body = json_of(response)
-    if not isinstance(body, dict):
-        raise SignInRefused(_UNUSABLE)
+        body = json_of(response) if response.status_code == 200 else None
+        if not isinstance(body, dict) or _error_in(body):
+            raise refused(exchange, response, what="a device code")
     local = _local(str(exchange.metadata["issuer"]))
     life, interval = (
         default if body.get(name) is None else finite(body[name])
@@ -329,13 +336,14 @@ def device(exchange: Exchange) -> Device:
     if not good or not all(shown):
         raise SignInRefused(_UNUSABLE)
     if not _safe(str(address), local) or not _safe(str(complete), local):
-        raise _distrusted("its page to type the code is no https address")
+        said = "The identity provider's page for typing the code is not an https address"
+        raise SignInRefused(f"{said}. Tell its admin.")
     interval = min(max(interval, 0.1 if local else 1.0), INTERVAL_MOST)
     expires_at = exchange.clock.time() + min(life, LONGEST_SECONDS)
     return Device(Secret(code), str(user_code), str(address), str(complete), expires_at, interval)
 
 
-_UNUSABLE = "The identity provider sent an answer that cannot be used. Tell its admin."
+_UNUSABLE = "The identity provider sent a device code that cannot be used. Tell its admin."
 _RAN_OUT = "The code ran out before anybody typed it. Sign in again to get a new one."
 
 
