@@ -33,7 +33,7 @@ from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import is_dead
-from .stores import REFRESH_TOKEN, Memory
+from .stores import CREDENTIALS, REFRESH_TOKEN, Memory
 from .tokens import Token
 from .trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .sandbox import Lab
 
 
+NOT_REMEMBERED = "Not remembered: "
 FORMER_MOST = 40
 """How many secrets of earlier tokens are masked after signing in again."""
 
@@ -62,12 +63,16 @@ def login(
     `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or "sandbox"; `fields`: the
     method's fields, such as ``client_secret=os.environ["X"]``; what is not given is looked up, then asked for.
     `remember`: True, "credentials" or "refresh-token" keeps that for the next kernel in `store`, the operating system's
-    "keyring", or a "file" that only you can read.
+    "keyring", or a "file" that only you can read. Where it cannot be kept, you are signed in all
+    the same, and a line on stderr says why.
 
-    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`, `StoreUnavailable`.
+    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
     """
     fields = _veiled(fields)
-    return sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+    mine = sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+    if mine.kept.startswith(NOT_REMEMBERED):  # a script shows no repr
+        print(mine.kept, file=sys.stderr)
+    return mine
 
 
 def begin(
@@ -495,16 +500,27 @@ def _remember(login: Login, plan: _Plan) -> None:
     try:
         entry = remembering.keep(login._exchange, login.found, plan.keeps, memory, login.token())
     except LabauthError as error:
-        login.kept = f"Not remembered: {error}"
+        login.kept = f"{NOT_REMEMBERED}{error}"
         return
     if entry is None:
-        scopes = " (ask for the scope offline_access)" if login.method.flow and not plan.sandboxed else ""
-        why = "the sandbox supplies it" if plan.sandboxed else f"{login._exchange.title} gave no refresh token{scopes}"
-        typed = "nothing of it was typed: its source supplies it again"
-        login.kept = f"Not remembered: {why if plan.keeps != 'credentials' or plan.sandboxed else typed}."
+        login.kept = f"{NOT_REMEMBERED}{_nothing_kept(login, plan)}."
         return
     login.kept = f"Remembered in the {place}."
     login._memory, login._entry = memory, entry.id
+
+
+def _nothing_kept(login: Login, plan: _Plan) -> str:
+    if plan.sandboxed:
+        return "the sandbox supplies it"
+    if plan.keeps == CREDENTIALS:
+        return "nothing of it was typed: its source supplies it again"
+    said = f"{login._exchange.title} gave no refresh token"
+    if login.method.flow is None:
+        return said
+    if "offline_access" not in login._exchange.fields.get("scopes", "").split():
+        return f"{said} (ask for the scope offline_access)"
+    said = f"{said}, although offline_access was asked for"
+    return f"{said} (ask its admin to allow it for this client)"
 
 
 def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
