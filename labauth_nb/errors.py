@@ -135,6 +135,16 @@ def refuse_secret(
         raise error
 
 
+def miscopied(label: str, name: str, hint: str) -> InvalidInput:
+    """The error for a value of the field `name` that cannot be sent; `hint`: where to find it."""
+    error = InvalidInput(
+        f"The {label} holds a space, a line break or a quote mark that does not belong to it: "
+        f"copy it once more, whole. Where to find it: {hint}."
+    )
+    error.field = name
+    return error
+
+
 def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     """The error for an unknown `word`: it lists the choices and names the nearest."""
     refuse_secret(str(word), f"That {what}")

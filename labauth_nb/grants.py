@@ -28,6 +28,7 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    miscopied,
     place_of,
     provider_error,
     read_error,
@@ -376,12 +377,7 @@ def _pasted(exchange: Exchange) -> Secret:
     if value.lower().startswith("bearer "):
         value = Secret(value[7:].strip())
     if not _sendable(value) or value.lower() == "bearer":
-        error = InvalidInput(
-            f"The {field.label} holds a space, a line break or a quote mark that does not belong to it: copy it once more, "
-            f"whole. Where to find it: {field.hint}."
-        )
-        error.field = field.name
-        raise error
+        raise miscopied(field.label, field.name, field.hint)
     return value
 
 

@@ -445,13 +445,19 @@ class LoginPanel(Panel):
     def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
         """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
         given = message.get("fields")
-        typed = {str(k): Secret(v.strip()) for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
+        given = given if isinstance(given, dict) else {}
+        typed = {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
         self._busy, self._error, self.note = True, None, ""
         self.tell()
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
             self._method, shown = chosen.name, self._shown.get(chosen.name, set())
+            typed = {
+                f.name: Secret(credentials.healed(self._provider, f, typed[f.name]))
+                for f in (self._provider.tenant, *chosen.fields)
+                if f.name in typed
+            }
             # What is kept here comes back.
             credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
             self._tenant = without_page(str(typed.pop("tenant", self._tenant or ""))) or None

@@ -251,6 +251,7 @@ def _planned(
             raise InvalidInput(f"{what} must be text, not {type(word).__name__}.")
     chosen = find(provider)
     given = {field: value for field, value in fields.items() if value is not None}
+    tenant = tenant and credentials.healed(chosen, chosen.tenant, tenant)
     name = _checked_name(name or chosen.name)
     asked = None if method is None else _allowed(chosen, method).name
     recall = None
@@ -438,7 +439,7 @@ def _on_sandbox(
     for field in method.fields:
         source = before.sources.get(field.name) if before else None
         if field.name in given:
-            found.take(field, given[field.name].strip(), GIVEN)
+            found.take(field, before.fields.get(field.name, "") if before else "", GIVEN)
         elif before is not None and source is not None and source in remembering.PLACES.values():
             found.take(field, before.fields[field.name], source)
         elif value := own.get(field.name):
@@ -535,6 +536,9 @@ def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
         return error
     if method.flow is not None:
         return error
+    more = credentials.afterthought(method.secret, found.fields.get(name, ""))
+    if more and isinstance(error, SignInRefused):
+        error.args = (f"{error} {more}",)
     source, variable = found.sources.get(name, ""), found.variables.get(name, "")
     if source not in ("", GIVEN, ASKED, SANDBOX):
         error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
