@@ -378,6 +378,8 @@ def unreachable(
     own = [str(each) for each in causes if isinstance(each, Unfinished)]
     known = [said for kinds, said in _CAUSES if any(isinstance(each, kinds) for each in causes)]
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
+    if re.search("certificate (has expired|is not yet valid)", str(error)):
+        why = "has a certificate that is out of date by this computer's clock: check the clock first."
     if "CA certificate bundle" in str(error):  # requests gives it no class of its own
         why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
     return ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))

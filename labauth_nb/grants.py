@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 
 from . import wire
-from .clocks import Clock
+from .clocks import TOLD_SECONDS, Clock, clock_words
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -173,6 +173,9 @@ def refused(
             named = shown(scrub(str(kind), known))
             had = f"with a token of the type {named}, not Bearer (RFC 6750)"
         error.args = (f"{title} answered {response.status_code} {had}. {_TENANT}",)
+    offset = _offset(response, exchange.clock.time())
+    if response.status_code in (400, 401, 403) and abs(offset) > TOLD_SECONDS:
+        error.args = (f"{error} Note: {clock_words(offset)}.",)
     if response.request is not None:
         response.request.body = None
     return error
@@ -218,6 +221,9 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
     kind = body.get("token_type")
     if kind is not None and str(kind).lower() != "bearer":
         raise refused(exchange, response, secrets, kind=kind)
+    offset = _offset(response, exchange.clock.time(), exchange.offset)
+    if abs(offset - exchange.offset) > TOLD_SECONDS:
+        exchange.offset = offset
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(
@@ -289,12 +295,12 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     return ask(exchange, secrets, data=form)
 
 
-def _offset(response: requests.Response, now: float) -> float:
-    """Seconds that the server's clock is ahead of ours, by its Date header (0 where it has none)."""
+def _offset(response: requests.Response, now: float, unknown: float = 0.0) -> float:
+    """Seconds that the server's clock is ahead of ours, by its Date header; `unknown`: without one."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp() - now
-    except (KeyError, ValueError, TypeError):
-        return 0.0
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return unknown
 
 
 def _refresh(exchange: Exchange, previous: Token) -> Token:
@@ -337,8 +343,13 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
     result = Token(access_token=token, header=Secret(f"Bearer {token}"), issued_at=now)
     exp, iat = _moment(claims.get("exp"), now), _moment(claims.get("iat"), now)
     expires_at = _time_to_live(exchange, result) if exp is None else exp
+    if iat is not None and iat - now > TOLD_SECONDS:  # issued in what is the future here
+        exchange.offset = iat - now
     if expires_at is not None and expires_at <= now:
-        raise LoginExpired(f"That {exchange.method.secret.label} has expired already. Get a new one: {_where(exchange)}.")
+        said = f"That {exchange.method.secret.label} has expired already"
+        clock = "If it is new, this computer's clock may be ahead."
+        clock = f"Note: {clock_words(exchange.offset)}." if exchange.offset else clock
+        raise LoginExpired(f"{said}. Get a new one: {_where(exchange)}. {clock}")
     issued_at = iat if iat is not None and expires_at and iat < now else now
     return Token(access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at)
 

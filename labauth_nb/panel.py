@@ -25,6 +25,7 @@ from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
 from .browser import ASKING, BUSY, DONE, OVER, Attempt
+from .clocks import in_words
 from .credentials import Found, Place, Sources
 from .errors import (
     InvalidInput,
@@ -42,7 +43,7 @@ from .errors import (
 from .logins import Login
 from .masking import MASK, Secret
 from .providers import Field, Method, Provider, find, without_page
-from .statuses import EXPIRED, Status, in_words
+from .statuses import EXPIRED, Status
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
 HERE = Path(__file__).parent

@@ -119,6 +119,8 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ReadTimeout("x"), "did not answer in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
         (requests.exceptions.SSLError("x"), "could not prove who it is"),
+        (requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"), "check the clock first"),
+        (requests.exceptions.SSLError("certificate has expired (_ssl.c)"), "check the clock first"),
         (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
         (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
         (requests.ConnectionError(NewConnectionError(None, "x")), "could not be reached. Check"),  # type: ignore[arg-type]
