@@ -508,25 +508,32 @@ def missing_error(provider: Provider, method: Method, found: Found, missing: lis
     """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
     *first, last = [f.label for f in missing]
     labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    names = ", ".join(_main_variable(provider, f, found) for f in missing)
+    names = ", ".join(filter(None, (_main_variable(provider, f, found) for f in missing)))
+    ways = [f"set {names} in the environment or in a .env file"] if names else []
+    if provider.tenant in missing and "--tenant" not in names:
+        ways.append("give the tenant with --tenant")
+    told = " and ".join(ways)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     named = f" --as {name}" if name != provider.name else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     error = MissingCredentials(
-        f"{provider.title} {labels} missing, and nobody can be asked here. Set {names} in the environment or in a .env "
-        f"file{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
+        f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
+        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
     )
     error.field = missing[0].name
     return error
 
 
 def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
-    """The variable to tell people of: one already in use that holds the plain value, else ours; for the tenant --tenant too."""
+    """The variable to tell people of: one already in use that holds the plain value, else ours.
+
+    For the tenant --tenant too; "" where its variable does not serve, so that only --tenant does.
+    """
     name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
     if wanted is not provider.tenant:
         return name
-    return "the tenant by --tenant" if name in found.ignored else f"{name} (or --tenant)"
+    return "" if name in found.ignored else f"{name} (or --tenant)"
 
 
 def _ipython() -> Any:

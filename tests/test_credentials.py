@@ -235,6 +235,19 @@ def test_a_pasted_page_is_not_repeated(lab: Lab) -> None:
     assert "kanari" not in repr((mine, mine.found, mine.command))
 
 
+@pytest.mark.parametrize(("client_id", "said"), [("", "Set FOUNDRY_CLIENT_ID, "), ("x", "Set ")])
+def test_tenant_by_option_only(monkeypatch: pytest.MonkeyPatch, client_id: str, said: str) -> None:
+    """A tenant whose variable was ignored is asked for by --tenant, not "in the environment"."""
+    monkeypatch.setenv("FOUNDRY_HOSTNAME", "nohost")
+    monkeypatch.setenv("FOUNDRY_CLIENT_ID", client_id or " ")
+    with pytest.raises(MissingCredentials) as caught:
+        login("foundry", "service-user")
+    why = f"{said}FOUNDRY_CLIENT_SECRET in the environment or in a .env file and give the tenant"
+    assert f"{why} with --tenant (" in str(caught.value)
+    with pytest.raises(MissingCredentials, match=r"here\. Give the tenant with --tenant \("):
+        login("foundry", "service-user", client_id="x", client_secret="y")
+
+
 # What a paste brings along
 
 WRAPPED = {
