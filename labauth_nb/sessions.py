@@ -153,7 +153,7 @@ class _Attempts:
             return self._patiently(request, options)
         except LabauthError:
             raise
-        except (*BROKEN, requests.Timeout) as caught:
+        except (*BROKEN, requests.Timeout, requests.exceptions.ContentDecodingError) as caught:
             error = _unreachable(self._session, request, caught)
         except BaseException as caught:
             # Without its frames: they hold the header, and %xmode Verbose would print it.

@@ -573,7 +573,7 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
         return None  # the token came, so the sign-in is good; the name is only an extra
     body = json_of(response) if response.status_code == 200 else None
     code, message = read_error(response)
-    good = isinstance(body, dict) and not code and not message
+    good = isinstance(body, dict) and not code and not message and not body.get("error")
     # "No permission" from the provider itself proves it as well as data does; a web page does not.
     good = good or (response.status_code in (401, 403, 404) and code != "")
     if is_dead(login.provider, response) or not good:
