@@ -5,7 +5,7 @@
 >>> lab = %labauth session benchling
 
 The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``; beside them
-``labauth_nb.providers.PROVIDERS`` (what there is, as data) and ``labauth_nb.sandbox.running()`` (the practice lab).
+``labauth_nb.providers.PROVIDERS`` (what there is, as data) and ``labauth_nb.sandbox.running()`` (the sandbox).
 Every name is imported at first use, so that ``import labauth_nb`` stays light (PEP 562).
 """
 

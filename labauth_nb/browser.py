@@ -543,7 +543,7 @@ def checked_redirect(redirect_uri: str) -> str:
         # Before an @ stands a password.
         typed = "That" if "@" in redirect_uri else repr(redirect_uri[:80])
         said = "it starts with https://, or with http://127.0.0.1, as registered"
-        error = InvalidInput(f"{typed} is no redirect address: {said}.")
+        error = InvalidInput(f"{typed} is not a valid redirect address: {said}.")
         error.field = "redirect_uri"
         raise error
     return redirect_uri

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -63,6 +64,8 @@ class SandboxClock(Clock):
 
 
 WALL = Clock()
+TOLD_SECONDS = 300.0
+"""A clock that is further off than this is told: servers' own tolerance is 5 minutes."""
 LONGEST_SECONDS = 100 * 365 * 86400.0
 
 
@@ -75,3 +78,19 @@ def seconds_in(amount: str) -> float:
     if seconds > LONGEST_SECONDS:
         raise ValueError(f"That is too long a time: {LONGEST_SECONDS / 86400:.0f}d at the most.")
     return seconds
+
+
+def in_words(seconds: float) -> str:
+    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min"."""
+    if seconds < 60:
+        return "under 1 min"
+    for unit, size, most in (("min", 60, 120), ("h", 3600, 48)):
+        if math.ceil(seconds / size) <= most:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{math.ceil(seconds / 86400)} d"
+
+
+def clock_words(offset: float) -> str:
+    """What is wrong with this computer's clock, where a server's is `offset` seconds ahead."""
+    off = in_words(round(abs(offset) / 60) * 60)
+    return f"this computer's clock is {off} {'behind' if offset > 0 else 'ahead'}"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from . import config
-from .errors import InvalidInput, MissingCredentials, refuse_secret
+from .errors import InvalidInput, MissingCredentials, miscopied, refuse_secret
 from .masking import Fields, Secret, holds_key, looks_secret, noticed
 from .providers import RETURN, SERVER, Field, Method, Provider, is_loopback, whole_address, without_page
 from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
@@ -89,6 +89,71 @@ def variables(provider: Provider, wanted: Field) -> list[str]:
     return [wanted.variable or f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.env]
 
 
+_EDGES = " \t\r\n\xa0\u200b\u2060\ufeff"
+"""What a copy from a page has at its ends, and nobody sees."""
+_QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
+_NAMED = re.compile(r"(?:export\s+|set\s+)?([A-Za-z_]\w{0,63})[ \t]*=[ \t]*(?=[^=\s])")
+"""How a line of a .env or a shell begins; no key does, as its padding stands at the end."""
+_WRAPPED_LEAST = 20
+"""Characters: the first line of a token that was wrapped is as long, and none is longer."""
+
+
+def healed(provider: Provider, wanted: Field, value: str) -> str:
+    """`value` for the field `wanted` without what a paste brought along.
+
+    That is white space and quotes around it, ``NAME=`` before it, and line breaks in a token. Of
+    what a person made up only the line's end is taken. Raises `InvalidInput` for another field's
+    line, and where lines cannot be put together for certain.
+    """
+    if wanted.verbatim:
+        return Secret(value.rstrip("\r\n"))
+    value = _unquoted(value)
+    if match := _NAMED.match(value):
+        name, fields = match[1], [f for m in provider.methods for f in (provider.tenant, *m.fields)]
+        names = {n.lower(): f.name for f in fields for n in (*variables(provider, f), f.name)}
+        of = names.get(name.lower(), wanted.name if name.isupper() else "")
+        if of == wanted.name and "\n" not in value:
+            value = _unquoted(value[match.end() :])
+        elif of and "\n" not in value:
+            said = f"The {wanted.label} was given as {name}=, which is another field's"
+            error = InvalidInput(f"{said}. Where to find it: {wanted.hint}.")
+            error.field = wanted.name
+            raise error
+    whole = value if value.startswith("-----BEGIN") else _joined(value)
+    if whole is None and (wanted.secret or wanted.name == "client_id"):
+        raise miscopied(wanted.label, wanted.name, wanted.hint)
+    value = value if whole is None else whole
+    return value if wanted.secret else str.__str__(value)
+
+
+def _unquoted(value: str) -> Secret:
+    value = Secret(value.strip(_EDGES))
+    if len(value) > 2 and value[0] + value[-1] in _QUOTES:
+        value = Secret(value[1:-1].strip(_EDGES))
+    return value
+
+
+def _joined(value: str) -> Secret | None:
+    """The one line that was wrapped into those of `value`; None where that is not certain."""
+    first, *more = map(Secret, re.split(r"\s*[\r\n]\s*", value))
+    if not more:
+        return first
+    whole = len(first) >= max(_WRAPPED_LEAST, *map(len, more))
+    named = any(map(_NAMED.match, (first, *more)))
+    return Secret("".join((first, *more))) if whole and not named else None
+
+
+def afterthought(wanted: Field, value: str) -> str:
+    """What to say of a refused `value` that was sent as it was given; "" for nothing."""
+    if not wanted.verbatim or not value.strip():
+        return ""
+    if _unquoted(value) == value and not _NAMED.match(value):
+        return ""
+    around = "with a name, quote marks or spaces around it"
+    said = f"The {wanted.label} was sent as it was given, {around}"
+    return f"{said}: leave them out if they do not belong to it."
+
+
 def collect(
     provider: Provider,
     method: Method,
@@ -108,7 +173,8 @@ def collect(
         if not _sendable(value):
             raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
         if value.strip():
-            found.take(wanted[name], value.strip(), sources.giver(provider, wanted[name], value.strip()))
+            value = healed(provider, wanted[name], value)
+            found.take(wanted[name], value, sources.giver(provider, wanted[name], value))
     if tenant is not None:
         _origin(provider, tenant.strip())
         found.take(provider.tenant, without_page(tenant), sources.giver(provider, provider.tenant, tenant.strip()))
@@ -343,9 +409,13 @@ def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: S
             elif value is not None and not _sendable(value):
                 reasons.append(f"{source}: {name} was ignored, it is not text in UTF-8")
             elif value is not None:
-                value = unwrapped(name, value, reasons)
+                try:
+                    value = unwrapped(name, healed(provider, wanted, value), reasons)
+                except InvalidInput as error:
+                    reasons.append(f"{source}: {name} was ignored ({error})")
+                    continue
                 if value:
-                    return value.strip(), name
+                    return value, name
         return "", ""
 
     return lookup
@@ -412,7 +482,7 @@ def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
     goes = " and ".join(str(place) for place in where)
     prompt = f"{provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
     try:
-        answer = getpass.getpass(prompt) if wanted.secret else input(prompt)
+        answer = Secret(getpass.getpass(prompt)) if wanted.secret else input(prompt)
     except (EOFError, KeyboardInterrupt):
         answer = ""
     except Exception as error:  # IPython's StdinNotImplementedError has no public home
@@ -423,7 +493,7 @@ def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
         raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {provider.title}.")
     if wanted.secret:
         noticed([answer.strip()])
-    return answer.strip()
+    return healed(provider, wanted, answer)
 
 
 def confirm(question: str) -> bool:
@@ -438,25 +508,32 @@ def missing_error(provider: Provider, method: Method, found: Found, missing: lis
     """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
     *first, last = [f.label for f in missing]
     labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    names = ", ".join(_main_variable(provider, f, found) for f in missing)
+    names = ", ".join(filter(None, (_main_variable(provider, f, found) for f in missing)))
+    ways = [f"set {names} in the environment or in a .env file"] if names else []
+    if provider.tenant in missing and "--tenant" not in names:
+        ways.append("give the tenant with --tenant")
+    told = " and ".join(ways)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     named = f" --as {name}" if name != provider.name else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     error = MissingCredentials(
-        f"{provider.title} {labels} missing, and nobody can be asked here. Set {names} in the environment or in a .env "
-        f"file{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
+        f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
+        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
     )
     error.field = missing[0].name
     return error
 
 
 def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
-    """The variable to tell people of: one already in use that holds the plain value, else ours; for the tenant --tenant too."""
+    """The variable to tell people of: one already in use that holds the plain value, else ours.
+
+    For the tenant --tenant too; "" where its variable does not serve, so that only --tenant does.
+    """
     name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
     if wanted is not provider.tenant:
         return name
-    return "the tenant by --tenant" if name in found.ignored else f"{name} (or --tenant)"
+    return "" if name in found.ignored else f"{name} (or --tenant)"
 
 
 def _ipython() -> Any:

@@ -143,6 +143,16 @@ def refuse_secret(
         raise error
 
 
+def miscopied(label: str, name: str, hint: str) -> InvalidInput:
+    """The error for a value of the field `name` that cannot be sent; `hint`: where to find it."""
+    error = InvalidInput(
+        f"The {label} holds a space, a line break or a quote mark that does not belong to it: "
+        f"copy it once more, whole. Where to find it: {hint}."
+    )
+    error.field = name
+    return error
+
+
 def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
     """The error for an unknown `word`: it lists the choices and names the nearest."""
     refuse_secret(str(word), f"That {what}")
@@ -199,7 +209,7 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
     QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``.
     """
-    if "html" in response.headers.get("content-type", ""):
+    if is_page(response):
         return "", "a web page instead of data: is the tenant right, and is the provider up?"
     body = json_of(response)
     if not isinstance(body, dict):
@@ -216,6 +226,20 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     code: object = error if short else body.get("error_type")
     message: object = body.get("error_description") or (error if error != code else None) or body.get("message")
     return _text(code), _text(message)
+
+
+def is_page(response: requests.Response) -> bool:
+    """Whether `response` is a web page: by its type, or by how it begins."""
+    if "html" in response.headers.get("content-type", "").lower():
+        return True
+    begins = response.content.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower()
+    return begins.startswith((b"<!doctype", b"<html"))
+
+
+_NOT_THE_API = (
+    "An API sends data, so that page may come from a proxy or firewall on the way: "
+    "ask whoever runs your network, or try from another one."
+)
 
 
 def _text(value: object) -> str:
@@ -302,6 +326,8 @@ def provider_error(
         said += f" ({message.rstrip('.')})"
     names = (f"{status} {code}", code, str(status), f"{status // 100}xx")
     hint = next((hints[name] for name in names if name in hints), "")
+    if is_page(response) and status < 500 and status != 429:
+        hint = _NOT_THE_API
     wait = wait_seconds(response, pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
@@ -326,7 +352,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
         requests.ConnectTimeout,
         "did not take the connection in time. Check the network and the proxy, then try again.",
     ),
-    (requests.Timeout, "did not answer in time. Try again, or give a longer timeout=."),
+    (requests.Timeout, "did not answer in time. Try again."),
     (
         requests.exceptions.ProxyError,
         "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",
@@ -363,6 +389,8 @@ def unreachable(
     own = [str(each) for each in causes if isinstance(each, Unfinished)]
     known = [said for kinds, said in _CAUSES if any(isinstance(each, kinds) for each in causes)]
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
+    if re.search("certificate (has expired|is not yet valid)", str(error)):
+        why = "has a certificate that is out of date by this computer's clock: check the clock first."
     if "CA certificate bundle" in str(error):  # requests gives it no class of its own
         why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
     result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))

@@ -22,7 +22,7 @@ from urllib.parse import quote_plus, urlsplit
 import requests
 
 from . import wire
-from .clocks import Clock
+from .clocks import TOLD_SECONDS, Clock, clock_words
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -33,6 +33,7 @@ from .errors import (
     UnsafeRequest,
     finite,
     json_of,
+    miscopied,
     one_line,
     place_of,
     provider_error,
@@ -40,7 +41,7 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
-from .masking import Fields, Secret
+from .masking import Fields, Secret, scrub, shown
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -188,17 +189,29 @@ def refused(
     response: requests.Response,
     secrets: list[str] | None = None,
     what: str = "a token",
+    kind: object = None,
 ) -> ProviderError:
-    """The error for a response of a server without `what`: `SignInRefused`, unless it is only down."""
+    """The error for a response without `what`, or with a token of a `kind` that nobody can send.
+
+    It is a `SignInRefused`, unless the server is only busy or down.
+    """
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
-    kind = ProviderError if response.status_code == 429 or response.status_code >= 500 else SignInRefused
-    error = provider_error(title, response, hints, known, kind, provider.pacing)
+    busy = response.status_code == 429 or response.status_code >= 500
+    error_class = ProviderError if busy else SignInRefused
+    error = provider_error(title, response, hints, known, error_class, provider.pacing)
     if response.is_redirect:
         error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
     elif response.status_code < 400 and (json_of(response) is None or not any(read_error(response))):
-        error.args = (f"{title} answered {response.status_code} without {what} in it. {_TENANT}",)
+        had = f"without {what} in it"
+        if kind is not None:
+            named = shown(scrub(str(kind), known))
+            had = f"with a token of the type {named}, not Bearer (RFC 6750)"
+        error.args = (f"{title} answered {response.status_code} {had}. {_TENANT}",)
+    offset = offset_of(response, exchange.clock.time())
+    if response.status_code in (400, 401, 403) and abs(offset) > TOLD_SECONDS:
+        error.args = (f"{error} Note: {clock_words(offset)}.",)
     if response.request is not None:
         response.request.body = None
     return error
@@ -241,8 +254,12 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
         raise refused(exchange, response, secrets)
     if not _sendable(access_token):
         raise refused(exchange, response, secrets)
-    if str(body.get("token_type", "Bearer")).lower() != "bearer":
-        raise refused(exchange, response, secrets, "a Bearer token (RFC 6750)")
+    kind = body.get("token_type")
+    if kind is not None and str(kind).lower() != "bearer":
+        raise refused(exchange, response, secrets, kind=kind)
+    offset = offset_of(response, exchange.clock.time(), exchange.offset)
+    if abs(offset - exchange.offset) > TOLD_SECONDS:
+        exchange.offset = offset
     life, refresh_token = _life(body.get("expires_in")), body.get("refresh_token")
     jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
     return Token(
@@ -314,12 +331,12 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     return ask(exchange, secrets, data=form)
 
 
-def offset_of(response: requests.Response, now: float) -> float:
-    """Seconds that the server's clock is ahead of ours, by its Date header (0 where it has none)."""
+def offset_of(response: requests.Response, now: float, unknown: float = 0.0) -> float:
+    """Seconds that the server's clock is ahead of ours, by its Date header; `unknown`: without one."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp() - now
-    except (KeyError, ValueError, TypeError):
-        return 0.0
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return unknown
 
 
 def _refresh(exchange: Exchange, previous: Token) -> Token:
@@ -362,8 +379,13 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
     result = Token(access_token=token, header=Secret(f"Bearer {token}"), issued_at=now)
     exp, iat = _moment(claims.get("exp"), now), _moment(claims.get("iat"), now)
     expires_at = _time_to_live(exchange, result) if exp is None else exp
+    if iat is not None and iat - now > TOLD_SECONDS:  # issued in what is the future here
+        exchange.offset = iat - now
     if expires_at is not None and expires_at <= now:
-        raise LoginExpired(f"That {exchange.method.secret.label} has expired already. Get a new one: {_where(exchange)}.")
+        said = f"That {exchange.method.secret.label} has expired already"
+        clock = "If it is new, this computer's clock may be ahead."
+        clock = f"Note: {clock_words(exchange.offset)}." if exchange.offset else clock
+        raise LoginExpired(f"{said}. Get a new one: {_where(exchange)}. {clock}")
     issued_at = iat if iat is not None and expires_at and iat < now else now
     return Token(access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at)
 
@@ -402,12 +424,7 @@ def _pasted(exchange: Exchange) -> Secret:
     if value.lower().startswith("bearer "):
         value = Secret(value[7:].strip())
     if not _sendable(value) or value.lower() == "bearer":
-        error = InvalidInput(
-            f"The {field.label} holds a space, a line break or a quote mark that does not belong to it: copy it once more, "
-            f"whole. Where to find it: {field.hint}."
-        )
-        error.field = field.name
-        raise error
+        raise miscopied(field.label, field.name, field.hint)
     return value
 
 

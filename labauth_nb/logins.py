@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from . import credentials, remembering
 from .browser import DONE, OVER, Attempt
-from .clocks import Clock
+from .clocks import Clock, clock_words, in_words
 from .credentials import Found
 from .errors import (
     InvalidInput,
@@ -27,7 +27,7 @@ from .masking import Fields
 from .providers import PROVIDERS, Method, Provider
 from .remembering import Recall
 from .sessions import LabSession, origin_of
-from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status, in_words
+from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status
 from .stores import Memory
 from .tokens import Token, TokenSource
 from .trust import ASKED, GIVEN
@@ -248,9 +248,7 @@ class Login:
     def clock_note(self) -> str:
         """What is wrong with this computer's clock, where the provider's answers show it; else ""."""
         offset = self._exchange.offset
-        if abs(offset) < 1:
-            return ""
-        return f"this computer's clock is {in_words(round(abs(offset) / 60) * 60)} {'behind' if offset > 0 else 'ahead'}"
+        return "" if abs(offset) < 1 else clock_words(offset)
 
     @property
     def last_error(self) -> str:

@@ -29,7 +29,7 @@ TEACH = """\
 %labauth providers [NAME]
                               the providers, their methods, and what each needs
 %labauth sandbox [status | stop | advance 15m]
-                              the practice lab behind --tenant sandbox
+                              the embedded sandbox behind --tenant sandbox
 
 Try it without an account:  %labauth login benchling --tenant sandbox
 Secrets are never typed on this line: leave them out, and you are asked, or they come from the environment.
@@ -170,7 +170,7 @@ def _login(
 ) -> Any:
     """Sign in to PROVIDER.
 
-    --tenant T   your lab's tenant, in any spelling, or `sandbox` for the practice lab
+    --tenant T   your lab's tenant, in any spelling, or `sandbox` for the embedded one
     --method M   a way to sign in, as listed by %labauth providers PROVIDER
     --as NAME    a name of your own, for several tenants or accounts side by side
     --client-id, --scopes, --username, --issuer, --redirect-uri: fields of the method that are no secret
@@ -230,7 +230,7 @@ def _refresh(name: str | None) -> None:
 
 
 def _logout(name: str | None, all: bool, revoke: bool | None, forget: bool) -> None:
-    """Forget the login NAME, or --all, also where it is remembered; revoke what was minted here where the provider offers it.
+    """Forget the login NAME, or --all, also where it is remembered; revoke what was issued here where the provider offers it.
 
     --revoke     revoke a pasted token too, without asking
     --forget     forget what is remembered also where this kernel has not signed in; with --all: everything
@@ -258,7 +258,7 @@ def _show_providers(name: str | None) -> None:
 
 
 def _sandbox(action: str | None, amount: str | None) -> None:
-    """The practice lab. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
+    """The embedded sandbox. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
     from .errors import InvalidInput, nearest
     from .logins import forget_sandbox, practice_lab
     from .masking import shown

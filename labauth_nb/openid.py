@@ -26,6 +26,7 @@ from .grants import (
     Code,
     Exchange,
     as_client,
+    ask,
     auth_methods,
     offset_of,
     over,
@@ -70,11 +71,15 @@ def discover(exchange: Exchange) -> None:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise _about("issuer", f"{said}: give the https address of your lab's identity provider.")
     with _in_words():
-        response = ask(exchange, verb="GET", url=f"{typed}/.well-known/openid-configuration")
+        where = f"{typed}/.well-known/openid-configuration"
+        response = ask(exchange, verb="GET", url=where)
     metadata = json_of(response) if response.status_code == 200 else None
-    if not isinstance(metadata, dict):
+    if not isinstance(metadata, dict) or _error_in(metadata):
         error = refused(exchange, response, what="a configuration")
         said = _worded(str(error).partition(" Check the tenant")[0])
+        if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
+            error.args, error.field = (said,), "issuer"
+            raise error
         raise _about("issuer", said if "issuer" in said else f"{said} Check the issuer's address.")
     if spelled(str(metadata.get("issuer"))) != typed:
         raise _about("issuer", f"The server at {typed} says that it is another issuer. Check the issuer's address.")
@@ -87,6 +92,11 @@ def discover(exchange: Exchange) -> None:
     exchange.metadata = metadata
     if exchange.fields.get("client_secret"):
         auth_methods(exchange)  # else a person signs in first, in vain
+
+
+def _error_in(body: dict[str, Any]) -> bool:
+    """Whether a response with the status 200 tells an error all the same."""
+    return bool(body.get("error"))
 
 
 def _local(url: str) -> bool:
@@ -151,7 +161,7 @@ class _Keys(jwt.PyJWKClient):
     def fetch_data(self) -> Any:
         response = ask(self._exchange, verb="GET", url=self.uri)
         found = json_of(response) if response.status_code == 200 else None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or _error_in(found):
             raise refused(self._exchange, response, what="keys")
         keys = found.get("keys")
         for key in keys if isinstance(keys, list) else ():
@@ -370,11 +380,9 @@ def device(exchange: Exchange) -> Device:
     with _in_words():
         url = str(exchange.metadata["device_authorization_endpoint"])
         response = as_client(exchange, form, url=url, again=False)
-        if response.status_code != 200:
-            raise refused(exchange, response)
-    body = json_of(response)
-    if not isinstance(body, dict):
-        raise SignInRefused(_UNUSABLE)
+        body = json_of(response) if response.status_code == 200 else None
+        if not isinstance(body, dict) or _error_in(body):
+            raise refused(exchange, response, what="a device code")
     local = _local(str(exchange.metadata["issuer"]))
     life, interval = (
         default if body.get(name) is None else finite(body[name])
@@ -389,13 +397,14 @@ def device(exchange: Exchange) -> Device:
     if not good or not all(shown):
         raise SignInRefused(_UNUSABLE)
     if not _safe(str(address), local) or not _safe(str(complete), local):
-        raise _distrusted("its page to type the code is no https address")
+        said = "The identity provider's page for typing the code is not an https address"
+        raise SignInRefused(f"{said}. Tell its admin.")
     interval = min(max(interval, 0.1 if local else 1.0), INTERVAL_MOST)
     expires_at = exchange.clock.time() + min(life, LONGEST_SECONDS)
     return Device(Secret(code), str(user_code), str(address), str(complete), expires_at, interval)
 
 
-_UNUSABLE = "The identity provider sent an answer that cannot be used. Tell its admin."
+_UNUSABLE = "The identity provider sent a device code that cannot be used. Tell its admin."
 _RAN_OUT = "The code ran out before anybody typed it. Sign in again to get a new one."
 
 

@@ -25,6 +25,7 @@ from IPython.display import display
 
 from . import credentials, logins, remembering, signins, stores
 from .browser import ASKING, BUSY, DONE, OVER, Attempt
+from .clocks import in_words
 from .credentials import Found, Place, Sources
 from .errors import (
     InvalidInput,
@@ -42,7 +43,7 @@ from .errors import (
 from .logins import Login
 from .masking import MASK, Secret
 from .providers import Field, Method, Provider, find, without_page
-from .statuses import EXPIRED, Status, in_words
+from .statuses import EXPIRED, Status
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
 HERE = Path(__file__).parent
@@ -445,13 +446,19 @@ class LoginPanel(Panel):
     def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
         """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
         given = message.get("fields")
-        typed = {str(k): Secret(v.strip()) for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
+        given = given if isinstance(given, dict) else {}
+        typed = {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
         self._busy, self._error, self.note = True, None, ""
         self.tell()
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
             self._method, shown = chosen.name, self._shown.get(chosen.name, set())
+            typed = {
+                f.name: Secret(credentials.healed(self._provider, f, typed[f.name]))
+                for f in (self._provider.tenant, *chosen.fields)
+                if f.name in typed
+            }
             # What is kept here comes back.
             credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
             self._tenant = without_page(str(typed.pop("tenant", self._tenant or ""))) or None

@@ -46,7 +46,7 @@ class Recall:
 def chosen(provider: Provider, method: Method, remember: str | None, store: str) -> str:
     """What is to be kept ("" for nothing), checked before anything is asked for.
 
-    Raises `InvalidInput` for a word that is not known, `StoreUnavailable` where it cannot be kept.
+    Raises `InvalidInput` for a word that is not known.
     """
     if not remember:
         return ""
@@ -66,8 +66,6 @@ def chosen(provider: Provider, method: Method, remember: str | None, store: str)
         raise InvalidInput(
             f"{provider.title} {method.name} gives nothing that could be remembered: its token cannot be renewed without you."
         )
-    if why := stores.unavailable(store):
-        raise StoreUnavailable(why)
     return keeps
 
 
@@ -120,7 +118,12 @@ def fits(found: Found, entry: Entry, secrets: bool = True) -> bool:
 
 
 def keep(exchange: Exchange, found: Found, keeps: str, memory: Memory, token: Token) -> Entry | None:
-    """Remember a login that has just signed in; gives what was kept (None: there was nothing to keep)."""
+    """Remember a login that has just signed in; gives what was kept (None: nothing to keep).
+
+    Raises `StoreUnavailable` where it cannot be kept.
+    """
+    if why := stores.unavailable(memory.store):
+        raise StoreUnavailable(why)
     typed = (GIVEN, ASKED, *PLACES.values())
     kept = Fields()
     for field in exchange.method.fields:

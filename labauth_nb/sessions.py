@@ -153,7 +153,7 @@ class _Attempts:
             return self._patiently(request, options)
         except LabauthError:
             raise
-        except (*BROKEN, requests.Timeout) as caught:
+        except (*BROKEN, requests.Timeout, requests.exceptions.ContentDecodingError) as caught:
             error = _unreachable(self._session, request, caught)
         except BaseException as caught:
             # Without its frames: they hold the header, and %xmode Verbose would print it.
@@ -330,6 +330,9 @@ def _unreachable(
     secrets = session.login.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
+    if isinstance(caught, requests.ReadTimeout) and not getattr(request, "_in_walk", False):
+        # A walk takes none.
+        error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
     return error
 
 

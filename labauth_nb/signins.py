@@ -34,7 +34,7 @@ from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
 from .sessions import is_dead
-from .stores import REFRESH_TOKEN, Memory
+from .stores import CREDENTIALS, REFRESH_TOKEN, Memory
 from .tokens import Token
 from .trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .sandbox import Lab
 
 
+NOT_REMEMBERED = "Not remembered: "
 FORMER_MOST = 40
 """How many secrets of earlier tokens are masked after signing in again."""
 
@@ -63,12 +64,16 @@ def login(
     `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or "sandbox"; `fields`: the
     method's fields, such as ``client_secret=os.environ["X"]``; what is not given is looked up, then asked for.
     `remember`: True, "credentials" or "refresh-token" keeps that for the next kernel in `store`, the operating system's
-    "keyring", or a "file" that only you can read.
+    "keyring", or a "file" that only you can read. Where it cannot be kept, you are signed in all
+    the same, and a line on stderr says why.
 
-    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`, `StoreUnavailable`.
+    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
     """
     fields = _veiled(fields)
-    return sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+    mine = sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+    if mine.kept.startswith(NOT_REMEMBERED):  # a script shows no repr
+        print(mine.kept, file=sys.stderr)
+    return mine
 
 
 def begin(
@@ -247,6 +252,7 @@ def _planned(
             raise InvalidInput(f"{what} must be text, not {type(word).__name__}.")
     chosen = find(provider)
     given = {field: value for field, value in fields.items() if value is not None}
+    tenant = tenant and credentials.healed(chosen, chosen.tenant, tenant)
     name = _checked_name(name or chosen.name)
     asked = None if method is None else _allowed(chosen, method).name
     recall = None
@@ -434,7 +440,7 @@ def _on_sandbox(
     for field in method.fields:
         source = before.sources.get(field.name) if before else None
         if field.name in given:
-            found.take(field, given[field.name].strip(), GIVEN)
+            found.take(field, before.fields.get(field.name, "") if before else "", GIVEN)
         elif before is not None and source is not None and source in remembering.PLACES.values():
             found.take(field, before.fields[field.name], source)
         elif value := own.get(field.name):
@@ -517,16 +523,27 @@ def _remember(login: Login, plan: _Plan) -> None:
     try:
         entry = remembering.keep(login._exchange, login.found, plan.keeps, memory, login.token())
     except LabauthError as error:
-        login.kept = f"Not remembered: {error}"
+        login.kept = f"{NOT_REMEMBERED}{error}"
         return
     if entry is None:
-        scopes = " (ask for the scope offline_access)" if login.method.flow and not plan.sandboxed else ""
-        why = "the sandbox supplies it" if plan.sandboxed else f"{login._exchange.title} gave no refresh token{scopes}"
-        typed = "nothing of it was typed: its source supplies it again"
-        login.kept = f"Not remembered: {why if plan.keeps != 'credentials' or plan.sandboxed else typed}."
+        login.kept = f"{NOT_REMEMBERED}{_nothing_kept(login, plan)}."
         return
     login.kept = f"Remembered in the {place}."
     login._memory, login._entry = memory, entry.id
+
+
+def _nothing_kept(login: Login, plan: _Plan) -> str:
+    if plan.sandboxed:
+        return "the sandbox supplies it"
+    if plan.keeps == CREDENTIALS:
+        return "nothing of it was typed: its source supplies it again"
+    said = f"{login._exchange.title} gave no refresh token"
+    if login.method.flow is None:
+        return said
+    if "offline_access" not in login._exchange.fields.get("scopes", "").split():
+        return f"{said} (ask for the scope offline_access)"
+    said = f"{said}, although offline_access was asked for"
+    return f"{said} (ask its admin to allow it for this client)"
 
 
 def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
@@ -541,6 +558,9 @@ def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
         return error
     if method.flow is not None:
         return error
+    more = credentials.afterthought(method.secret, found.fields.get(name, ""))
+    if more and isinstance(error, SignInRefused):
+        error.args = (f"{error} {more}",)
     source, variable = found.sources.get(name, ""), found.variables.get(name, "")
     if source not in ("", GIVEN, ASKED, SANDBOX):
         error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
@@ -575,7 +595,7 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
         return None  # the token came, so the sign-in is good; the name is only an extra
     body = json_of(response) if response.status_code == 200 else None
     code, message = read_error(response)
-    good = isinstance(body, dict) and not code and not message
+    good = isinstance(body, dict) and not code and not message and not body.get("error")
     # "No permission" from the provider itself proves it as well as data does; a web page does not.
     good = good or (response.status_code in (401, 403, 404) and code != "")
     if is_dead(login.provider, response) or not good:

@@ -1,8 +1,7 @@
-"""What is told of logins: the five values of a status, times in words, and the table of all of them."""
+"""What is told of logins: the five values of a status, and the table of all of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
@@ -21,16 +20,6 @@ SIGNED_OUT, VALID, EXPIRING, EXPIRED, UNKNOWN = (
     "expired",
     "valid with unknown expiry",
 )
-
-
-def in_words(seconds: float) -> str:
-    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min"."""
-    if seconds < 60:
-        return "under 1 min"
-    for unit, size, most in (("min", 60, 120), ("h", 3600, 48)):
-        if math.ceil(seconds / size) <= most:
-            return f"{math.ceil(seconds / size)} {unit}"
-    return f"{math.ceil(seconds / 86400)} d"
 
 
 class Status:

@@ -112,7 +112,7 @@ class TokenSource:
         self._failures = 0
         self._soft_not_before = float("-inf")
         self._proven: Token | None = None  # the last token that the provider accepted
-        self._second: Token | None = None  # a token minted because another was refused
+        self._second: Token | None = None  # a token issued because another was refused
         self.refused: Token | None = None  # a token that the provider says is dead, and that cannot be renewed
         self.last_error: LabauthError | None = None
         self._land()

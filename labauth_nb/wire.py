@@ -24,9 +24,16 @@ SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
-_SLOW = "did not send a whole response in time. Try again."
-_LONG = "sent a response that is too long. Check the address."
 _UNREADABLE = "sent a response that cannot be read. Try again."
+
+
+def _slow() -> Unfinished:
+    said = f"it did not send a whole response within {SECONDS:g} s"
+    return Unfinished(f"was too slow: {said}. Try again.")
+
+
+def _long() -> Unfinished:
+    return Unfinished(f"sent a response of more than {BYTES / 1e6:g} MB. Check the address.")
 
 
 class _Metered(io.RawIOBase):
@@ -41,15 +48,15 @@ class _Metered(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         left = self._adapter.end - time.monotonic()
         if left <= 0:
-            raise Unfinished(_SLOW)
+            raise _slow()
         self._sock.settimeout(min(left, self._sock.gettimeout() or left))
         try:
             count: int = self._file.readinto1(buffer)
         except TimeoutError:
-            raise Unfinished(_SLOW) from None
+            raise _slow() from None
         self._adapter.bytes -= count
         if self._adapter.bytes < 0:
-            raise Unfinished(_LONG)
+            raise _long()
         return count
 
     def close(self) -> None:
@@ -103,7 +110,7 @@ def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Res
         try:
             response = session.request(verb, url, allow_redirects=False, stream=True, **parts)
         except requests.ReadTimeout:  # while TLS was agreed on
-            raise Unfinished(_SLOW) from None
+            raise _slow() from None
         try:
             body = _unpacked(_read(response.raw), response.headers.get("Content-Encoding", ""))
         finally:
@@ -134,7 +141,7 @@ def _unpacked(body: bytes, coding: str) -> bytes:
     except zlib.error:
         raise Unfinished(_UNREADABLE) from None
     if len(body) > BYTES:
-        raise Unfinished(_LONG)
+        raise _long()
     if coding not in ("gzip", "x-gzip", "deflate") or not unpacker.eof:
         raise Unfinished(_UNREADABLE)
     return body

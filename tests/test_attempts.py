@@ -1007,7 +1007,7 @@ def test_no_redirect_address(lab: Lab, home: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         began(*FOUNDRY, redirect_uri=home)
     assert str(caught.value) == (
-        f"{home!r} is no redirect address: it starts with https://, or with http://127.0.0.1, as registered."
+        f"{home!r} is not a valid redirect address: it starts with https://, or with http://127.0.0.1, as registered."
     )
     assert caught.value.field == "redirect_uri"
 
@@ -1015,7 +1015,7 @@ def test_no_redirect_address(lab: Lab, home: str) -> None:
 @pytest.mark.parametrize("home", ["https://kanari@x/", "https://ada:kan/ari@x/"])
 def test_no_name_in_a_redirect_address(lab: Lab, home: str) -> None:
     """An address with a user name or password in it is no redirect address; it is not repeated."""
-    with pytest.raises(InvalidInput, match=r"^That is no redirect address: "):
+    with pytest.raises(InvalidInput, match=r"^That is not a valid redirect address: "):
         began(*FOUNDRY, redirect_uri=home)
 
 

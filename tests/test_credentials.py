@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import traceback
 from pathlib import Path
 
 import pytest
 
-from labauth_nb import InvalidInput, MissingCredentials, login, status
+from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, credentials, login, status
 from labauth_nb.credentials import ask, collect
+from labauth_nb.masking import Secret
+from labauth_nb.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -246,3 +250,194 @@ def test_a_pasted_page_is_not_repeated(lab: Lab) -> None:
     page = f"{lab.origin('qbench')}/page?key=kanari"
     mine = login("qbench", tenant=page, **lab.credentials("qbench", "client"))
     assert "kanari" not in repr((mine, mine.found, mine.command))
+
+
+@pytest.mark.parametrize(("client_id", "said"), [("", "Set FOUNDRY_CLIENT_ID, "), ("x", "Set ")])
+def test_tenant_by_option_only(monkeypatch: pytest.MonkeyPatch, client_id: str, said: str) -> None:
+    """A tenant whose variable was ignored is asked for by --tenant, not "in the environment"."""
+    monkeypatch.setenv("FOUNDRY_HOSTNAME", "nohost")
+    monkeypatch.setenv("FOUNDRY_CLIENT_ID", client_id or " ")
+    with pytest.raises(MissingCredentials) as caught:
+        login("foundry", "service-user")
+    why = f"{said}FOUNDRY_CLIENT_SECRET in the environment or in a .env file and give the tenant"
+    assert f"{why} with --tenant (" in str(caught.value)
+    with pytest.raises(MissingCredentials, match=r"here\. Give the tenant with --tenant \("):
+        login("foundry", "service-user", client_id="x", client_secret="y")
+
+
+# What a paste brings along
+
+WRAPPED = {
+    "double quotes": '"{}"',
+    "single quotes": " '{}'\n",
+    "backticks": "`{}`",
+    "curly quotes": "\u201c{}\u201d",
+    "an invisible mark": "\ufeff{}\u200b",
+    "a line of a .env": "{name}={}",
+    "the same with quotes": '{name} = "{}"',
+    "quotes around all of it": "'{name}={}'",
+    "a line of a shell": "export {name}='{}'",
+    "another name": "MY_LAB_SECRET={}",
+    "its own word": "client_secret={}",
+}
+SECRET = "sandbox-qbench-client-secret-0001"
+WAYS = ["given", "environment", "prompt", "panel"]
+
+
+def by(way: str, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    """Sign in to the sandbox's QBench, `field` coming that way."""
+    if way == "given":
+        login("qbench", tenant="sandbox", **{field: value})
+    elif way == "environment":
+        monkeypatch.setenv(f"LABAUTH_QBENCH_{field.upper()}", value)
+        assert collect(QBENCH, QBENCH.methods[0], "acme", {}).fields[field] == SECRET
+        login("qbench", tenant="sandbox", **{field: os.environ[f"LABAUTH_QBENCH_{field.upper()}"]})
+    elif way == "prompt":
+        monkeypatch.setattr("getpass.getpass", lambda prompt: str.__str__(value))
+        wanted = next(f for f in QBENCH.methods[0].fields if f.name == field)
+        login("qbench", tenant="sandbox", **{field: credentials.ask(QBENCH, wanted)})
+    else:
+        panel = LoginPanel(QBENCH, None, "sandbox", "qbench", {}, True)
+        panel.heard({"type": "submit", "fields": {field: value}})
+        assert panel.state()["error"] == ""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_pasted_with_more(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    wrapped: str,
+    way: str,
+) -> None:
+    """A secret with quotes around it, or as a line of a .env, is taken without them."""
+    value = WRAPPED[wrapped].format(SECRET, name="QBENCH_CLIENT_SECRET")
+    by(way, monkeypatch, "client_secret", value)
+    assert status("qbench").rows[0][5] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("client_id", '"sandbox-qbench-client"'),
+        ("client_id", "QBENCH_CLIENT_ID=sandbox-qbench-client"),
+        ("client_id", "sandbox-qbench-client\n"),
+        ("tenant", "'sandbox'"),
+        ("tenant", "QBENCH_URL=sandbox"),
+    ],
+)
+def test_pasted_names(lab: Lab, field: str, value: str) -> None:
+    """An ID or a tenant is healed in the same way."""
+    assert login("qbench", **{"tenant": "sandbox", field: value}).status == "valid"
+
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n  "])
+def test_wrapped_paste(lab: Lab, end: str) -> None:
+    """A token that was wrapped into lines is put together again."""
+    token = lab.credentials("foundry", "token")["token"]
+    lines = end.join(token[at : at + 30] for at in range(0, len(token), 30))
+    assert login("foundry", tenant="sandbox", token=lines).who
+    given = {"token": f"{JWT[:40]}{end}{JWT[40:]}"}
+    found = collect(FOUNDRY, FOUNDRY.method("token"), "acme", given)
+    assert found.fields["token"] == JWT
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("kanari\nsecret", "The Client secret holds .*a line break"),
+        (f"{SECRET}\nQBENCH_CLIENT_ID=x", "The Client secret holds .*a line break"),
+        (f"QBENCH_CLIENT_ID=x\nQBENCH_CLIENT_SECRET={SECRET}", "holds .*a line break"),
+        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID=, which is another field's"),
+    ],
+)
+@pytest.mark.parametrize("way", ["given", "prompt", "panel"])
+def test_pasted_by_mistake(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    why: str,
+    way: str,
+) -> None:
+    """What cannot be told for certain is named before anything is sent, and not repeated."""
+    before = lab.token_requests("qbench")
+    if way == "panel":
+        panel = LoginPanel(QBENCH, None, "sandbox", "qbench", {}, True)
+        panel.heard({"type": "submit", "fields": {"client_secret": value}})
+        said, field = panel.state()["error"], panel.state()["field"]
+    else:
+        with pytest.raises(InvalidInput) as caught:
+            by(way, monkeypatch, "client_secret", Secret(value))
+        said, field = str(caught.value), caught.value.field
+        frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+        ours = repr(frames[2:])  # the first two are this test's
+        assert "kanari" not in ours
+        assert SECRET not in ours
+    assert re.search(why, said)
+    assert field == "client_secret"
+    assert "kanari" not in said
+    assert SECRET not in said
+    assert lab.token_requests("qbench") == before
+
+
+def test_wrapped_id(lab: Lab) -> None:
+    """A client ID that broke into lines is named, too."""
+    with pytest.raises(InvalidInput, match=r"The Client ID holds .*a line break"):
+        login("qbench", tenant="sandbox", client_id="sandbox-\nqbench-client")
+
+
+KEPT = ["Q==", "QUJDREVGR0g=", "ABCDEFGH==", "a=b", 'say "hi" twice', '"half', "x" * 30]
+
+
+@pytest.mark.parametrize("value", KEPT)
+def test_left_as_it_is(value: str) -> None:
+    """What may well belong to a secret stays: padding, quotes inside, an equals sign."""
+    found = collect(QBENCH, QBENCH.methods[0], "acme", {"client_secret": value})
+    assert found.fields["client_secret"] == value
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----"
+
+
+def test_key_in_lines() -> None:
+    """A private key keeps its line breaks."""
+    found = collect(QBENCH, QBENCH.methods[0], "acme", {"client_secret": PEM + "\n"})
+    assert found.fields["client_secret"] == PEM
+
+
+@pytest.mark.parametrize("way", ["given", "panel", "prompt"])
+@pytest.mark.parametrize("password", ['"quoted"', " spaced ", "DX_PASSWORD=x", "tab\t"])
+def test_password_is_not_healed(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    password: str,
+    way: str,
+) -> None:
+    """A password is sent as it was given; where it is refused, what stands around it is named."""
+    method = DNANEXUS.method("password")
+    wanted = method.secret
+    monkeypatch.setattr("getpass.getpass", lambda prompt: password)
+    if way == "prompt":
+        assert credentials.ask(DNANEXUS, wanted) == password
+    found = collect(DNANEXUS, method, None, {"password": password + "\n"})
+    assert found.fields["password"] == password
+    if way == "panel":
+        panel = LoginPanel(DNANEXUS, "password", "sandbox", "dnanexus", {}, True)
+        panel.heard({"type": "submit", "method": "password", "fields": {"password": password}})
+        said = panel.state()["error"]
+    else:
+        with pytest.raises(SignInRefused) as caught:
+            login("dnanexus", "password", tenant="sandbox", password=password)
+        said = str(caught.value)
+    assert "sent as it was given, with a name, quote marks or spaces around it" in said
+    assert password.strip() not in said
+
+
+def test_plain_password_refused(lab: Lab) -> None:
+    """A wrong password with nothing around it is told as the provider tells it."""
+    with pytest.raises(LabauthError) as caught:
+        login("dnanexus", "password", tenant="sandbox", password="wrong-0001")
+    assert "as it was given" not in str(caught.value)

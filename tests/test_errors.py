@@ -74,12 +74,24 @@ def test_read_error(body: object, code: str, message: str) -> None:
     assert read_error(answer(400, body)) == (code, message)
 
 
-def test_web_page() -> None:
-    """A web page instead of JSON is said to be one."""
-    error = provider_error(
-        "Benchling", answer(503, b"<html>", content_type="text/html; charset=utf-8"), PROVIDERS["benchling"].hints
-    )
-    assert str(error).startswith("Benchling answered 503 (a web page instead of data: is the tenant right")
+PAGE = "a web page instead of data"
+PAGES = {"content-type: text/html": "text/html; charset=utf-8", "no word of it": "text/plain"}
+
+
+@pytest.mark.parametrize("kind", PAGES)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 407, 429, 500, 503])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_web_page(provider: str, status: int, kind: str) -> None:
+    """A web page is said to be one; its refusal is not explained as the API's own would be."""
+    it, page = PROVIDERS[provider], b"\xef\xbb\xbf\n<!DOCTYPE html><p>Blocked"
+    error = provider_error(it.title, answer(status, page, content_type=PAGES[kind]), it.hints)
+    said = str(error)
+    assert said.startswith(f"{it.title} answered {status} ({PAGE}")
+    busy = status == 429 or status >= 500
+    assert ("proxy or firewall" in said) == (not busy)
+    own = ("a problem of its own", "down for a moment", "Too many requests")
+    assert any(words in said for words in own) == busy
+    assert busy or not any(hint in said for hint in it.hints.values())
 
 
 @pytest.mark.parametrize(
@@ -107,6 +119,8 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ReadTimeout("x"), "did not answer in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
         (requests.exceptions.SSLError("x"), "could not prove who it is"),
+        (requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"), "check the clock first"),
+        (requests.exceptions.SSLError("certificate has expired (_ssl.c)"), "check the clock first"),
         (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
         (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
         (requests.ConnectionError(NewConnectionError(None, "x")), "could not be reached. Check"),  # type: ignore[arg-type]

@@ -50,6 +50,44 @@ def test_clock_skew(lab: Lab, seconds: float, said: str) -> None:
     assert lab.token_requests("qbench") == 3
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(720, "12 min behind"), (-720, "12 min ahead")])
+@pytest.mark.parametrize("provider", ["benchling", "qbench", "foundry", "dnanexus"])
+def test_clock_told(lab: Lab, provider: str, seconds: float, said: str) -> None:
+    """A clock that is far off is told for every provider: signed in or refused."""
+    method = "password" if provider == "dnanexus" else None
+    lab.skew(seconds)
+    mine = login(provider, method, tenant="sandbox")
+    assert mine.clock_note == f"this computer's clock is {said}"
+    lab.skew(0)
+    mine.refresh()
+    assert mine.clock_note == ""
+    lab.skew(seconds)
+    wrong = {"password": "wrong-0001"} if method else {"client_secret": "w" * 32}
+    with pytest.raises(SignInRefused, match=rf" Note: this computer's clock is {said}\.$"):
+        login(provider, method, tenant="sandbox", name="wrong", **wrong)
+
+
+@pytest.mark.parametrize("provider", ["benchling", "foundry", "dnanexus"])
+def test_clock_told_of_a_pasted_secret(lab: Lab, provider: str) -> None:
+    """A pasted secret that is refused while the clock is far off is told with the clock."""
+    lab.skew(720)
+    method = {"benchling": "api-key", "foundry": "token", "dnanexus": "api-token"}[provider]
+    field = "api_key" if provider == "benchling" else "token"
+    with pytest.raises(SignInRefused, match="Note: this computer's clock is 12 min behind"):
+        login(provider, method, tenant="sandbox", **{field: "wrong-0001"})
+
+
+@pytest.mark.parametrize("claims", [{"exp": -60, "iat": -900}, {"iat": 3600, "exp": -60}])
+def test_expired_by_this_clock(lab: Lab, claims: dict[str, float]) -> None:
+    """A pasted token that is over is so by this computer's clock, which may be wrong."""
+    now = lab.clock.time()
+    token = jwt.encode({name: now + off for name, off in claims.items()}, KEY, algorithm="HS256")
+    behind = "this computer's clock is 60 min behind" if claims["iat"] > 0 else ""
+    with pytest.raises(LoginExpired, match="this computer's clock") as caught:
+        login("foundry", "token", tenant="sandbox", token=token)
+    assert behind in str(caught.value)
+
+
 def test_small_skew(lab: Lab) -> None:
     """A clock that is off by less than QBench minds costs nothing and is not mentioned."""
     lab.skew(200)

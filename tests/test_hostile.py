@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kernels import Kernel
 from test_secrets import leaks
+from test_wire import BOMB, GZIP, Wire, peak, reply
 
 from labauth_nb import (
     InvalidInput,
@@ -28,17 +29,23 @@ from labauth_nb import (
     MissingCredentials,
     NotSignedIn,
     ProviderError,
+    ProviderUnreachable,
     SignInRefused,
     begin,
     grants,
     login,
     logout,
+    openid,
     refresh,
     session,
+    sessions,
     signins,
     status,
 )
-from labauth_nb.masking import Secret
+from labauth_nb.clocks import WALL
+from labauth_nb.grants import Exchange
+from labauth_nb.masking import Fields, Secret
+from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -137,7 +144,11 @@ def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"token_type": "mac"}, "without a Bearer token"),
+        ({"token_type": "mac"}, r"with a token of the type 'mac', not Bearer \(RFC 6750\)\. Check"),
+        ({"token_type": ["Bearer"]}, r"with a token of the type '…'.* not Bearer"),
+        ({"token_type": "kanari-token"}, r"with a token of the type '…'.* not Bearer"),
+        ({"token_type": "mac", "error": "use_dpop"}, r"use_dpop\."),
+        ({"access_token": "a b", "error": "busy_now"}, r"busy_now\."),
         ({"access_token": None, "error": "access_denied"}, r"access_denied\."),
         (
             {"access_token": None, "error": "busy_now", "error_description": "Not kanari-client-secret-0001"},
@@ -610,3 +621,169 @@ def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "\udcff")
     with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was ignored, it is not text in UTF-8"):
         login("benchling", tenant="acme", client_id="x")
+
+
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_slow_data(server: Server, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A longer timeout= is named where one can be given: to a request, not to a walk."""
+    monkeypatch.setattr(sessions, "TIMEOUT", (1, 0.2))
+    late = threading.Event()
+
+    def answer(verb: str, path: str, *_: object) -> Answer:
+        if not path.endswith("/token"):
+            late.wait(5)
+        return token_answer()
+
+    server.answer = answer
+    login("benchling", tenant=server.url, **CLIENT)
+    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+        getattr(session("benchling"), way)("plates")
+    late.set()
+    assert ("timeout=" in str(caught.value)) == (way == "get")
+
+
+# Tables: what any of a server's ends may send
+
+
+@pytest.fixture
+def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
+    """A server that sends the bytes it is given; nobody waits for it to be less busy."""
+    monkeypatch.setattr(grants, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(sessions, "PATIENCE_SECONDS", 0.0)
+    with Wire() as it:
+        threading.Thread(target=it.serve_forever, args=(0.02,), daemon=True).start()
+        yield it
+        it.shutdown()
+
+
+KANARI = b"kanari-client-secret-0001 kanari-token"
+ERROR = b'{"error": "oddly_refused", "error_description": "No."}'
+PAGE = b"<!DOCTYPE html><p>" + KANARI
+BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "space": b" \n",
+    "null": b"null",
+    "true": b"true",
+    "a number": b"5",
+    "text": b'"text"',
+    "a list": b"[]",
+    "a list of lists": b"[[[]]]",
+    "an object": b"{}",
+    "not JSON": b"not json",
+    "half": b'{"access_token": "kan',
+    "a huge number": b'{"expires_in": 1' + b"0" * 5000 + b"}",
+    "NaN": b'{"interval": NaN, "expires_in": Infinity}',
+    "nested": b"[" * 100_000,
+    "nested objects": b'{"a":' * 50_000,
+    "nested to its end": b"[" * 1000 + b"]" * 1000,
+    "duplicate keys": b'{"data": 1, "data": [], "data": null}',
+    "a lone surrogate": b'{"error": "\\ud800"}',
+    "no UTF-8": b'{"error": "\xff\xfe\xfd"}',
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "zeros": bytes(1000),
+    "escape codes": b'{"error": "\\u001b[31m", "message": "a\\r\\nb"}',
+    "an error": ERROR,
+    "error is a list": b'{"error": [1], "message": {"a": "b"}, "error_description": 7}',
+    "error is a number": b'{"error": 7, "errorName": [], "parameters": 5}',
+    "wrong types": b'{"access_token": [], "keys": 5, "device_code": {}, "issuer": [], "id": 1}',
+    "empty words": b'{"access_token": "", "keys": [], "device_code": "", "issuer": "", "id": ""}',
+    "odd keys": b'{"keys": [null, 5, [], {}, {"kty": "RSA", "n": "", "e": 1}]}',
+    "a page": PAGE,
+}
+REPLIES: dict[str, list[bytes]] = {
+    **{name: reply(body) for name, body in BODIES.items()},
+    "204": reply(b"", status="204 No Content"),
+    "200 as a page": reply(PAGE, "Content-Type: text/html"),
+    "302": reply(b"", "Location: http://127.0.0.2:1/?kanari-token", status="302 Found"),
+    "302 to itself": reply(b"", "Location: ", status="302 Found"),
+    "302 to nowhere": reply(b"{}", status="302 Found"),
+    "304": reply(b"", status="304 Not Modified"),
+    "307 to no address": reply(b"", "Location: http://[::1", status="307 Again"),
+    "401": reply(b"", status="401 No"),
+    "401 with an odd header": reply(b"{}", "WWW-Authenticate: \xff", status="401 No"),
+    "403 as a page": reply(PAGE, status="403 No"),
+    **{
+        f"429, {after!r}": reply(b"{}", f"Retry-After: {after}", status="429 Later")
+        for after in ("soon", "-1", "nan", "1e999", "9" * 400, "Thu, 99 Foo 2026", "")
+    },
+    "500": reply(ERROR, status="500 Oh"),
+    "503 as a page": reply(PAGE, "Content-Type: text/html", status="503 Down"),
+    "599": reply(b"", status="599 Odd"),
+    "an unknown charset": reply(ERROR, "Content-Type: application/json; charset=odd"),
+    "a reason that tells": reply(b"{}", status="400 kanari-token"),
+    "no length, then the end": [b"HTTP/1.1 200 OK\r\n\r\n{"],
+    "a truncated body": [b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"],
+    "only a continue": [b"HTTP/1.1 100 Continue\r\n\r\n"],
+    "no gzip": reply(b"{}", GZIP),
+    "a bomb": reply(BOMB, GZIP),
+}
+"""What every end may send instead of what it should: none of these is good."""
+
+
+def exchange_with(url: str) -> Exchange:
+    """A sign-in to Benchling by the issuer at `url`, as far as discovery."""
+    benchling = PROVIDERS["benchling"]
+    names = ("token_endpoint", "jwks_uri", "device_authorization_endpoint")
+    fields = Fields(issuer=url, client_id="x", client_secret=Secret(CLIENT["client_secret"]))
+    it = Exchange(benchling, benchling.method("oidc"), url, url, fields, WALL)
+    it.metadata = {"issuer": url, **dict.fromkeys(names, url)}
+    return it
+
+
+def discovered(url: str) -> None:
+    it = exchange_with(url)
+    it.metadata = {}
+    openid.discover(it)
+
+
+def polled(url: str) -> None:
+    code = Secret("kanari-token")
+    asked = openid.Device(code, "A-B", url, url, WALL.time() + 0.3, 0.02)
+    openid.poll(exchange_with(url), asked, threading.Event())
+
+
+def walked(url: str) -> None:
+    login("benchling", "api-key", tenant=url, api_key="kanari-token")
+    session("benchling").frame("plates")
+
+
+ENDS: dict[str, Callable[[str], object]] = {
+    "token endpoint": lambda url: login("benchling", tenant=url, **CLIENT),
+    "discovery": discovered,
+    "keys": lambda url: openid._keys(exchange_with(url)),
+    "device": lambda url: openid.device(exchange_with(url)),
+    "polling": polled,
+    "API": walked,
+    "probe": lambda url: login("dnanexus", tenant=url, token="kanari-token"),
+}
+WHO = r"^(Benchling|DNAnexus|The identity provider|The server at http|The code ran out)"
+
+
+OBJECTS = ("an object", "NaN", "duplicate keys", "wrong types", "empty words", "odd keys")
+GOOD = {
+    *(("probe", case) for case in OBJECTS),  # any object proves a token
+    *(("API", case) for case in ("empty words", "error is a number")),  # one empty list is a page
+}
+UNBOUNDED = {("API", "a bomb"), ("API", "302")}
+"""The user's own requests follow redirects and have no bound on size: not covered here."""
+ROWS = [(end, case) for end in ENDS for case in REPLIES if (end, case) not in GOOD | UNBOUNDED]
+
+
+@pytest.mark.parametrize(("end", "case"), ROWS)
+def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: str) -> None:
+    """Whatever an end sends instead of what it should, there is a sentence: soon, small, and without a secret."""
+    raw.script = lambda: REPLIES[case]
+    if end == "API":  # the probe has its own row
+        raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    began, before = time.monotonic(), peak()
+    with pytest.raises(LabauthError, match=WHO) as caught:
+        ENDS[end](raw.url)
+    said = str(caught.value)
+    assert time.monotonic() - began < 15
+    assert peak() - before < 60
+    assert len(said) < 800
+    assert said.isprintable()
+    assert "kanari" not in f"{said} {caught.value!r} {vars(caught.value)}"
+    busy = case.startswith(("429", "5")) and end != "polling"
+    assert busy <= isinstance(caught.value, ProviderError)
+    assert not (busy and isinstance(caught.value, SignInRefused))

@@ -70,6 +70,7 @@ IMPORTS = {
     },
     "panel": {
         "browser",
+        "clocks",
         "credentials",
         "errors",
         "logins",

@@ -288,7 +288,7 @@ def test_a_pasted_page_in_the_history(kernel: Kernel) -> None:
 
 def test_comment(kernel: Kernel) -> None:
     """A comment behind the magic is one, as in the README's first example."""
-    line = "%labauth login benchling --tenant sandbox      # the practice lab; put your own tenant here, such as acme"
+    line = "%labauth login benchling --tenant sandbox      # the sandbox; put your own tenant here, such as acme"
     assert "Signed in to Benchling" in kernel.text(line)
     assert "such as acme" in kernel.text("_ih[-2]")
     kernel.run("%labauth logout --all")
@@ -358,7 +358,7 @@ def test_tab(kernel: Kernel, line: str, expected: list[str]) -> None:
 def test_teaching(kernel: Kernel) -> None:
     """%labauth alone, %labauth? and each verb's --help teach."""
     assert kernel.text("%labauth").strip() == TEACH.strip()
-    assert "practice lab" in kernel.reply(kernel.client.inspect("%labauth"))["data"]["text/plain"]
+    assert "embedded sandbox" in kernel.reply(kernel.client.inspect("%labauth"))["data"]["text/plain"]
     for verb in VERBS:
         assert kernel.text(f"%labauth {verb} --help").startswith(f"%labauth {verb}")
 

@@ -16,6 +16,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from flask import jsonify
 from jwt.algorithms import OKPAlgorithm
 from test_secrets import leaks
 
@@ -24,6 +25,7 @@ from labauth_nb import (
     InvalidInput,
     LabauthError,
     LoginExpired,
+    ProviderError,
     ProviderUnreachable,
     SignInRefused,
     begin,
@@ -749,6 +751,63 @@ def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: 
     assert caught.value.field == "issuer"
 
 
+BUSY = "Too many requests: wait a little and go on."
+DOWN = "The identity provider has a problem of its own: try again in a minute."
+
+
+def asked(lab: Lab, path: str) -> None:
+    """Ask the identity provider for what is at `path`."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    if path == "device_authorization":
+        attempt.device()
+    else:
+        attempt.answer(lab.visit(attempt.url))
+
+
+@pytest.mark.parametrize("path", ["openid-configuration", "jwks", "device_authorization"])
+@pytest.mark.parametrize(("status", "why"), [(429, BUSY), (503, DOWN), (500, DOWN)])
+def test_busy_issuer(lab: Lab, path: str, status: int, why: str) -> None:
+    """An identity provider that is busy or down is told as such at each of its endpoints."""
+    lab.next("idp", status, times=9, path=path)
+    with pytest.raises(ProviderError) as caught:
+        asked(lab, path)
+    assert not isinstance(caught.value, SignInRefused)
+    assert str(caught.value).startswith(f"The identity provider answered {status}")
+    assert str(caught.value).endswith(why)
+    assert "address" not in str(caught.value)
+    assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["openid-configuration", "jwks"])
+def test_issuer_busy_for_a_moment(lab: Lab, path: str) -> None:
+    """A configuration and keys that come later are asked for again, as slowly as wanted."""
+    lab.next("idp", 429, times=2, path=path)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    assert attempt.answer(lab.visit(attempt.url)).who
+
+
+ERROR = {"error": "not_today", "error_description": "Come back tomorrow."}
+OWN = "The identity provider answered 200 not_today (Come back tomorrow)."
+EMPTY = "The identity provider answered 200 without {} in it. Check the issuer"
+WITHOUT = {
+    "configuration": "a configuration",
+    "jwks": "keys",
+    "device_authorization": "a device code",
+}
+
+
+@pytest.mark.parametrize("view", WITHOUT)
+@pytest.mark.parametrize("body", [ERROR, [], "page"], ids=str)
+def test_issuer_without(lab: Lab, monkeypatch: pytest.MonkeyPatch, view: str, body: Any) -> None:
+    """A response without what was asked for names that; an error in a 200 is told as it is."""
+    monkeypatch.setitem(lab.sites["idp"].app.view_functions, view, lambda: jsonify(body))
+    with pytest.raises(LabauthError) as caught:
+        asked(lab, view)
+    wanted = OWN if body == ERROR else EMPTY.format(WITHOUT[view])
+    assert str(caught.value).startswith(wanted)
+    assert "token" not in str(caught.value)
+
+
 NO_ISSUER = ["http://idp.example", "ftp://x", "https://", "https://[", "//", "https://x/?kanari"]
 
 
@@ -807,24 +866,23 @@ def test_discovery_once(lab: Lab) -> None:
     assert lab.count("idp", "openid-configuration") == 1
 
 
+NO_PAGE = "The identity provider's page for typing the code is not an https address"
+NO_CODE = "The identity provider sent a device code that cannot be used. Tell its admin."
+NAMES = ("device_code", "user_code", "verification_uri")
 DEVICE_ANSWERS: list[tuple[dict[str, Any], str]] = [
-    ({"verification_uri": "http://evil.example/"}, "its page to type the code is no https address"),
-    ({"verification_uri_complete": "javascript:alert(1)"}, "its page to type the code is no https address"),
+    ({"verification_uri": "http://evil.example/"}, NO_PAGE),
+    ({"verification_uri_complete": "javascript:alert(1)"}, NO_PAGE),
+    *(({name: spoiled}, NO_CODE) for name in NAMES for spoiled in (None, 5, "", [])),
     *(
-        ({name: spoiled}, "The identity provider sent an answer that cannot be used. Tell its admin.")
-        for name in ("device_code", "user_code", "verification_uri")
-        for spoiled in (None, 5, "", [])
-    ),
-    *(
-        ({name: spoiled}, "The identity provider sent an answer that cannot be used. Tell its admin.")
+        ({name: spoiled}, NO_CODE)
         for name in ("expires_in", "interval")
         for spoiled in ("soon", [], float("nan"), float("inf"), 10**400)
     ),
-    ({"user_code": "\x1b[31mEVIL\n"}, "sent an answer that cannot be used"),
-    ({"user_code": "A" * 5000}, "sent an answer that cannot be used"),
-    ({"user_code": "\ud800"}, "sent an answer that cannot be used"),
-    ({"verification_uri": "https://x/\n\x1b[31m"}, "sent an answer that cannot be used"),
-    ({"verification_uri": "https://ada@evil.example/"}, "its page to type the code is no https address"),
+    ({"user_code": "\x1b[31mEVIL\n"}, NO_CODE),
+    ({"user_code": "A" * 5000}, NO_CODE),
+    ({"user_code": "\ud800"}, "without a device code in it"),
+    ({"verification_uri": "https://x/\n\x1b[31m"}, NO_CODE),
+    ({"verification_uri": "https://ada@evil.example/"}, NO_PAGE),
 ]
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -33,11 +34,14 @@ from labauth_nb import (
     begin,
     login,
     logout,
+    magic,
     remembering,
     status,
     stores,
 )
 from labauth_nb.logins import _LOGINS, Login
+from labauth_nb.panel import LoginPanel
+from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
 
@@ -800,14 +804,13 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "keyring.backends.chainer.ChainerBackend"]
 )
 def test_no_keyring(lab: Lab, backend: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said before anything is asked for or sent, the file is offered by name only, and nothing is written."""
+    """You are signed in, and told that it is not remembered; the file is offered by name only."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
     monkeypatch.setattr("keyring.core._keyring_backend", None)  # a panel of an earlier test may have asked for it already
     if "chainer" in backend:
         monkeypatch.setattr("keyring.backends.chainer.ChainerBackend.backends", [])
-    with pytest.raises(StoreUnavailable, match=r"no backend was found.*ask for it by name: --store file$"):
-        qbench(lab)
-    assert lab.token_requests("qbench") == 0
+    not_remembered(qbench(lab), r"no backend was found.*ask for it by name: --store file$")
+    assert lab.token_requests("qbench") == 1
     assert not data.exists()
     assert qbench(lab, store=FILE).kept == "Remembered in the file store."
     assert stat.S_IMODE(next((data / "entries").iterdir()).stat().st_mode) == 0o600
@@ -824,9 +827,48 @@ def test_a_weak_keyring_that_nobody_chose(lab: Lab, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("PYTHON_KEYRING_BACKEND")
     found = next(ring for ring in get_all_keyring() if type(ring) is PlaintextKeyring)
     monkeypatch.setattr(keyring.core, "_keyring_backend", found)
-    with pytest.raises(StoreUnavailable, match="does not protect what it keeps"):
-        qbench(lab)
+    not_remembered(qbench(lab), "does not protect what it keeps")
     assert not remembered()
+
+
+def not_remembered(mine: Login, why: str) -> None:
+    """`mine` is signed in, and says that, and why, it is not remembered."""
+    assert re.match(f"Not remembered: .*{why}", mine.kept)
+    assert mine.kept in repr(mine)
+    assert mine.status == "valid"
+
+
+@pytest.mark.parametrize("way", ["Python", "browser", "%labauth", "panel"])
+def test_no_store(
+    lab: Lab,
+    data: Path,
+    store: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where nothing can be remembered, each way to sign in does, and says so."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.write_text("a file where the folder should be")
+    tenant = lab.origin("qbench")
+    if way == "Python":
+        qbench(lab, store=store)
+        assert "Not remembered: Nothing can be remembered" in capsys.readouterr().err
+    elif way == "browser":
+        foundry_user(lab, store)
+    elif way == "%labauth":
+        monkeypatch.setenv("QBENCH_URL", tenant)
+        monkeypatch.setenv("QBENCH_CLIENT_ID", CLIENT["client_id"])
+        monkeypatch.setenv("QBENCH_CLIENT_SECRET", CLIENT["client_secret"])
+        magic._login("qbench", None, None, None, False, None, False, False, "auto", store)
+        assert "Not remembered: Nothing can be remembered" in capsys.readouterr().out
+    else:
+        form = (None, tenant, "qbench", {}, False, CREDENTIALS, store)
+        panel = LoginPanel(PROVIDERS["qbench"], *form)
+        panel.heard({"type": "submit", "fields": CLIENT, "remember": "credentials"})
+        assert panel.state()["login"]["kept"].startswith("Not remembered: Nothing can be")
+    (mine,) = _LOGINS.values()
+    not_remembered(mine, "Nothing can be remembered")
 
 
 def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1108,6 +1150,26 @@ def test_no_refresh_token_came(lab: Lab) -> None:
     mine: Login = attempt.answer(lab.visit(attempt.url))
     assert mine.kept == "Not remembered: Foundry gave no refresh token (ask for the scope offline_access)."
     assert remembered() == []
+
+
+def test_no_refresh_token_although_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has asked for offline_access is told that the identity provider did not grant it."""
+    app = lab.sites["idp"].app
+    real = app.view_functions["token"]
+
+    def without() -> Any:
+        response = real()
+        response.data = json.dumps({**response.get_json(), "refresh_token": None})
+        return response
+
+    monkeypatch.setitem(app.view_functions, "token", without)
+    way = {"tenant": lab.origin("benchling"), "issuer": lab.origin("idp")}
+    attempt = begin("benchling", "oidc", client_id="sandbox-benchling-oidc", remember=True, **way)
+    mine: Login = attempt.answer(lab.visit(attempt.url))
+    assert mine.kept == (
+        "Not remembered: The identity provider gave no refresh token, although offline_access "
+        "was asked for (ask its admin to allow it for this client)."
+    )
 
 
 def test_the_other_store_asked_for_later(lab: Lab) -> None:

@@ -90,7 +90,8 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 GZIP = "Content-Encoding: gzip"
 BOMB = bomb()
-SLOW, LONG = "did not send a whole response in time", "sent a response that is too long"
+SLOW = r"was too slow: it did not send a whole response within [0-9.]+ s\. Try again"
+LONG = r"sent a response of more than 2 MB\. Check"
 UNREADABLE, BROKEN = "sent a response that cannot be read", "broke off the connection. Try again"
 CASES: dict[str, tuple[Script, str]] = {
     "headers a byte at a time": (drip(OK, b"a"), SLOW),

@@ -116,6 +116,7 @@ BENCHLING = Provider(
                     "invalid_client": "Check the client ID (and the secret of a confidential client) with its admin.",
                     "invalid_scope": "Ask only for scopes that the client has; openid and email are needed.",
                     "404": "Check the issuer: it is the address without /.well-known/openid-configuration.",
+                    "429": "Too many requests: wait {retry} and go on.",
                     "5xx": "The identity provider has a problem of its own: try again in a minute.",
                 },
             ),

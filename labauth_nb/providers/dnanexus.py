@@ -72,6 +72,7 @@ DNANEXUS = Provider(
                     "Password",
                     "what you type on platform.dnanexus.com; with single sign-on there is none: use an API token",
                     secret=True,
+                    verbatim=True,
                 ),
                 Field(
                     "otp",

@@ -17,6 +17,7 @@ class Field:
 
     `variable`: our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's; `address`: SERVER where it
     names who gets the credentials, RETURN where it names the page that the browser brings the code back to.
+    `verbatim`: whether a person made it up, so that quotes and spaces may belong to it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Field:
     default: str = ""
     variable: str = ""
     address: str = ""
+    verbatim: bool = False
 
 
 SERVER, RETURN = "server", "return"

@@ -1,4 +1,4 @@
-"""The embedded practice lab: four providers and an identity provider on loopback that enforce what the real ones enforce.
+"""The embedded sandbox: four providers and an identity provider on loopback that enforce what the real ones enforce.
 
 `running()` gives the one of this process, started on demand. It never imports the client side.
 """
