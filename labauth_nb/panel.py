@@ -59,6 +59,7 @@ class Panel(anywidget.AnyWidget):
 
     _esm = HERE / "panel.js"
     _css = HERE / "panel.css"
+    _ipython_display_ = None  # that of ipywidgets 7 would cut our text short
     provider = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, provider: str) -> None:

@@ -86,6 +86,7 @@ def opened(kernel: Kernel, since: int = 0) -> list[dict[str, Any]]:
     return [state for state in states if "provider" in state]
 
 
+@pytest.mark.old
 def test_credentials_found(kernel: Kernel) -> None:
     """What is found is not asked for: the panel appears signed in, and its text is the sentence, at each run."""
     for _ in range(2):
@@ -96,6 +97,7 @@ def test_credentials_found(kernel: Kernel) -> None:
         )
 
 
+@pytest.mark.old
 def test_only_the_provider_is_a_trait(kernel: Kernel) -> None:
     """A panel's synced state is the provider's name and the widget library's own: no tenant, no secret, no time."""
     since = len(kernel.messages)
@@ -119,6 +121,7 @@ def test_nobody_can_answer(kernel: Kernel) -> None:
     assert not opened(kernel, since)
 
 
+@pytest.mark.old
 def test_no_page_says_hello(kernel: Kernel) -> None:
     """Where no page can show the panel, the cell asks at a prompt after 3 s, by itself."""
     origin = kernel.text("print(lab_.origin('qbench'), end='')")
@@ -160,6 +163,7 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
     assert leaks(secrets, *kernel.messages[since:]) == []
 
 
+@pytest.mark.old
 def test_log_out_from_a_panel_asks_nobody(kernel: Kernel) -> None:
     """A panel's Log out never waits at a prompt; a pasted token is left alone at the provider, and that is said."""
     origin = kernel.text("token = lab_.credentials('dnanexus', 'api-token')\nprint(lab_.origin('dnanexus'), end='')")
