@@ -34,7 +34,7 @@ IMPORTS = {
     "stores": {"errors", "masking", "tokens"},
     "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens", "trust"},
     # logins: for its type, and at unpickling
-    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens"},
+    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens", "wire"},
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
         "browser",
