@@ -43,6 +43,7 @@ from .logins import Login
 from .masking import MASK, Secret
 from .providers import Field, Method, Provider, find, without_page
 from .statuses import EXPIRED, Status, in_words
+from .threads import started
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
 HERE = Path(__file__).parent
@@ -107,7 +108,7 @@ class Panel(anywidget.AnyWidget):
 
 
 def _listener(panel: weakref.ref[Panel]) -> Any:
-    """The widget's message callback. It starts a thread, as a sign-in may take long and the kernel has other work."""
+    """The widget's message callback. It starts a thread where it can, as a sign-in may take long."""
 
     def listen(_: object, message: Any, buffers: object) -> None:
         mine = panel()
@@ -119,7 +120,8 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
         else:
             typed = _typed(message)
             message.update(_without_what_was_typed(message))  # the kernel keeps the message: it is "the parent"
-            threading.Thread(target=_work, args=(mine, typed), name="labauth panel", daemon=True).start()
+            if started(_work, mine, typed, name="labauth panel") is None:
+                _work(mine, typed)
 
     return listen
 
@@ -415,7 +417,8 @@ class LoginPanel(Panel):
         if self._begins:
             self._begins = False
             message: dict[str, Any] = {"method": self._method, "fields": {}, "remember": self._remember}
-            threading.Thread(target=self._submit, args=(message, False), name="labauth panel", daemon=True).start()
+            if started(self._submit, message, False, name="labauth panel") is None:
+                self._submit(message, False)
 
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":

@@ -366,3 +366,48 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
         form._error, form.note = None, ""
     assert caught == []
     assert "kanari" not in "".join(capsys.readouterr())
+
+
+REFUSE = """
+import threading
+def refuse(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+"""
+
+
+def test_without_threads(lab: Lab, tmp_path: Path) -> None:
+    """Where no thread can be started, all but a browser and the sandbox works; these say why not."""
+    kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")})
+    origin, secret = lab.origin("qbench"), "sandbox-qbench-client-secret-0001"
+    fields = {"tenant": origin, "client_id": "sandbox-qbench-client", "client_secret": secret}
+    said: list[str] = []
+
+    def page(comm: str, state: dict[str, Any] | None) -> bool:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif state["form"] and not state["busy"] and not state["error"]:
+            send(kernel, comm, {"type": "submit", "method": "client", "fields": fields})
+        elif state["error"]:
+            said.append(state["error"])
+        return bool(state and (state["error"] or (state["login"] and not state["form"])))
+
+    try:
+        kernel.run("%load_ext labauth_nb")
+        kernel.run(f"import labauth_nb.panel\n{REFUSE}")
+        drive(kernel, "%labauth login qbench --as typed --no-wait", page)
+        assert "Signed in to QBench" in kernel.text("%labauth refresh typed")
+        assert kernel.text("mine = %labauth session typed\nmine.get('customers').status_code") == "200"
+        assert "Signed out of QBench" in kernel.text("%labauth logout typed")
+        way = f"foundry --method user --tenant {lab.origin('foundry')} --client-id mine"
+        drive(kernel, f"%labauth login {way} --no-wait", page)
+        sandbox = kernel.text("%labauth login qbench --tenant sandbox")
+    finally:
+        kernel.stop()
+    assert said
+    assert set(said) == {
+        "Foundry user waits for a browser in a thread, and none can be started here (Pyodide, or "
+        "a limit of this computer). Use --method service-user or --method token."
+    }
+    assert sandbox.startswith("InvalidInput: The sandbox needs threads, and none can be started")
+    assert leaks([secret], *kernel.messages) == []
