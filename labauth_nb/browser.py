@@ -30,6 +30,7 @@ from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_
 from .grants import Code, Exchange
 from .masking import Secret, noticed
 from .providers import is_loopback
+from .threads import started
 from .tokens import Token
 
 ATTEMPT_SECONDS = 600.0
@@ -71,6 +72,8 @@ class Attempt:
         self, exchange: Exchange, complete: Callable[[Token], Any], changed: Callable[[], None] = lambda: None
     ) -> None:
         assert exchange.method.flow is not None
+        if started(bool, name="labauth trial") is None:
+            raise _threadless(exchange)
         self._exchange, self._complete, self._changed, self._flow = exchange, complete, changed, exchange.method.flow
         self._openid = not self._flow.token
         if self._openid:
@@ -112,7 +115,7 @@ class Attempt:
         self._finalize = weakref.finalize(self, _dropped, self._listener, self._ended)
         self._finalize.atexit = False
         watched = (weakref.ref(self), self._ended, self._expires_at)
-        threading.Thread(target=_watch, args=watched, name="labauth sign-in", daemon=True).start()
+        started(_watch, *watched, name="labauth sign-in")
 
     @property
     def url(self) -> str:
@@ -174,7 +177,8 @@ class Attempt:
                 with self._lock:
                     self.error = self.error if self.state == ASKING else None
                 polled = (weakref.ref(self), self._exchange, self._device, self._ended)
-                threading.Thread(target=_poll, args=polled, name="labauth device code", daemon=True).start()
+                if started(_poll, *polled, name="labauth device code") is None:
+                    raise self._failed(_threadless(self._exchange))
                 self._tell()
         return self._device.verification_uri, self._device.user_code
 
@@ -516,6 +520,16 @@ def _poll(reference: weakref.ref[Attempt], exchange: Exchange, device: Any, ende
         attempt._polled(token, error)
 
 
+def _threadless(exchange: Exchange) -> InvalidInput:
+    """The error where no thread can be started."""
+    provider, method = exchange.provider, exchange.method
+    others = [f"--method {m.name}" for m in provider.methods if not m.flow and not m.marker]
+    return InvalidInput(
+        f"{provider.title} {method.name} waits for a browser in a thread, and none can be started "
+        f"here (Pyodide, or a limit of this computer). Use {' or '.join(others)}."
+    )
+
+
 def _about_answer(sentence: str) -> InvalidInput:
     error = InvalidInput(sentence)
     error.field = "answer"
@@ -574,7 +588,7 @@ class _Listener(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Answer)
         self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | hosts
         _listeners.add(self)
-        threading.Thread(target=self._serve, name="labauth listener", daemon=True).start()
+        started(self._serve, name="labauth listener")
 
     def _serve(self) -> None:
         with suppress(OSError, ValueError):  # the socket was closed meanwhile

@@ -359,7 +359,8 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ),
     (
         requests.exceptions.SSLError,
-        "could not prove who it is (TLS). Check the address; behind a company proxy set REQUESTS_CA_BUNDLE.",
+        "could not prove who it is (TLS). Check the address; behind a company proxy, or with your "
+        "own certificate authority, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate file.",
     ),
     (gaierror, "is not a known host. Check the tenant and the network."),
     (

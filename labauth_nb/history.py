@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from .masking import MASK, listeners
+from .threads import started
 
 KEEPS = ("credentials", "refresh-token")
 _FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
@@ -133,9 +133,11 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
     _mask_cells(ip, clean)
     if manager.enabled:
         # Not a daemon: the kernel ends only when the file is clean.
-        work = threading.Thread(target=_mask_rows, args=(manager, clean), name="labauth history")
-        work.start()
-        work.join(DELAY_SECONDS)
+        work = started(_mask_rows, manager, clean, name="labauth history", daemon=False)
+        if work is None:
+            _mask_rows(manager, clean)
+        else:
+            work.join(DELAY_SECONDS)
 
 
 def _live() -> list[str]:

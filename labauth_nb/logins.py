@@ -426,12 +426,18 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
 
 
 def practice_lab() -> Lab:
-    """The embedded sandbox, started if need be. Raises `InvalidInput` without the extra `[sandbox]`."""
+    """The embedded sandbox, started if need be. Raises `InvalidInput` without the extra `[sandbox]`, or threads."""
     try:
         from .sandbox import running
     except ImportError:
         raise InvalidInput("The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'") from None
-    lab = running()
+    try:
+        lab = running()
+    except RuntimeError:
+        raise InvalidInput(
+            "The sandbox needs threads, and none can be started here (Pyodide, or a limit of this "
+            "computer). Restart the kernel, or sign in to your own tenant."
+        ) from None
     if changed not in lab.clock.moved:
         lab.clock.moved.append(changed)
     return lab

@@ -6,8 +6,10 @@ import argparse
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -341,21 +343,39 @@ def choices(words: list[str]) -> Iterable[str]:
     return [f for f in ("--revoke", "--forget") if f not in rest] if verb == "logout" else []
 
 
+def _fitting(before: str, token: str) -> list[str] | None:
+    """The words that fit what is typed `before` the cursor; None where that is no ``%labauth``."""
+    match = re.search(r"%labauth((?:\s+\S+)*)\s+(\S*)$", before)
+    if not match:
+        return None
+    typed = match[2]
+    # The token that IPython replaces may start in the middle of a word with a dash.
+    start = len(typed) - len(token) if token and typed.endswith(token) else 0
+    return [c[start:] for c in choices(match[1].split()) if c.startswith(typed)]
+
+
 def complete(context: Any) -> dict[str, Any]:
     """IPython's completer asks: the words that fit what is typed after ``%labauth``."""
     from IPython.core.completer import SimpleCompletion
 
     line = context.text_until_cursor.splitlines()[-1] if context.text_until_cursor else ""
-    match = re.search(r"%labauth((?:\s+\S+)*)\s+(\S*)$", line)
-    if not match:
-        return {"completions": [], "suppress": False}
-    typed = match[2]
-    fitting = [c for c in choices(match[1].split()) if c.startswith(typed)]
-    token = context.token
-    # The token that IPython replaces may start in the middle of a word with a dash.
-    before = typed[: len(typed) - len(token)] if token and typed.endswith(token) else ""
-    texts = [c[len(before) :] if before else c for c in fitting]
-    return {"completions": [SimpleCompletion(text=t, type="magic") for t in texts], "suppress": True}
+    texts = _fitting(line, context.token)
+    found = [SimpleCompletion(text=t, type="magic") for t in texts or ()]
+    return {"completions": found, "suppress": texts is not None}
+
+
+def _completing(ip: Any) -> Callable[[], None]:
+    """Have Tab complete ``%labauth``; gives a function that undoes it."""
+    try:
+        from IPython.core.completer import context_matcher
+    except ImportError:  # before IPython 8.6
+        hooks, key = ip.strdispatchers["complete_command"].regexs, re.compile(".*%labauth ")
+        words = lambda _, event: _fitting(event.text_until_cursor, event.symbol)  # noqa: E731
+        ip.set_hook("complete_command", words, re_key=key.pattern)
+        return lambda: hooks.pop(key)
+    matcher = context_matcher()(complete)
+    ip.Completer.custom_matchers.append(matcher)
+    return lambda: ip.Completer.custom_matchers.remove(matcher)
 
 
 _LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])login ")
@@ -448,25 +468,51 @@ def _preset(ip: Any) -> Callable[[], None]:
 _undo: list[Callable[[], None]] = []
 
 
-def load(ip: Any) -> None:
-    """Register the magic, its presets, its Tab completion, and the cleaning of the history. Loading twice is loading once.
+NEEDED = {"IPython": (7, 34), "ipykernel": (6, 17), "ipywidgets": (7, 7), "anywidget": (0, 9, 13)}
+"""The oldest versions that this works with; CI runs the tests of the magic on them."""
 
-    Raises `InvalidInput` for a preset that cannot be used.
+
+def _check_versions(names: Iterable[str]) -> None:
+    """Raise `LabauthError` where one of `names` is missing or too old, with what to do."""
+    for name in names:
+        # The one that runs, where pip has just installed another.
+        found = getattr(sys.modules.get(name), "__version__", None)
+        with suppress(PackageNotFoundError):
+            found = found or version(name)
+        least = NEEDED[name]
+        if found and tuple(map(int, re.findall(r"\d+", found)[:3])) >= least:
+            continue
+        from .errors import LabauthError
+
+        need = ".".join(map(str, least))
+        raise LabauthError(
+            f"labauth_nb needs {name} {need} or later, and {found or 'none'} is installed here. "
+            f'Run %pip install -U "{name.lower()}>={need}", then restart the kernel.'
+        )
+
+
+def load(ip: Any) -> None:
+    """Register the magic, its presets, its Tab completion, and the cleaning of the history: all or nothing.
+
+    Loading twice is loading once. Raises `InvalidInput` for a preset that cannot be used,
+    `LabauthError` for a package that is missing or too old.
     """
     unload(ip)
-    _undo.append(_preset(ip))
-    ip.register_magics(LabauthMagics)
-    from IPython.core.completer import context_matcher
-
-    matcher = context_matcher()(complete)
-    ip.Completer.custom_matchers.append(matcher)
-    _undo.append(lambda: ip.Completer.custom_matchers.remove(matcher))
-    if getattr(ip, "history_manager", None) is not None:
-        _undo.append(clean_stored(ip))
-    if getattr(ip, "kernel", None) is not None:
-        _undo.append(_awaiting(ip))
-        if hasattr(ip.kernel, "_parent_ident"):  # ipykernel's own, not Pyodide's or Xeus's
-            _undo.append(_ending_as_itself(ip))
+    kernel = getattr(ip, "kernel", None) is not None
+    _check_versions(NEEDED if kernel else ["IPython"])
+    try:
+        _undo.append(_preset(ip))
+        if getattr(ip, "history_manager", None) is not None:
+            _undo.append(clean_stored(ip))
+        if kernel:
+            _undo.append(_awaiting(ip))
+            if hasattr(ip.kernel, "_parent_ident"):  # ipykernel's own, not Pyodide's or Xeus's
+                _undo.append(_ending_as_itself(ip))
+        _undo.append(_completing(ip))
+        ip.register_magics(LabauthMagics)
+    except BaseException:
+        unload(ip)
+        raise
 
 
 def unload(ip: Any) -> None:

@@ -44,6 +44,7 @@ from .logins import Login
 from .masking import MASK, Secret
 from .providers import Field, Method, Provider, find, without_page
 from .statuses import EXPIRED, Status
+from .threads import started
 from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
 
 HERE = Path(__file__).parent
@@ -60,6 +61,7 @@ class Panel(anywidget.AnyWidget):
 
     _esm = HERE / "panel.js"
     _css = HERE / "panel.css"
+    _ipython_display_ = None  # that of ipywidgets 7 would cut our text short
     provider = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, provider: str) -> None:
@@ -107,7 +109,7 @@ class Panel(anywidget.AnyWidget):
 
 
 def _listener(panel: weakref.ref[Panel]) -> Any:
-    """The widget's message callback. It starts a thread, as a sign-in may take long and the kernel has other work."""
+    """The widget's message callback. It starts a thread where it can, as a sign-in may take long."""
 
     def listen(_: object, message: Any, buffers: object) -> None:
         mine = panel()
@@ -119,7 +121,8 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
         else:
             typed = _typed(message)
             message.update(_without_what_was_typed(message))  # the kernel keeps the message: it is "the parent"
-            threading.Thread(target=_work, args=(mine, typed), name="labauth panel", daemon=True).start()
+            if started(_work, mine, typed, name="labauth panel") is None:
+                _work(mine, typed)
 
     return listen
 
@@ -415,7 +418,8 @@ class LoginPanel(Panel):
         if self._begins:
             self._begins = False
             message: dict[str, Any] = {"method": self._method, "fields": {}, "remember": self._remember}
-            threading.Thread(target=self._submit, args=(message, False), name="labauth panel", daemon=True).start()
+            if started(self._submit, message, False, name="labauth panel") is None:
+                self._submit(message, False)
 
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":

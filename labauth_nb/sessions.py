@@ -46,6 +46,7 @@ from .grants import TIMEOUT, _bare
 from .masking import Secret, scrub
 from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
+from .wire import trusted
 
 if TYPE_CHECKING:
     import pandas
@@ -422,6 +423,16 @@ class LabSession(requests.Session):
         prepared = super().prepare_request(request)
         prepared._own_auth = own  # type: ignore[attr-defined]  # else `_Attempts` signs it
         return prepared
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """As in `requests.Session`, but `verify` of the session comes before the environment.
+
+        There SSL_CERT_FILE and SSL_CERT_DIR count too. Raises `LabauthError` as `wire.trusted`.
+        """
+        verify = self.verify if verify is None else verify
+        if self.trust_env or verify is not True:
+            verify = trusted(verify)
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
         return _Attempts(super().get_adapter(url), self)  # type: ignore[arg-type, return-value]

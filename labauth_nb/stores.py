@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from .errors import StoreUnavailable, nearest
 from .masking import Fields, Secret
+from .threads import started
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -428,8 +429,12 @@ def _ask(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
             except Exception as error:  # a backend may raise anything, and its text may hold what it was given
                 trouble[0] = type(error).__name__
 
-        thread = threading.Thread(target=work, name="labauth keyring", daemon=True)
-        thread.start()
+        thread = started(work, name="labauth keyring")
+        if thread is None:
+            raise StoreUnavailable(
+                f"The keyring ({ring.name}) was not asked: no thread can be started here to stop "
+                f"waiting for it. Restart the kernel, {_WEAKER}"
+            )
         thread.join(LOCK_SECONDS)
         if answers:
             return answers[0]

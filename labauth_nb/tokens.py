@@ -13,6 +13,7 @@ from typing import NoReturn
 from .clocks import Clock
 from .errors import LabauthError, LoginExpired, NotSignedIn
 from .masking import Secret
+from .threads import started
 
 MARGIN_SECONDS = 60.0
 """Renew this early at the most: as benchling-sdk and foundry-platform-sdk do."""
@@ -230,13 +231,12 @@ class TokenSource:
             # The one who renewed was interrupted: somebody else has to.
 
     def _fly(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> Token:
-        if threading.current_thread() is threading.main_thread():
-            # In a thread that no interrupt reaches: it stops the waiting only, and a refresh token that was sent is not lost.
-            work = threading.Thread(target=self._carry, args=(flight, previous, rejected, linger), daemon=True)
-            work.start()
+        work, main = (flight, previous, rejected, linger), threading.main_thread()
+        # In a thread that no interrupt reaches: it stops the waiting only, and a refresh token that was sent is not lost.
+        if threading.current_thread() is main and started(self._carry, *work, name="labauth token"):
             flight.done.wait()
         else:
-            self._carry(flight, previous, rejected, linger)
+            self._carry(*work)
         if flight.crash is not None:
             raise flight.crash
         if flight.error is not None:

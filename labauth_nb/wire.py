@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
+import ssl
 import time
 import zlib
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from .errors import Unfinished
+from .errors import LabauthError, Unfinished, one_line
 
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Who names the certificates to trust, the first first: as requests looks, then as OpenSSL does."""
 _UNREADABLE = "sent a response that cannot be read. Try again."
 
 
@@ -94,11 +98,40 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+def trusted(verify: Any = True) -> Any:
+    """What TLS trusts: `verify` as requests has it, and for True what the environment names.
+
+    Raises `LabauthError` for a file that holds no certificates: no server is to blame for it.
+    """
+    name = "verify="
+    if verify is True:
+        name = next((each for each in CA_VARIABLES if os.environ.get(each)), "")
+        verify = os.environ[name] if name else True
+    if isinstance(verify, str | os.PathLike):
+        try:
+            _load(os.fspath(verify))
+        except OSError as error:
+            bad = isinstance(error, ssl.SSLError)
+            why = "holds no certificates (PEM)" if bad else f"cannot be read ({error.strerror})"
+            raise LabauthError(
+                f"Nothing was sent: {name} names {one_line(str(verify))}, which {why}. "
+                "Name your organization's certificate file there, or unset it."
+            ) from None
+    return verify
+
+
+@cache
+def _load(path: str) -> None:
+    """Raise OSError where `path` is neither a folder nor a file of certificates."""
+    if not os.path.isdir(path):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+
+
 def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Response:
     """The response to a request, read whole within `SECONDS` and `BYTES`.
 
-    Redirects are not followed. `trust_env`: whether proxies and certificates come from the
-    environment; `parts`: as `requests.request` has them. Raises `FAILURES`.
+    Redirects are not followed. `trust_env`: whether proxies come from the environment; `parts`:
+    as `requests.request` has them. Raises `FAILURES`.
     """
     with requests.Session() as session:
         session.trust_env = trust_env

@@ -60,7 +60,7 @@ class Kernel:
     def reply(self, sent: str) -> dict[str, Any]:
         """The content of the reply to the message `sent`; a kernel that starts slowly answers its first greetings late."""
         while True:
-            message = self.client.get_shell_msg(timeout=10)
+            message = self.client.get_shell_msg(timeout=60)
             if message["parent_header"].get("msg_id") == sent:
                 return dict(message["content"])
 

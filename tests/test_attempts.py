@@ -1098,6 +1098,15 @@ def test_nothing_is_shown(lab: Lab, pair: tuple[str, str], capfd: pytest.Capture
 # The device code
 
 
+def test_device_without_threads(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device code that no thread could wait for ends the sign-in, with the other methods."""
+    attempt = began(*BENCHLING)
+    monkeypatch.setattr(browser, "started", lambda *_, **options: None)
+    with pytest.raises(InvalidInput, match=r"none can be started here .* Use --method app or --method"):
+        attempt.device()
+    assert attempt.state == "over"
+
+
 @pytest.fixture
 def device(lab: Lab) -> Attempt:
     lab.set("idp", interval=0.1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import pickle
 import re
 import signal
+import ssl
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -47,6 +51,7 @@ from labauth_nb.grants import Exchange
 from labauth_nb.masking import Fields, Secret
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
+from labauth_nb.wire import CA_VARIABLES, trusted
 
 Answer = tuple[int, dict[str, str], bytes]
 CLIENT = {"client_id": "some-client", "client_secret": "kanari-client-secret-0001"}
@@ -787,3 +792,124 @@ def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: s
     busy = case.startswith(("429", "5")) and end != "polling"
     assert busy <= isinstance(caught.value, ProviderError)
     assert not (busy and isinstance(caught.value, SignInRefused))
+
+
+@pytest.fixture
+def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Path]]:
+    """An https server with a certificate of an organization's own authority, and that one's file."""
+    trustme = pytest.importorskip("trustme")
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    it = Server()
+    it.url = it.url.replace("http:", "https:")
+    it.socket = context.wrap_socket(it.socket, server_side=True)
+    it.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that does not trust it
+    it.answer = lambda *_: token_answer(count=0)
+    threading.Thread(target=it.serve_forever, daemon=True).start()
+    yield it, tmp_path / "ca.pem"
+    it.shutdown()
+    it.server_close()
+
+
+def _sign_in(url: str) -> Any:
+    return login("benchling", tenant=url, **CLIENT)
+
+
+def _discover(url: str) -> Any:
+    known = {"tenant": url, "issuer": url, "client_id": "mine", "redirect_uri": "https://a.example"}
+    return begin("benchling", "oidc", **known)
+
+
+def _probe(url: str) -> Any:
+    return login("foundry", "token", tenant=url, token="a-token")
+
+
+@pytest.mark.parametrize("act", [_sign_in, _discover, _probe])
+def test_private_authority(private: tuple[Server, Path], act: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An organization's own certificates are trusted where a variable names them, and only there."""
+    server, file = private
+    with pytest.raises(LabauthError, match="set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its"):
+        act(server.url)
+    assert not server.seen
+    for name in CA_VARIABLES[:3]:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(file))
+            with contextlib.suppress(LabauthError):  # it has answered
+                act(server.url)
+        assert server.seen, name
+        server.seen.clear()
+
+
+@pytest.mark.parametrize("name", CA_VARIABLES[:3])
+def test_private_authority_of_an_api(private: tuple[Server, Path], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session trusts its own `verify` first, then what the variables name."""
+    server, file = private
+    monkeypatch.setenv(name, str(file))
+    lab = _sign_in(server.url).session()
+    assert lab.get("plates").ok
+    lab.verify = str(Path(ssl.get_default_verify_paths().cafile or sys.executable).parent)
+    lab.close()
+    with pytest.raises(LabauthError, match="set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its"):
+        lab.get("plates")
+    monkeypatch.delenv(name)
+    lab.verify = str(file)
+    assert lab.get("plates").ok
+
+
+@pytest.mark.parametrize(("content", "why"), [("nonsense", "holds no certificates"), (None, "cannot be read")])
+@pytest.mark.parametrize("name", [*CA_VARIABLES[:3], "verify="])
+def test_no_certificates_in_the_file(
+    private: tuple[Server, Path],
+    content: str | None,
+    why: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A file that holds no certificates is told by its name; the provider is not blamed."""
+    server, file = private
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    lab, bad = _sign_in(server.url).session(), file.with_name(f"other-{name[:3]}{content}.pem")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    if content:
+        bad.write_text(content)
+    acts: list[Callable[[], Any]] = [lambda: lab.get("plates")]
+    if name == "verify=":
+        lab.verify = str(bad)
+    else:
+        monkeypatch.setenv(name, str(bad))
+        acts += [lambda: _sign_in(server.url), lambda: _discover(server.url)]
+    for act in acts:
+        with pytest.raises(LabauthError) as caught:
+            act()
+        assert str(caught.value).startswith(f"Nothing was sent: {name} names {bad}, which {why}")
+        assert "Benchling" not in str(caught.value)
+
+
+def test_folder_of_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSL_CERT_DIR counts where no file is named; without any, requests' own certificates do."""
+    for name in CA_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert trusted() is True
+    assert trusted(False) is False
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert trusted() == str(tmp_path)
+
+
+def test_truststore(private: tuple[Server, Path]) -> None:
+    """After `truststore.inject_into_ssl()` the operating system's certificates are trusted."""
+    pytest.importorskip("truststore")
+    server, file = private
+    code = (
+        "import os, sys, truststore; truststore.inject_into_ssl()\n"
+        "import labauth_nb\n"
+        "from labauth_nb import wire; wire.CA_VARIABLES = ()\n"
+        "mine = labauth_nb.login('benchling', tenant=sys.argv[1], client_id='i', client_secret='s')\n"
+        "print(mine.session().get('plates').status_code)"
+    )
+    env = {**os.environ, "SSL_CERT_FILE": str(file)}  # the "operating system's", for OpenSSL
+    command = [sys.executable, "-c", code, server.url]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    assert ran.stdout.strip() == "200", ran.stderr[-500:]

@@ -19,22 +19,23 @@ REPO = Path(__file__).parent.parent
 IMPORTS = {
     "__init__": {"browser", "errors", "logins", "magic", "sessions", "signins", "statuses"},
     "masking": set(),
+    "threads": set(),
     "clocks": {"masking"},
     "errors": {"masking"},
     "wire": {"errors"},
-    "tokens": {"clocks", "errors", "masking"},
+    "tokens": {"clocks", "errors", "masking", "threads"},
     "providers": {"errors", "masking"},
     "grants": {"clocks", "errors", "masking", "openid", "providers", "tokens", "wire"},  # openid: when it is needed
     "openid": {"errors", "grants", "masking", "providers", "tokens"},
-    "browser": {"errors", "grants", "masking", "openid", "providers", "tokens"},
+    "browser": {"errors", "grants", "masking", "openid", "providers", "tokens", "threads"},
     "config": {"errors", "providers"},
     "trust": set(),
     "vendor_files": {"trust"},
     "credentials": {"config", "errors", "masking", "providers", "trust", "vendor_files"},
-    "stores": {"errors", "masking", "tokens"},
+    "stores": {"errors", "masking", "tokens", "threads"},
     "remembering": {"credentials", "errors", "grants", "masking", "providers", "stores", "tokens", "trust"},
     # logins: for its type, and at unpickling
-    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens"},
+    "sessions": {"clocks", "errors", "grants", "logins", "masking", "providers", "tokens", "wire"},
     "statuses": {"logins", "providers"},  # logins: for its type
     "logins": {
         "browser",
@@ -80,9 +81,10 @@ IMPORTS = {
         "signins",
         "statuses",
         "stores",
+        "threads",
         "trust",
     },
-    "history": {"logins", "masking", "providers"},
+    "history": {"logins", "masking", "providers", "threads"},
     "magic": {
         "clocks",
         "config",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from IPython.core import completer
 from kernels import Kernel
 
 from labauth_nb import InvalidInput
@@ -106,6 +107,7 @@ def test_bad_words(kernel: Kernel, cell: str, said: str) -> None:
     assert "\n" not in output["traceback"][0]
 
 
+@pytest.mark.old
 def test_run_all(kernel: Kernel) -> None:
     """Where nobody can answer, a login fails in under a second, with what is missing and how to supply it."""
     began = time.monotonic()
@@ -122,6 +124,7 @@ def test_run_all(kernel: Kernel) -> None:
         assert part in output["evalue"]
 
 
+@pytest.mark.old
 def test_prompts(kernel: Kernel) -> None:
     """Where somebody can answer, each missing field is asked for with its hint, the secret ones without echo."""
     kernel.run("from labauth_nb.sandbox import running; lab_ = running()")
@@ -160,6 +163,7 @@ def test_progress(kernel: Kernel) -> None:
     kernel.run("s_.PROGRESS_AFTER_SECONDS = 2.0\n%labauth logout --all")
 
 
+@pytest.mark.old
 def test_destroying_a_pasted_token_asks(kernel: Kernel) -> None:
     """Logging out of a pasted DNAnexus token asks first, and destroys it only on yes; one from elsewhere is left alone."""
     kernel.run("from labauth_nb.sandbox import running; lab_ = running()")
@@ -251,7 +255,7 @@ def test_what_looks_like_a_secret_is_refused(kernel: Kernel, words: str) -> None
     assert "CANARY98" not in "".join(sent)
     assert kernel.text("'CANARY' '98' in repr((In, _ih, _i, _ii, _iii))") == "False"
     kernel.run("manager = get_ipython().history_manager; manager.writeout_cache()")
-    assert kernel.text("b'CANARY' b'98' in manager.hist_file.read_bytes()") == "False"
+    assert kernel.text("b'CANARY' b'98' in open(manager.hist_file, 'rb').read()") == "False"
 
 
 @pytest.mark.parametrize(
@@ -327,6 +331,7 @@ def test_secret_on_the_line(kernel: Kernel, flag: str, joint: str) -> None:
     assert found == "[]"
 
 
+@pytest.mark.old
 def test_secret_in_a_call(kernel: Kernel) -> None:
     """A secret written into a Python call works, and is taken out of the history."""
     call = "labauth_nb.login('benchling', tenant='sandbox', client_secret='kanariCANARY78')"
@@ -334,6 +339,7 @@ def test_secret_in_a_call(kernel: Kernel) -> None:
     assert kernel.text("'kanari' 'CANARY78' in repr((In, _ih, _i, _ii))") == "False"
 
 
+@pytest.mark.old
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -351,7 +357,9 @@ def test_tab(kernel: Kernel, line: str, expected: list[str]) -> None:
     """Tab completes verbs, providers, options, methods and login names."""
     kernel.run("%labauth login foundry --tenant sandbox --as my-foundry")
     content = kernel.reply(kernel.client.complete(line))
-    assert sorted(content["matches"]) == sorted(expected)
+    if hasattr(completer, "context_matcher"):
+        assert sorted(content["matches"]) == sorted(expected)
+    assert set(expected) <= set(content["matches"])  # before IPython 8.6 beside its own words
     assert line[: content["cursor_start"]] + expected[0] == line[: len(line) - len(line.split(" ")[-1])] + expected[0]
 
 
@@ -363,6 +371,7 @@ def test_teaching(kernel: Kernel) -> None:
         assert kernel.text(f"%labauth {verb} --help").startswith(f"%labauth {verb}")
 
 
+@pytest.mark.old
 def test_load_twice_and_unload(kernel: Kernel) -> None:
     """Loading twice is loading once; unloading takes the magic away."""
     kernel.run("%reload_ext labauth_nb\n%reload_ext labauth_nb")
@@ -370,6 +379,59 @@ def test_load_twice_and_unload(kernel: Kernel) -> None:
     kernel.run("%unload_ext labauth_nb")
     assert "not found" in kernel.text("%labauth")
     kernel.run("%load_ext labauth_nb")
+
+
+HOOKED = """
+def hooked():
+    from labauth_nb import config, masking
+    ip = get_ipython()
+    tab = ip.strdispatchers["complete_command"].regexs
+    lists = (ip.Completer.custom_matchers, ip.input_transformers_post, ip.configurables, masking.listeners, tab)
+    magic = "labauth" in ip.magics_manager.magics["line"]
+    return [len(each) for each in lists], ip.history_manager.store_inputs.__name__, config.presets is None, magic
+"""
+STORES = "get_ipython().history_manager.store_inputs.__module__"
+
+
+@pytest.mark.old
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("ipywidgets.__version__ = '7.6.5'", "needs ipywidgets 7.7 or later, and 7.6.5 is installed here. "),
+        ("ipykernel.__version__ = '5.5.6'", "needs ipykernel 6.17 or later, and 5.5.6 is installed here. "),
+        ("IPython.__version__ = '7.33.0'", 'Run %pip install -U "ipython>=7.34", then restart the kernel.'),
+        ("magic.NEEDED['no_widgets'] = (1, 0)", "needs no_widgets 1.0 or later, and none is installed here. "),
+    ],
+)
+def test_too_old(kernel: Kernel, spoil: str, said: str) -> None:
+    """A package that is missing or too old is one line with the cure, and nothing is registered."""
+    kernel.run(f"{HOOKED}import IPython, ipykernel, ipywidgets\nfrom labauth_nb import magic")
+    kernel.run("%unload_ext labauth_nb")
+    kernel.run("names = IPython, ipykernel, ipywidgets\nbefore = hooked()")
+    kernel.run(f"kept, was = [each.__version__ for each in names], dict(magic.NEEDED)\n{spoil}")
+    (output,) = kernel.run("%load_ext labauth_nb")
+    after = kernel.text("hooked() == before and not hooked()[-1]")
+    kernel.run("for each, version in zip(names, kept): each.__version__ = version\nmagic.NEEDED = was")
+    assert output["ename"] == "LabauthError"
+    assert len(output["traceback"]) == 1
+    assert said in output["evalue"]
+    assert after == "True"
+    assert not kernel.run("%load_ext labauth_nb")
+    assert kernel.text(STORES) == "'labauth_nb.history'"
+
+
+@pytest.mark.old
+@pytest.mark.parametrize("part", ["clean_stored", "_awaiting", "_completing", "LabauthMagics"])
+def test_load_all_or_nothing(kernel: Kernel, part: str) -> None:
+    """Whatever fails while the extension is loaded, nothing of it stays, and it can be loaded later."""
+    kernel.run(f"{HOOKED}from labauth_nb import magic")
+    kernel.run("%unload_ext labauth_nb")
+    kernel.run(f"before, kept = hooked(), magic.{part}\nmagic.{part} = lambda *_: 1 / 0")
+    assert kernel.run("%load_ext labauth_nb")[0]["ename"] in ("ZeroDivisionError", "AttributeError")
+    assert kernel.text("hooked() == before and not hooked()[-1]") == "True"
+    assert "not loaded" in kernel.text("%unload_ext labauth_nb")
+    kernel.run(f"magic.{part} = kept\n%reload_ext labauth_nb")
+    assert kernel.text(STORES) == "'labauth_nb.history'"
 
 
 def test_completion_needs_no_kernel() -> None:

@@ -87,6 +87,7 @@ def opened(kernel: Kernel, since: int = 0) -> list[dict[str, Any]]:
     return [state for state in states if "provider" in state]
 
 
+@pytest.mark.old
 def test_credentials_found(kernel: Kernel) -> None:
     """What is found is not asked for: the panel appears signed in, and its text is the sentence, at each run."""
     for _ in range(2):
@@ -97,6 +98,7 @@ def test_credentials_found(kernel: Kernel) -> None:
         )
 
 
+@pytest.mark.old
 def test_only_the_provider_is_a_trait(kernel: Kernel) -> None:
     """A panel's synced state is the provider's name and the widget library's own: no tenant, no secret, no time."""
     since = len(kernel.messages)
@@ -120,6 +122,7 @@ def test_nobody_can_answer(kernel: Kernel) -> None:
     assert not opened(kernel, since)
 
 
+@pytest.mark.old
 def test_no_page_says_hello(kernel: Kernel) -> None:
     """Where no page can show the panel, the cell asks at a prompt after 3 s, by itself."""
     origin = kernel.text("print(lab_.origin('qbench'), end='')")
@@ -211,6 +214,7 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
     assert leaks(secrets, *kernel.messages[since:]) == []
 
 
+@pytest.mark.old
 def test_log_out_from_a_panel_asks_nobody(kernel: Kernel) -> None:
     """A panel's Log out never waits at a prompt; a pasted token is left alone at the provider, and that is said."""
     origin = kernel.text("token = lab_.credentials('dnanexus', 'api-token')\nprint(lab_.origin('dnanexus'), end='')")
@@ -426,3 +430,48 @@ def test_a_yes_is_to_the_question_that_stands(lab: Lab) -> None:
     for number, state in ((attempt.question - 1, "asking"), (attempt.question, "done")):
         form.heard({"type": "confirm", "yes": True, "question": number})
         assert attempt.state == state
+
+
+REFUSE = """
+import threading
+def refuse(self):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = refuse
+"""
+
+
+def test_without_threads(lab: Lab, tmp_path: Path) -> None:
+    """Where no thread can be started, all but a browser and the sandbox works; these say why not."""
+    kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")})
+    origin, secret = lab.origin("qbench"), "sandbox-qbench-client-secret-0001"
+    fields = {"tenant": origin, "client_id": "sandbox-qbench-client", "client_secret": secret}
+    said: list[str] = []
+
+    def page(comm: str, state: dict[str, Any] | None) -> bool:
+        if state is None:
+            send(kernel, comm, {"type": "hello"})
+        elif state["form"] and not state["busy"] and not state["error"]:
+            send(kernel, comm, {"type": "submit", "method": "client", "fields": fields})
+        elif state["error"]:
+            said.append(state["error"])
+        return bool(state and (state["error"] or (state["login"] and not state["form"])))
+
+    try:
+        kernel.run("%load_ext labauth_nb")
+        kernel.run(f"import labauth_nb.panel\n{REFUSE}")
+        drive(kernel, "%labauth login qbench --as typed --no-wait", page)
+        assert "Signed in to QBench" in kernel.text("%labauth refresh typed")
+        assert kernel.text("mine = %labauth session typed\nmine.get('customers').status_code") == "200"
+        assert "Signed out of QBench" in kernel.text("%labauth logout typed")
+        way = f"foundry --method user --tenant {lab.origin('foundry')} --client-id mine"
+        drive(kernel, f"%labauth login {way} --no-wait", page)
+        sandbox = kernel.text("%labauth login qbench --tenant sandbox")
+    finally:
+        kernel.stop()
+    assert said
+    assert set(said) == {
+        "Foundry user waits for a browser in a thread, and none can be started here (Pyodide, or "
+        "a limit of this computer). Use --method service-user or --method token."
+    }
+    assert sandbox.startswith("InvalidInput: The sandbox needs threads, and none can be started")
+    assert leaks([secret], *kernel.messages) == []

@@ -745,3 +745,15 @@ def test_the_operating_systems_own_keyring(data: Path) -> None:
     script = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", sys.executable, "-c", HEAD + textwrap.dedent(code)]
     ended = subprocess.run(script, capture_output=True, text=True, timeout=180, check=False)
     assert ended.stdout == "kept\n", ended.stderr
+
+
+def test_keyring_without_threads(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be started the keyring, which may wait for ever, is not asked."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(StoreUnavailable, match=r"was not asked: no thread can be .* --store file"):
+        Memory("keyring", *KEY).write(entry())
+    assert not plain.exists()

@@ -277,7 +277,12 @@ class Lab:
             server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
             self._servers[name] = server
             thread = threading.Thread(target=server.serve_forever, name=f"labauth sandbox {name}", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no thread can be started: keep no port either
+                for each in self._servers.values():
+                    each.server_close()
+                raise
 
     def _clear(self) -> None:
         self.skew_seconds = 0.0
