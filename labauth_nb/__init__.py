@@ -11,8 +11,12 @@ Every name is imported at first use, so that ``import labauth_nb`` stays light (
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a copied folder meets no installer, and the other modules would not even parse
+    raise ImportError("Python 3.11 or later is needed")
 
 if TYPE_CHECKING:
     from .browser import Attempt

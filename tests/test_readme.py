@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +112,44 @@ def test_names_in_the_text_are_there() -> None:
     names = {v for p in PROVIDERS.values() for m in p.methods for f in (p.tenant, *m.fields) for v in variables(p, f)}
     for name in set(re.findall(r"`([A-Z]+_[A-Z_]+)`", README)):
         assert name in names, name
+
+
+def old_pythons() -> list[str]:
+    """Pythons before 3.11 on this computer: on the PATH, or pyenv's."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
+    found = [shutil.which(f"python3.{minor}") for minor in range(8, 11)]
+    pyenv = [str(path) for minor in range(8, 11) for path in root.glob(f"versions/3.{minor}.*/bin/python3")]
+    return [p for p in (*filter(None, found), *pyenv) if not subprocess.run([p, "-c", ""], capture_output=True).returncode]
+
+
+OLD = old_pythons()
+TOO_OLD = "Python 3.11 or later is needed"
+
+
+@pytest.mark.parametrize("command", [text for text in blocks("sh") if "python3 -m venv" in text])
+def test_python_too_old(command: str, tmp_path: Path) -> None:
+    """On each old Python here both commands say one line and make nothing; where there is none, 3.10 is played."""
+    check, rest = command.split(" && ", 1)
+    assert rest.startswith("python3 -m venv ")
+    code = shlex.split(check)[2]
+    work = tmp_path / "work"
+    played = code.replace("import sys", "import sys; sys.version_info = (3, 10, 13)", 1)
+    said = subprocess.run([sys.executable, "-c", played], capture_output=True, text=True)
+    assert (said.returncode, said.stdout, said.stderr) == (1, "", f"{TOO_OLD}\n")
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for old in OLD:
+        whole = command.replace("python3 ", f"{old} ")
+        ran = subprocess.run(["sh", "-c", whole], cwd=work, capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"{TOO_OLD}\n"), old
+    assert not list(work.iterdir())
+
+
+def test_import_on_a_python_too_old() -> None:
+    """A copied folder says the same when it is imported, not that a name or a syntax is unknown."""
+    played = "import sys; sys.version_info = (3, 10, 13); import labauth_nb"
+    for python, code in [(sys.executable, played), *((old, "import labauth_nb") for old in OLD)]:
+        ran = subprocess.run([python, "-B", "-c", code], cwd=REPO, capture_output=True, text=True)
+        assert ran.stderr.splitlines()[-1] == f"ImportError: {TOO_OLD}", python
 
 
 @pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md"])

@@ -60,6 +60,7 @@ TYPES = [
         "primaryKey": "sampleId",
         "titleProperty": "sampleId",
         "rid": "ri.ontology.main.object-type.00000000-0000-4000-8000-000000000001",
+        "datasources": [],  # foundry-platform-sdk 1.100 wants it; later ones may do without
         "icon": {"type": "blueprint", "name": "lab-test", "color": "#4C90F0"},
         "properties": {
             name: {

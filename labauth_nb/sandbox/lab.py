@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import Map
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from ..clocks import SandboxClock, seconds_in
@@ -79,7 +80,8 @@ class Site:
         here = str(Path(__file__).parent)  # else Flask looks for a folder, and the one that this process is in may be gone
         self.app = Flask(f"labauth_nb.sandbox.{self.name}", static_folder=None, root_path=here, instance_path=here)
         self.app.json.sort_keys = False  # type: ignore[attr-defined]
-        self.app.url_map.merge_slashes = False  # a path with // is an unknown path, not a redirect
+        # A path with // is an unknown path, not a redirect. Werkzeug before 3.0.2 takes this only when the map is made.
+        self.app.url_map = Map(merge_slashes=False)
         self.app.before_request(self._before)
         self.app.after_request(self._after)
         self.app.teardown_request(self._done)
