@@ -338,11 +338,12 @@ class Sources:
     """What supplies fields on this computer, as it was when this was made: one of these per sign-in.
 
     Each file is read once, so that what a form showed is what a submit sends. `line`: whether what is given stands on a
-    ``%labauth`` line; `agreed`: the addresses that the person has seen and gone on with.
+    ``%labauth`` line; `form`: whether somebody waits at a form; `agreed`: the addresses that the person has seen and
+    gone on with.
     """
 
-    def __init__(self, line: bool = False) -> None:
-        self.line = line
+    def __init__(self, line: bool = False, form: bool = False) -> None:
+        self.line, self.form = line, form
         self.agreed: set[str] = set()
         self._recalled: tuple[Source, Mapping[str, str]] | None = None
         self._reasons: list[str] = []

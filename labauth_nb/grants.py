@@ -59,8 +59,8 @@ AGAIN = (429, 503)
 """Answers that say "later": the request was not worked on, so that asking again repeats nothing."""
 BROKEN = (500, 502, 504)
 """Responses after which the request may have been worked on."""
-SIGN_IN_SECONDS = 10.0
-"""How long a sign-in tries to reach a server: a person waits for it, and its address may be misspelled."""
+UNATTENDED_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
+"""How long a sign-in tries to reach a server; less where a person waits, who may have misspelled its address."""
 TOLD_AFTER_SECONDS = 5.0
 """A sign-in that waits longer than this in all says so."""
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
@@ -96,7 +96,7 @@ class Exchange:
     keys: Any = None
     auth_method: str = ""
     held: Callable[[], list[str]] = list
-    patience: float = SIGN_IN_SECONDS
+    patience: float = UNATTENDED_SECONDS
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
@@ -174,14 +174,16 @@ def ask(
             pause = min(wait, exchange.patience - (clock.time() - began))
             if not (error.passing and error.repeats and pause > 0):
                 raise
+            said, most = "cannot be reached", exchange.patience
         else:
+            said, most = f"answered {response.status_code}", AGAIN_TRIES * AGAIN_SECONDS
             left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
             pause = wait if asked is None else asked
             if response.status_code not in again or not left or pause > AGAIN_SECONDS:
                 return response
         if clock.time() + pause - began > TOLD_AFTER_SECONDS and not told:
             told = True
-            print(f"{exchange.title} cannot be reached. Trying again for a few seconds.", file=sys.stderr)
+            print(f"{exchange.title} {said}. Trying again for up to {most:.0f} s.", file=sys.stderr)
         clock.sleep(pause)
 
 

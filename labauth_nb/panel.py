@@ -247,6 +247,7 @@ class LoginPanel(Panel):
         sources: Sources | None = None,
     ) -> None:
         self._sources = sources or Sources()
+        self._sources.form = True
         self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
         self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
         self._attempt: Attempt | None = None
@@ -432,7 +433,7 @@ class LoginPanel(Panel):
             self._declined = True
             self._answered.set()
         elif message.get("type") == "again":
-            self._asking, self._sources = True, Sources(self._sources.line)
+            self._asking, self._sources = True, Sources(self._sources.line, form=True)
             self.tell()
         else:
             self._error = None

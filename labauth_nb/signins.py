@@ -28,7 +28,7 @@ from .errors import (
     read_error,
     refuse_secret,
 )
-from .grants import Exchange, ask, claims_of, refused, send
+from .grants import ATTENDED_SECONDS, UNATTENDED_SECONDS, Exchange, ask, claims_of, refused, send
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
 from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
@@ -277,13 +277,16 @@ def _planned(
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
     noticed(found.fields.secrets())
+    patience = ATTENDED_SECONDS if sources.form or credentials.can_ask() else UNATTENDED_SECONDS
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
+        exchange.patience = patience
         return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
     _complete(chosen, way, found, name, prompt, recall, sources)
     _agree(chosen, way, found, name, prompt, sources)
     origin = chosen.origin(found.fields["tenant"])
     exchange = Exchange(chosen, way, origin, chosen.auth_origin(origin), found.fields, WALL)
+    exchange.patience = patience
     if recall is not None:
         exchange.subject = recall.entry.sub or ""
         if recall.entry.token is not None:
