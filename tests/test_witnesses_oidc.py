@@ -35,6 +35,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The issuers of tests/oidc_provider.mjs by name, in one process of node that ends with its standard input."""
+    asked = subprocess.run([str(NODE), "-p", "parseInt(process.versions.node)"], capture_output=True, text=True)
+    if int(asked.stdout) < 20:
+        pytest.skip("oidc-provider needs node 20 or later")
     where = str(tmp_path_factory.mktemp("oidc-provider"))
     options = ["--prefix", where, "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--no-save"]
     command = [str(NPM), "install", *options, f"oidc-provider@{MAJOR}"]
