@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import sys
 import threading
 import warnings
@@ -22,7 +23,7 @@ from urllib.parse import quote_plus, urlsplit
 import requests
 
 from . import wire
-from .clocks import TOLD_SECONDS, Clock, clock_words
+from .clocks import TOLD_SECONDS, Clock, clock_words, seconds_in
 from .errors import (
     InvalidInput,
     LabauthError,
@@ -59,8 +60,8 @@ AGAIN = (429, 503)
 """Answers that say "later": the request was not worked on, so that asking again repeats nothing."""
 BROKEN = (500, 502, 504)
 """Responses after which the request may have been worked on."""
-UNATTENDED_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
-"""How long a sign-in tries to reach a server; less where a person waits, who may have misspelled its address."""
+PATIENCE_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
+"""How long a server is tried to be reached; less at a sign-in that a person waits for: its address may be misspelled."""
 TOLD_AFTER_SECONDS = 5.0
 """A sign-in that waits longer than this in all says so."""
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
@@ -96,7 +97,7 @@ class Exchange:
     keys: Any = None
     auth_method: str = ""
     held: Callable[[], list[str]] = list
-    patience: float = UNATTENDED_SECONDS
+    patience: float = PATIENCE_SECONDS
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
@@ -148,6 +149,20 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
         # Without its frames: they hold the request's body, and %xmode Verbose would print it.
         raise caught.with_traceback(None) from None
     raise error
+
+
+def patience_seconds(attended: bool = False) -> float:
+    """Seconds in all that a request is sent again for: LABAUTH_PATIENCE, or by whether a person waits.
+
+    Raises `InvalidInput` where that variable holds no length of time.
+    """
+    named = os.environ.get("LABAUTH_PATIENCE")
+    if not named:
+        return ATTENDED_SECONDS if attended else PATIENCE_SECONDS
+    try:
+        return seconds_in(named)
+    except ValueError as error:
+        raise InvalidInput(f"LABAUTH_PATIENCE: {error}") from None
 
 
 def ask(

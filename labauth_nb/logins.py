@@ -22,7 +22,7 @@ from .errors import (
     StoreUnavailable,
     nearest,
 )
-from .grants import ATTENDED_SECONDS, GRANTS, REVOCATIONS, UNATTENDED_SECONDS, Exchange, claims_of, discard
+from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
 from .masking import Fields
 from .providers import PROVIDERS, Method, Provider
 from .remembering import Recall
@@ -197,7 +197,7 @@ class Login:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
-        self._exchange.patience = ATTENDED_SECONDS if credentials.can_ask() else UNATTENDED_SECONDS
+        self._exchange.patience = patience_seconds(credentials.can_ask())
         try:
             self._tokens.renew()
         finally:

@@ -42,7 +42,7 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
-from .grants import TIMEOUT, _bare
+from .grants import TIMEOUT, _bare, patience_seconds
 from .masking import Secret, scrub
 from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
 """Attempts in all that the provider responds to (benchling-sdk: 5)."""
-PATIENCE_SECONDS = 60.0
-"""Seconds in all, from the first failure to the last wait; `LabSession.patience` sets others."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
 PROGRESS_AFTER_SECONDS = 2.0
@@ -380,13 +378,15 @@ class LabSession(requests.Session):
         self.login = login
         self.auth = TokenAuth(login)
         self.tries = TRIES
-        self.patience = PATIENCE_SECONDS
+        self.patience = patience_seconds()
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
 
     @property
     def patience(self) -> float:
         """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
+
+        It begins as LABAUTH_PATIENCE says, or as 60 s.
 
         Setting raises `InvalidInput` for what is not a length of time.
         """

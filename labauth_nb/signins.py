@@ -28,7 +28,7 @@ from .errors import (
     read_error,
     refuse_secret,
 )
-from .grants import ATTENDED_SECONDS, UNATTENDED_SECONDS, Exchange, ask, claims_of, refused, send
+from .grants import Exchange, ask, claims_of, patience_seconds, refused, send
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
 from .masking import Secret, noticed, shown
 from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
@@ -277,7 +277,7 @@ def _planned(
         recall = None  # the environment has other credentials by now: they win, and share no token
     found.reasons += [trouble] if trouble else []
     noticed(found.fields.secrets())
-    patience = ATTENDED_SECONDS if sources.form or credentials.can_ask() else UNATTENDED_SECONDS
+    patience = patience_seconds(sources.form or credentials.can_ask())
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
         exchange.patience = patience

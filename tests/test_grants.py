@@ -321,6 +321,24 @@ def test_sign_in_outlasts_an_outage(
     assert seconds - 1 < lab.clock.time() - before < seconds + 5
 
 
+@pytest.mark.parametrize("attended", [True, False])
+def test_patience_by_a_variable(lab: Lab, monkeypatch: pytest.MonkeyPatch, attended: bool) -> None:
+    """LABAUTH_PATIENCE says how long a sign-in and a session try, whoever waits; what is no time is named."""
+    monkeypatch.setattr(credentials, "can_ask", lambda: attended)
+    monkeypatch.setenv("LABAUTH_PATIENCE", "5m")
+    Outage(lab, monkeypatch, 240, requests.ConnectionError("refused"))
+    login("benchling", tenant="sandbox")
+    assert session("benchling").patience == 300
+    monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
+    outage = Outage(lab, monkeypatch, 240, requests.ConnectionError("refused"))
+    with pytest.raises(ProviderUnreachable):
+        login("qbench", tenant="sandbox")
+    assert len(outage.requests) == 1
+    monkeypatch.setenv("LABAUTH_PATIENCE", "soon")
+    with pytest.raises(InvalidInput, match=r"LABAUTH_PATIENCE: .*write 90s, 15m, 2h or 1d"):
+        login("qbench", tenant="sandbox")
+
+
 @pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
 def test_a_code_is_sent_once(lab: Lab, failure: int | str) -> None:
     """A code that the server may have redeemed is not sent again: it would look stolen."""

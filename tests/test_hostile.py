@@ -382,7 +382,7 @@ def test_bounded_patience(server: Server) -> None:
     server.answer = answer
     login("benchling", tenant=server.url, **CLIENT)
     mine = session("benchling")
-    mine.tries = 3
+    mine.tries, mine.patience = 3, "60s"
     assert mine.get("plates").status_code == 429
     assert len(times) == 3
     assert times[1] - times[0] >= 0.15
@@ -654,7 +654,7 @@ def test_slow_data(server: Server, monkeypatch: pytest.MonkeyPatch, way: str) ->
 def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """A server that sends the bytes it is given; nobody waits for it to be less busy."""
     monkeypatch.setattr(grants, "AGAIN_SECONDS", 0)
-    monkeypatch.setattr(sessions, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
     with Wire() as it:
         threading.Thread(target=it.serve_forever, args=(0.02,), daemon=True).start()
         yield it

@@ -1227,7 +1227,7 @@ def test_issuers_keys_are_down_at_a_renewal(lab: Lab) -> None:
     forget_here()
     mine = login("benchling")
     mine._exchange.keys = None  # as in a new kernel
-    lab.next("idp", 500, times=1, path="/jwks")
+    lab.next("idp", 500, times=3, path="/jwks")
     with pytest.raises(LabauthError):
         mine.refresh()
     mine.refresh()
