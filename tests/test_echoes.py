@@ -16,7 +16,7 @@ import flask
 import jwt
 import pytest
 import requests
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from labauth_nb import LabauthError, ProviderError, begin, login, logout, refresh
@@ -47,6 +47,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
+@settings(deadline=None)  # a time says how busy the computer is
 @given(secret=TEXT)
 def test_spellings(spelling: str, secret: str) -> None:
     """Whatever a secret is and however a server spells it: the whole of that spelling is masked."""
@@ -54,6 +55,7 @@ def test_spellings(spelling: str, secret: str) -> None:
     assert scrub(f"<{spelt}>", [secret]).replace("=", "") == f"<{MASK}>"
 
 
+@settings(deadline=None)  # a time says how busy the computer is
 @given(st.binary(), TEXT, st.binary(), st.booleans())
 def test_base64(before: bytes, secret: str, after: bytes, urlsafe: bool) -> None:
     """Whatever stands around a secret in base64: each character with a bit of it is masked."""

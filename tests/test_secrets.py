@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import Kernel
 
@@ -234,6 +234,7 @@ def test_errors_hold_no_secret(lab: Lab, provider: str, method: str, tmp_path: P
     assert leaks([secret], *parts, pickle.dumps(getattr(error, "response", None))) == []
 
 
+@settings(deadline=None)  # a time says how busy the computer is
 @given(st.text(min_size=4, alphabet=st.characters(min_codepoint=33, max_codepoint=126)))
 def test_reprs(secret: str) -> None:
     """Whatever a secret looks like: no repr of it, of a dict or a list with it, or of an f-string with !r shows it."""
@@ -254,6 +255,7 @@ def test_copies() -> None:
         assert copied is secret
 
 
+@settings(deadline=None)  # a time says how busy the computer is
 @given(st.text(min_size=4), st.text())
 def test_scrub(secret: str, around: str) -> None:
     """A server that echoes a secret, plain, URL-encoded or in Basic, is masked."""

@@ -242,6 +242,7 @@ def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
         dumps(entry()).replace('"lab-1"', "17"),
         dumps(entry()).replace('"acme"', '"elsewhere"'),
     ],
+    ids=map(str, range(15)),  # a text holds a random id: two workers must agree on the names
 )
 def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
     """Torn, foreign, from another version or of another login: as if nothing were there, and nothing else is touched."""
@@ -256,13 +257,13 @@ def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
 
 
 def test_forget_all_leaves_nothing(store: str, data: Path, plain: Path) -> None:
-    """`--all --forget`: every login in every store, and leftovers of killed writers; what stays is empty lock files."""
+    """`--all --forget`: every login in every store, and leftovers of killed writers; at most empty lock files stay."""
     for name, place in (("one", store), ("two", FILE), ("three", KEYRING)):
         Memory(place, "qbench", "acme", name).write(entry(name=name))
     (data / "entries" / "leftover.json.tmp").write_text(CANARY)
     (data / "remembered.json.broken").write_text("{")
     assert [head.name for head in forget_all()] == ["one", "two", "three"]
-    assert {path.parent.name for path in data.rglob("*") if path.is_file()} == {"locks"}
+    assert {path.parent.name for path in data.rglob("*") if path.is_file()} <= {"locks"}
     assert not any(path.read_bytes() for path in data.rglob("*.lock"))
     assert "canary" not in plain.read_text()
     assert forget_all() == []
