@@ -135,7 +135,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     if address.scheme != "https" and not is_loopback(address.hostname):
         raise UnsafeRequest(f"Not sent: {url} is plain http, and credentials go over https only.")
     known = [*exchange.secrets(), *(secrets or [])]
-    parts.setdefault("verify", wire.trusted())
+    parts.setdefault("verify", wire.trusted() if address.scheme == "https" else True)
     error: Exception
     try:
         direct = is_loopback(address.hostname)  # no proxy between this computer and itself

@@ -427,10 +427,10 @@ class LabSession(requests.Session):
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """As in `requests.Session`, but `verify` of the session comes before the environment.
 
-        There SSL_CERT_FILE and SSL_CERT_DIR count too. Raises `LabauthError` as `wire.trusted`.
+        There SSL_CERT_FILE counts too. Raises `LabauthError` as `wire.trusted`.
         """
         verify = self.verify if verify is None else verify
-        if self.trust_env or verify is not True:
+        if str(url).startswith("https:") and (self.trust_env or verify is not True):
             verify = trusted(verify)
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 

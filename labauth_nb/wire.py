@@ -26,7 +26,7 @@ SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
-CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Who names the certificates to trust, the first first: as requests looks, then as OpenSSL does."""
 _UNREADABLE = "sent a response that cannot be read. Try again."
 
@@ -109,7 +109,7 @@ def trusted(verify: Any = True) -> Any:
         verify = os.environ[name] if name else True
     if isinstance(verify, str | os.PathLike):
         try:
-            _load(os.fspath(verify))
+            _load(os.fspath(verify), os.stat(verify).st_mtime_ns)
         except OSError as error:
             bad = isinstance(error, ssl.SSLError)
             why = "holds no certificates (PEM)" if bad else f"cannot be read ({error.strerror})"
@@ -121,8 +121,8 @@ def trusted(verify: Any = True) -> Any:
 
 
 @cache
-def _load(path: str) -> None:
-    """Raise OSError where `path` is neither a folder nor a file of certificates."""
+def _load(path: str, changed: int) -> None:
+    """Raise OSError where `path` (last `changed` then, ns) is neither a folder nor a file of certificates."""
     if not os.path.isdir(path):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
 

@@ -888,14 +888,28 @@ def test_no_certificates_in_the_file(
         assert "Benchling" not in str(caught.value)
 
 
-def test_folder_of_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SSL_CERT_DIR counts where no file is named; without any, requests' own certificates do."""
+def test_certificates_where_none_are_needed(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over plain http, to the sandbox, a variable that names no file stops nothing; without any, requests' own count."""
     for name in CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     assert trusted() is True
     assert trusted(False) is False
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    assert trusted() == str(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    login("qbench", tenant="sandbox")
+    assert session("qbench").get("customers").ok
+
+
+def test_certificates_that_go_away(private: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is removed, or overwritten, after its first use is told as at its first use."""
+    server, file = private
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    mine = _sign_in(server.url).session()
+    assert mine.get("plates").ok
+    for change, why in ((lambda: file.write_text("x"), "holds no certificates"), (file.unlink, "cannot be read")):
+        change()
+        for act in (lambda: mine.get("plates"), lambda: _sign_in(server.url)):
+            with pytest.raises(LabauthError, match=f"^Nothing was sent: SSL_CERT_FILE names .*{why}"):
+                act()
 
 
 def test_truststore(private: tuple[Server, Path]) -> None:
