@@ -516,6 +516,10 @@ def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
     return sorted(found, key=lambda name: name != exchange.auth_method)
 
 
+NOT_THIS_WAY = ("invalid_client", "unauthorized_client", "invalid_request")
+"""What servers say of a client that authenticated in a way that they do not take from it."""
+
+
 def as_client(
     exchange: Exchange,
     form: dict[str, str],
@@ -541,7 +545,7 @@ def as_client(
             data = form
             headers["Authorization"] = basic(quote_plus(name), Secret(quote_plus(secret)))
         response = request(exchange, verb="POST", url=url, secrets=secrets, data=data, headers=headers)
-        if response.status_code != 401 and read_error(response)[0] != "invalid_client":
+        if response.status_code != 401 and read_error(response)[0] not in NOT_THIS_WAY:
             exchange.auth_method = method
             break
     return response

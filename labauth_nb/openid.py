@@ -185,6 +185,17 @@ def _keys(exchange: Exchange) -> _Keys:
     return keys
 
 
+def _key(keys: _Keys, kid: object, alg: str) -> jwt.PyJWK:
+    """The key of a token: by its name, or the only one for `alg` where it names none (OpenID Connect Core 10.1)."""
+    if kid is not None:
+        return keys.get_signing_key(str(kid))
+    kind = {"R": "RSA", "P": "RSA", "E": "OKP" if alg.startswith("Ed") else "EC"}[alg[0]]
+    fitting = [key for key in keys.get_jwk_set().keys if key.key_type == kind and key.public_key_use in ("sig", None)]
+    if len(fitting) != 1:
+        raise jwt.PyJWKClientError("the token names no key, and the issuer has several or none")
+    return fitting[0]
+
+
 def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dict[str, Any]:
     """The claims of an ID token whose signature, iss, aud, exp, iat and (where one was sent) nonce are as they must be.
 
@@ -213,7 +224,7 @@ def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dic
     issuer, audience = str(exchange.metadata["issuer"]), exchange.fields["client_id"]
     for last in (False, True):
         try:
-            key = _keys(exchange).get_signing_key(str(kid or ""))
+            key = _key(_keys(exchange), kid, alg)
             claims: dict[str, Any] = jwt.decode(
                 id_token, key.key, algorithms=[alg], audience=audience, issuer=issuer, options=options
             )
@@ -281,6 +292,8 @@ def _ahead(exchange: Exchange, claims: dict[str, Any], response: requests.Respon
     if "nbf" in claims:
         # Microsoft Entra dates iat and nbf five minutes back, for clocks that are behind: Date says the time.
         iat = now + offset_of(response, now)
+    elif iat < began - 1:  # a clock behind, or a token issued earlier, such as the one before: Date tells
+        iat = now + offset_of(response, now, iat - now)
     if not now - 86400 < iat < _moment(claims["exp"]):
         return 0.0  # no time of issue
     if began - 1 <= iat <= now:  # in whole seconds
@@ -351,7 +364,7 @@ def parameters(exchange: Exchange) -> dict[str, str]:
     Its scope alone brings that claim into the ID token only where no access token comes with it
     (OpenID Connect Core 5.4); the claims parameter (5.5) does always, where it is supported.
     """
-    form, claim = {"scope": exchange.fields.get("scopes", "openid")}, exchange.method.claim
+    form, claim = {"scope": " ".join(exchange.fields.get("scopes", "openid").split())}, exchange.method.claim
     if claim and exchange.metadata.get("claims_parameter_supported") is True:
         form["claims"] = json.dumps({"id_token": {claim: {"essential": True}}})
     return form

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import jsonify
-from jwt.algorithms import OKPAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from test_secrets import leaks
 
 from labauth_nb import (
@@ -103,7 +103,7 @@ BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
     ("HS256 by the public key", hs256, NOT_SIGNED.format("HS256"), 0),
     ("HS512", lambda lab: signed(lab, claims(lab), "HS512", key="x" * 64), NOT_SIGNED.format("HS512"), 0),
     ("unknown kid", lambda lab: signed(lab, claims(lab), kid="another"), UNKNOWN, 2),
-    ("no kid", lambda lab: signed(lab, claims(lab), kid=None), UNKNOWN, 2),
+    ("no kid, another key", lambda lab: signed(lab, claims(lab), kid=None, key=STRANGER), WRONG, 2),
     ("another's key under its kid", lambda lab: signed(lab, claims(lab), key=STRANGER), WRONG, 2),
     ("an EC signature under an RSA kid", lambda lab: signed(lab, claims(lab), "ES256", key=CURVE), WRONG, 1),
     ("signature missing", lambda lab: signed(lab, claims(lab)).rpartition(".")[0] + ".", WRONG, 2),
@@ -198,6 +198,25 @@ def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
         exchange.keys = None
         with pytest.raises(SignInRefused, match="keys cannot be used"):
             openid.verified(exchange, token, NONCE)
+
+
+@pytest.mark.parametrize("alg", ["RS256", "EdDSA", "ES256"])
+def test_token_that_names_no_key(lab: Lab, exchange: Exchange, alg: str) -> None:
+    """Without kid the issuer's only key for that alg counts (OpenID Connect Core 10.1); among several none does."""
+    private: dict[str, Any] = {
+        "RS256": signing_key(lab.sites["idp"])[1],
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+        "ES256": ec.generate_private_key(ec.SECP256R1()),
+    }
+    kinds = {"RS256": RSAAlgorithm, "EdDSA": OKPAlgorithm, "ES256": ECAlgorithm}
+    public = [kinds[name].to_jwk(key.public_key(), as_dict=True) | {"use": "sig"} for name, key in private.items()]
+    lab.sites["idp"].app.view_functions["jwks"] = lambda: flask.jsonify({"keys": public})
+    token = signed(lab, claims(lab), alg=alg, kid=None, key=private[alg])
+    assert openid.verified(exchange, token, NONCE)["sub"] == "ada"
+    public += [dict(key) for key in public]
+    exchange.keys = None
+    with pytest.raises(SignInRefused, match=UNKNOWN):
+        openid.verified(exchange, token, NONCE)
 
 
 @pytest.mark.parametrize("keep_kid", [False, True])
@@ -362,6 +381,26 @@ def test_device_client_authentication(lab: Lab, registered: str, offered: Any, w
     assert set(polls) == {("/token", ways[-1])}
 
 
+@pytest.mark.parametrize("code", ["unauthorized_client", "invalid_request"])
+def test_refused_as_another_error(lab: Lab, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Servers that refuse Basic by 400 and a code of their own choice are asked the other way, too."""
+    attempt, app = confidential(lab, POST, [BASIC, POST]), lab.sites["idp"].app
+    real = app.view_functions["token"]
+
+    def token() -> Any:
+        basic = "Authorization" in flask.request.headers
+        return (flask.jsonify(error=code), 400) if basic else real()
+
+    monkeypatch.setitem(app.view_functions, "token", token)
+    assert attempt.answer(lab.visit(attempt.url)).who
+
+
+def test_scopes_between_lines(lab: Lab) -> None:
+    """However the scopes were separated when typed, one space goes between them (RFC 6749 3.3)."""
+    attempt = begin("benchling", "oidc", tenant="sandbox", scopes="openid\temail  offline_access")
+    assert parameters(attempt)["scope"] == "openid email offline_access"
+
+
 def test_public_client(lab: Lab) -> None:
     """A client without a secret is named in the form, whatever the metadata say, and sends no header."""
     seen = authenticated(lab)
@@ -493,6 +532,19 @@ def test_iat_dated_back(lab: Lab, monkeypatch: pytest.MonkeyPatch, skew: float) 
     token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
     mine = attempt.answer(lab.visit(attempt.url))
     assert mine.seconds_left == pytest.approx(3600, abs=10)
+
+
+@pytest.mark.parametrize("left", [600, 100, 61])
+def test_id_token_issued_earlier(lab: Lab, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """A token that was issued before it was asked for, with a Date that is right, moves no clock."""
+    now = int(lab.clock.time())
+    body = claims(lab, iat=now - 3000, exp=now + left, nonce=None)
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    monkeypatch.setattr(attempt, "_nonce", None)
+    token_answers(lab, monkeypatch, lambda answer: answer.update(id_token=signed(lab, body)))
+    mine = attempt.answer(lab.visit(attempt.url))
+    assert mine.seconds_left == pytest.approx(left, abs=5)
+    assert mine.clock_note == ""
 
 
 # Renewal and revocation
