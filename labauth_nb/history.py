@@ -133,7 +133,8 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
     _mask_cells(ip, clean)
     if manager.enabled:
         # Not a daemon: the kernel ends only when the file is clean.
-        work = started(_mask_rows, manager, clean, name="labauth history", daemon=False)
+        shared = manager.hist_file != ":memory:"  # which IPython 7 reads in one thread only
+        work = started(_mask_rows, manager, clean, name="labauth history", daemon=False) if shared else None
         if work is None:
             _mask_rows(manager, clean)
         else:

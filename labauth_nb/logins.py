@@ -433,11 +433,8 @@ def practice_lab() -> Lab:
         raise InvalidInput("The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'") from None
     try:
         lab = running()
-    except RuntimeError:
-        raise InvalidInput(
-            "The sandbox needs threads, and none can be started here (Pyodide, or a limit of this "
-            "computer). Restart the kernel, or sign in to your own tenant."
-        ) from None
+    except RuntimeError as error:
+        raise InvalidInput(str(error)) from None
     if changed not in lab.clock.moved:
         lab.clock.moved.append(changed)
     return lab

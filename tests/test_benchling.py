@@ -73,6 +73,7 @@ def test_two_client_ids(lab: Lab) -> None:
     for good in ({"client_id": client_id}, {"client_id": "", "client_secret": ""}):
         assert ask_token(lab, grant=GRANT | good).status_code == 200
     assert said(ask_token(lab, grant=GRANT | {"client_id": "x"})) == (401, "invalid_client")
+    assert said(ask_token(lab, grant=GRANT | {"client_id": [client_id, "x"]})) == (400, "invalid_request")
 
 
 def test_challenges(lab: Lab) -> None:

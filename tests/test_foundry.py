@@ -690,6 +690,8 @@ def test_two_client_ids(lab: Lab, path: str) -> None:
     """A request that names one client in the Basic header and another in its body is invalid_client."""
     for other in (PUBLIC_CLIENT_ID, "x"):
         assert refused(ask_token(lab, "basic", grant=GRANT | {"client_id": other}, path=path)) == (401, "invalid_client")
+    twice = GRANT | {"token": ["x", "y"], "scope": ["api:a", "api:b"]}
+    assert refused(ask_token(lab, "basic", grant=twice, path=path)) == (400, "invalid_request")
     form = {"client_id": CLIENT_ID, "token": "x", "grant_type": "client_credentials"}
     assert refused(ask(lab, path, "POST", data=form, auth=(PUBLIC_CLIENT_ID, ""))) == (401, "invalid_client")
 

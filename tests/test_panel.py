@@ -466,6 +466,7 @@ def test_without_threads(lab: Lab, tmp_path: Path) -> None:
         way = f"foundry --method user --tenant {lab.origin('foundry')} --client-id mine"
         drive(kernel, f"%labauth login {way} --no-wait", page)
         sandbox = kernel.text("%labauth login qbench --tenant sandbox")
+        direct = kernel.text("import labauth_nb.sandbox\nlabauth_nb.sandbox.running()")
     finally:
         kernel.stop()
     assert said
@@ -474,4 +475,5 @@ def test_without_threads(lab: Lab, tmp_path: Path) -> None:
         "a limit of this computer). Use --method service-user or --method token."
     }
     assert sandbox.startswith("InvalidInput: The sandbox needs threads, and none can be started")
+    assert "The sandbox needs threads, and none can be started here (Pyodide" in direct
     assert leaks([secret], *kernel.messages) == []

@@ -11,17 +11,24 @@ from .lab import Lab
 
 __all__ = ["Lab", "running"]
 
+NO_THREADS = (
+    "The sandbox needs threads, and none can be started here (Pyodide, or a limit of this computer). "
+    "Restart the kernel, or sign in to your own tenant."
+)
 _lock = threading.Lock()
 _lab: Lab | None = None
 
 
 def running() -> Lab:
-    """The sandbox of this process, started if it does not run."""
+    """The sandbox of this process, started if it does not run. Raises `RuntimeError` where no thread can be started."""
     global _lab
     with _lock:
         if _lab is None or _lab.stopped:
             from . import benchling, dnanexus, foundry, identity, qbench
 
             makers = {m.__name__.rpartition(".")[2]: m.site for m in (benchling, qbench, foundry, dnanexus)}
-            _lab = Lab(makers | {"idp": identity.site})
+            try:
+                _lab = Lab(makers | {"idp": identity.site})
+            except RuntimeError:
+                raise RuntimeError(NO_THREADS) from None
         return _lab

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, g, request
 
 from . import identity
+from .authorization import repeated
 from .lab import Lab, Site, answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-benchling-app", "sandbox-benchling-client-secret"
@@ -133,8 +134,8 @@ def site(lab: Lab) -> Site:
     @app.post("/api/v2/token")
     def token() -> Response:
         grant = request.form.get("grant_type")
-        if not grant:
-            return error(400, "invalid_request", "Missing grant_type, as a form field")
+        if not grant or repeated(request.form):
+            return error(400, "invalid_request", "Missing grant_type, as a form field, or a parameter given twice")
         if grant != "client_credentials":
             return error(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
         client = here.client()

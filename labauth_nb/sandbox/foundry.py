@@ -215,6 +215,8 @@ def site(lab: Lab) -> Site:
 
     @app.post("/multipass/api/oauth2/revoke_token")
     def revoke() -> Response:
+        if repeated(request.form):
+            return refused(400, "invalid_request", "A parameter is given twice")
         client_id = client()
         if client_id is None:
             return refused(401, "invalid_client", "Client authentication failed")
