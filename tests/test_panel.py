@@ -382,11 +382,13 @@ def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
             return not acts and bool(state and state["note"])
 
         drive(kernel, "%labauth login qbench --as panel --no-wait", page)
-        parent = kernel.text("print([p for p in get_ipython().kernel._parents.values()], get_ipython().get_parent())")
+        kept = "[o for o in gc.get_objects() if isinstance(o, dict) and o.get('msg_type') == 'comm_msg']"
+        parent = kernel.text(f"import gc; print({kept}, get_ipython().get_parent())")
         logs = [(tmp_path / name).read_text() for name in ("all.log", "kernel.log")]
     finally:
         kernel.stop()
     assert all("'type': 'submit'" in log and "'fields': '***'" in log for log in logs)
+    assert "comm_msg" in parent
     assert leaks([wrong, "kanari-code-0001", "kanari-state-0001"], *logs, parent, *kernel.messages) == []
 
 
