@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -235,6 +235,7 @@ class _Waits:
         self._session, self._request = session, request
         self._failed = self._refused = 0
         self._spent, self._since, self._told = 0.0, 0.0, False
+        self._patience = session.patience  # here, as a bad LABAUTH_PATIENCE is told before sending
 
     def after(self, response: requests.Response) -> bool:
         """Wait after `response`; False where the request is not to be sent again."""
@@ -269,7 +270,7 @@ class _Waits:
 
         `tell`: say so, once, where it takes longer than a few seconds.
         """
-        session, patience = self._session, self._session.patience
+        session, patience = self._session, self._patience
         if self._failed:  # by the clock that stands still while a laptop sleeps
             self._spent += time.monotonic() - self._since
         step = min(self._failed, len(BACKOFF_SECONDS) - 1)
@@ -378,7 +379,7 @@ class LabSession(requests.Session):
         self.login = login
         self.auth = TokenAuth(login)
         self.tries = TRIES
-        self.patience = patience_seconds()
+        self._patience: float | None = None
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
 
@@ -386,10 +387,12 @@ class LabSession(requests.Session):
     def patience(self) -> float:
         """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
 
-        It begins as LABAUTH_PATIENCE says, or as 60 s.
+        Until it is set it is what LABAUTH_PATIENCE says at the first request, or 60 s.
 
-        Setting raises `InvalidInput` for what is not a length of time.
+        Raises `InvalidInput` for what is not a length of time, in that variable too.
         """
+        if self._patience is None:
+            return patience_seconds()
         return self._patience
 
     @patience.setter
@@ -628,10 +631,16 @@ class LabSession(requests.Session):
         return pandas.json_normalize(records[:limit])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle says which login it was, and holds no secret: see `_Elsewhere`."""
+        """A pickle says which login it was, and holds no secret: see `_Elsewhere`.
+
+        What the user set goes along: patience, tries, and a plain `verify`; headers may hold a secret.
+        """
         login = self.login
         where = (login.name, login.origin, login.provider.name, login.method.name, login.identity)
-        return _restored, (sign_in, *where)
+        kept: dict[str, Any] = {"_patience": self._patience, "tries": self.tries}
+        if isinstance(self.verify, str | bool):
+            kept["verify"] = self.verify
+        return _restored, (sign_in, *where), kept
 
     def __repr__(self) -> str:
         return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
@@ -642,26 +651,47 @@ sign_in: Any = None
 _FINDING = threading.RLock()
 
 
+class _Unknown:
+    """Stands for a provider or a method that this version does not have: only its name is known."""
+
+    def __init__(self, name: str, found: Callable[[], Any]) -> None:
+        self.name = self.title = name
+        self._found = found
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(self._found(), attribute)
+
+
 class _Elsewhere:
     """Stands for the login of a session from another process, until a request needs it.
 
     It is then the login of that name here, or one made from what this process has; nobody is asked.
+    Making it raises nothing: what is raised while a pickle is read hangs a pool.
     """
 
     def __init__(self, sign_in: Any, where: tuple[str, ...], identity: Any) -> None:
         self.name, self.origin, provider, method = where
         self.tenant, self.identity = self.origin, identity
-        self.provider = PROVIDERS[provider]
-        self.method = self.provider.method(method)
         self._sign_in, self._login = sign_in, None
+        known: Any = PROVIDERS.get(provider)
+        try:
+            self.method: Any = known.method(method)
+        except (AttributeError, InvalidInput):
+            self.method = _Unknown(method, lambda: self._real().method)
+        self.provider = known or _Unknown(provider, lambda: self._real().provider)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # copy and pickle look for some
             raise AttributeError(attribute)
+        return getattr(self._real(), attribute)
+
+    def _real(self) -> Any:
         with _FINDING:
             if self._login is None:
                 self._login = self._found()
-        return getattr(self._login, attribute)
+        return self._login
 
     def _found(self) -> Any:
         from .logins import _LOGINS, named

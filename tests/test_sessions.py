@@ -874,6 +874,56 @@ def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
     assert "Set BENCHLING_CLIENT_ID" in said
 
 
+def test_session_in_a_pool_with_a_bad_patience(lab: Lab) -> None:
+    """A bad LABAUTH_PATIENCE is told by the first request there, and hangs no pool."""
+    held = login("benchling", tenant="sandbox").session()
+    bad = {"LABAUTH_PATIENCE": "2 hours"}
+    with multiprocessing.get_context("spawn").Pool(2, equip, (bad,)) as pool:
+        for asked in [pool.apply_async(worker, (held,)) for _ in range(2)]:
+            with pytest.raises(InvalidInput, match=r"^LABAUTH_PATIENCE: .* is not a length"):
+                asked.get(timeout=30)
+
+
+def test_bad_patience_sends_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LABAUTH_PATIENCE turns bad, a session without a patience of its own says so, unsent."""
+    held = login("benchling", tenant="sandbox").session()
+    before = lab.count("benchling")
+    monkeypatch.setenv("LABAUTH_PATIENCE", "2 hours")
+    with pytest.raises(InvalidInput, match="LABAUTH_PATIENCE"):
+        held.get("plates")
+    assert lab.count("benchling") == before
+    held.patience = "2h"
+    assert held.get("plates").status_code == 200
+
+
+def test_what_a_pickle_keeps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience, tries and verify go along; a patience that was not set is the other process's."""
+    held = login("benchling", tenant="sandbox").session()
+    unset = pickle.dumps(held)
+    held.patience, held.tries, held.verify = "2h", 2, "/some/authority.pem"
+    held.headers["X-Key"] = "kanari"
+    data = pickle.dumps(held)
+    assert b"kanari" not in data
+    monkeypatch.setenv("LABAUTH_PATIENCE", "15m")
+    restored = pickle.loads(data)
+    assert (restored.patience, restored.tries, restored.verify) == (7200, 2, held.verify)
+    assert pickle.loads(unset).patience == 900
+    held.verify = Path("/some/authority.pem")  # type: ignore[assignment]
+    assert pickle.loads(pickle.dumps(held)).verify is True
+
+
+@pytest.mark.parametrize(("provider", "method"), [("benchlinx", "app"), ("benchling", "apx")])
+def test_restored_from_another_version(lab: Lab, provider: str, method: str) -> None:
+    """A provider or method that is not known here is told by the first request, not on loading."""
+    origin = login("benchling", tenant="sandbox").origin
+    _LOGINS.clear()
+    restored = pickle.loads(pickle.dumps(_restored(sign_in, "mine", origin, provider, method)))
+    assert repr(restored).startswith("<LabSession of mine: ")
+    for ask in (restored.get, restored.frame):
+        with pytest.raises(NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"):
+            ask("plates")
+
+
 @pytest.mark.parametrize("provider", ["foundry", "dnanexus", "benchling"])
 def test_restored_browser_session(lab: Lab, provider: str) -> None:
     """A session whose login needs a person is restored too; its first request asks nobody."""
