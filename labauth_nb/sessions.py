@@ -63,6 +63,8 @@ TOLD_AFTER_SECONDS = 5.0
 """A request that waits longer than this in all says so."""
 EMPTY_PAGES = 100
 """Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
+EQUAL_PAGES = 100
+"""Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"} fills many."""
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 """A connection that was not made, or that broke."""
 
@@ -362,6 +364,18 @@ def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: A
     return None if not records or 1 <= last <= number else number + 1
 
 
+def _may_be_new(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> bool:
+    """Whether `page` may be a new one though it equals an earlier one.
+
+    A cursor leads on. A page number may be ignored, unless the server says it back; and where
+    rows of one page are equal, equal pages prove nothing.
+    """
+    if not paging.number:
+        return True
+    said = (page.get(paging.number), page.get("page_number"))
+    return finite(sent or 1) in map(finite, said) or len({*map(repr, records)}) < len(records)
+
+
 class LabSession(requests.Session):
     """A `requests.Session` for one login.
 
@@ -544,14 +558,16 @@ class LabSession(requests.Session):
         body: dict[str, Any] | None,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
         paging, sent = self.login.provider.paging, query if body is None else body
-        name, empty = paging.number or paging.send, 0
+        name, empty, equal = paging.number or paging.send, 0, 0
         walked, seen = list[dict[str, Any]](), set[int]()
         try:
             while True:
                 page, records = self._records(self.check(self._read(path, query, body)))
                 empty = 0 if records else empty + 1
-                if (mark := hash(repr(records))) in seen or empty > EMPTY_PAGES:
-                    raise self._endless(walked, empty)
+                equal = equal + 1 if (mark := hash(repr(records))) in seen else 0
+                most = EQUAL_PAGES if _may_be_new(paging, page, records, sent.get(name)) else 0
+                if equal > most or empty > EMPTY_PAGES:
+                    raise self._endless(walked, empty, equal)
                 walked += records
                 total = finite(page.get(paging.total_count))
                 yield records, int(total) if total > 0 else None
@@ -559,7 +575,7 @@ class LabSession(requests.Session):
                 if cursor is None:
                     return
                 if hash(repr(cursor)) in seen:
-                    raise self._endless(walked, empty)
+                    raise self._endless(walked)
                 seen |= {hash(repr(cursor)), *([mark] if records else [])}
                 sent[name] = cursor
         except GeneratorExit:  # whoever walks has enough
@@ -568,8 +584,12 @@ class LabSession(requests.Session):
             vars(error).update(records=walked, cursor=sent.get(name))
             raise
 
-    def _endless(self, walked: list[dict[str, Any]], empty: int) -> ProviderError:
-        what = f"{empty} empty pages in a row" if empty > EMPTY_PAGES else "the same page twice"
+    def _endless(self, walked: list[dict[str, Any]], empty: int = 0, equal: int = 0) -> ProviderError:
+        what = "the same page twice"
+        if empty > EMPTY_PAGES:
+            what = f"{empty} empty pages in a row"
+        elif equal > EQUAL_PAGES:
+            what = f"{equal} pages in a row that it had sent before"
         return ProviderError(
             f"{self.login.provider.title} sent {what}, so the walk was ended after {len(walked)} "
             "records: they are in error.records."

@@ -721,17 +721,53 @@ def test_odd_totals(lab: Lab, total: object) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (lambda number: [{"id": 1}], "the same page twice, so the walk was ended after 1"),
-        (lambda number: [{"id": number % 3}], "the same page twice, so the walk was ended after 3"),
+        (lambda number: [{"id": 1}], "sent 101 pages in a row that it had sent before, .* after 101"),
+        (lambda number: [{"id": number % 3}], "101 pages in a row .* ended after 103 records"),
         (lambda number: [], "sent 101 empty pages in a row, so the walk was ended after 0 records"),
     ],
     ids=["same", "round", "empty"],
 )
 def test_ever_new_cursors(lab: Lab, rows: Callable[[int], list[object]], said: str) -> None:
-    """Cursors that are new for ever end with the first page that was there before."""
+    """Cursors that are new for ever end after many pages in a row that were there before."""
     held = listing(lab, "benchling", lambda n: {"rows": rows(n), "nextToken": f"t{n}"})
     with pytest.raises(ProviderError, match=said):
         held.frame("/odd")
+
+
+DONE = {"status": "DONE"}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_equal_pages_by_cursor(lab: Lab, size: int) -> None:
+    """Pages whose rows are equal, as with returning=plates.status, do not end a walk that moves on."""
+    rows = [DONE] * size
+    held = listing(lab, "benchling", lambda n: {"plates": rows, "nextToken": f"n{n}" if n < 5 else ""})
+    assert len(held.frame("/odd")) == 5 * size
+
+
+@pytest.mark.parametrize(("size", "echo"), [(2, "page_num"), (1, "page_num"), (1, "page_number"), (2, "")])
+def test_equal_pages_by_number(lab: Lab, size: int, echo: str) -> None:
+    """Equal pages are walked to their last where the server says the number, or the rows of one are equal."""
+    totals = {"total_pages": 4, "total_count": 4 * size}
+    held = listing(lab, "qbench", lambda n: {"data": [DONE] * size, echo: n} | totals)
+    assert len(held.frame("/odd")) == 4 * size
+
+
+@pytest.mark.parametrize("total", [None, 10**9])
+def test_equal_pages_without_end(lab: Lab, total: int | None) -> None:
+    """A number that is said back, and pages that are equal for ever, end too."""
+    held = listing(lab, "qbench", lambda n: {"data": [DONE], "page_number": n, "total_pages": total})
+    with pytest.raises(ProviderError, match="QBench sent 101 pages in a row that it had") as caught:
+        held.frame("/odd")
+    assert len(caught.value.records) == 101
+    assert caught.value.cursor == 102
+
+
+def test_ignored_page_number_that_is_said(lab: Lab) -> None:
+    """A server that always says and sends its first page ends the walk at once, whatever its totals."""
+    first = {"data": [{"id": 1}], "page_number": 1, "total_pages": 3, "total_count": 3}
+    with pytest.raises(ProviderError, match="the same page twice, so the walk was ended after 1"):
+        listing(lab, "qbench", lambda _: first).frame("/odd")
 
 
 def test_same_cursor(lab: Lab) -> None:
