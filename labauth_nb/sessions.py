@@ -36,6 +36,7 @@ from .errors import (
     clean,
     cleaned,
     finite,
+    is_passing,
     json_of,
     provider_error,
     read_error,
@@ -257,8 +258,8 @@ class _Waits:
         if isinstance(error, LabauthError):
             down = isinstance(error, ProviderError) and error.status in (*RETRY_STATUSES, 500)
             passing = error.repeats and (down or getattr(error, "passing", False))
-        else:  # as in `unreachable`
-            passing = not isinstance(error, requests.exceptions.SSLError) and "Tunnel" not in str(error)
+        else:
+            passing = is_passing(error)
         if not passing:
             return False
         # Without a token nothing was sent yet, so that any verb may wait for one.
@@ -332,7 +333,7 @@ def _unreachable(
     secrets = session.login.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
-    if isinstance(caught, requests.ReadTimeout) and not getattr(request, "_in_walk", False):
+    if " did not answer in time" in str(error) and not getattr(request, "_in_walk", False):
         # A walk takes none.
         error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
     return error

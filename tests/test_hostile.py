@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -792,6 +793,41 @@ def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: s
     busy = case.startswith(("429", "5")) and end != "polling"
     assert busy <= isinstance(caught.value, ProviderError)
     assert not (busy and isinstance(caught.value, SignInRefused))
+
+
+def test_handshake_cut_off() -> None:
+    """A server that hangs up while TLS is agreed on broke off; its certificate is not to blame."""
+
+    def cut(listener: socket.socket) -> None:
+        connection = listener.accept()[0]
+        connection.recv(4096)
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=cut, args=(listener,), daemon=True).start()
+        with pytest.raises(ProviderUnreachable, match="broke off the connection") as caught:
+            login("benchling", tenant=f"https://127.0.0.1:{listener.getsockname()[1]}", **CLIENT)
+    assert caught.value.passing
+
+
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_stalled_body(raw: Wire, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A body that stalls half-way did not come in time; it is not one that cannot be read."""
+    monkeypatch.setattr(sessions, "TIMEOUT", (1, 0.2))
+    late = threading.Event()
+
+    def script() -> Iterator[bytes]:
+        yield b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"plates": ['
+        late.wait(5)
+
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.script = script
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+        getattr(session("benchling"), way)("plates")
+    late.set()
+    assert ("timeout=" in str(caught.value)) == (way == "get")
 
 
 @pytest.fixture

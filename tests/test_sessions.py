@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 from requests.utils import get_environ_proxies
+from urllib3.exceptions import ReadTimeoutError
 
 from labauth_nb import (
     InvalidInput,
@@ -275,6 +277,14 @@ def test_reading_post_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert len(held.frame("system/findProjects")) == 230
 
 
+@pytest.mark.parametrize("cause", [ssl.SSLEOFError, ssl.SSLZeroReturnError])
+def test_handshake_cut_off(lab: Lab, monkeypatch: pytest.MonkeyPatch, cause: type[OSError]) -> None:
+    """A connection that ends while TLS is agreed on is a broken one: the request is sent again."""
+    login("benchling", tenant="sandbox")
+    Outage(lab, monkeypatch, 20, requests.exceptions.SSLError(cause(8, "EOF occurred")))
+    assert len(session("benchling").frame("plates")) == 120
+
+
 @pytest.mark.parametrize("verb", ["GET", "POST"])
 def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Where the token has expired and cannot be renewed yet, any verb waits: nothing was sent."""
@@ -289,6 +299,8 @@ def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, ver
     "error",
     [
         requests.exceptions.SSLError("certificate verify failed"),
+        requests.exceptions.SSLError(ssl.SSLError(1, "WRONG_VERSION_NUMBER")),
+        requests.ConnectionError(ReadTimeoutError(None, "/", "read timed out")),  # type: ignore[arg-type]
         requests.exceptions.ProxyError("Tunnel connection failed: 407"),
         requests.ReadTimeout("read timed out"),
     ],
