@@ -32,6 +32,7 @@ from .errors import (
     NotSignedIn,
     ProviderError,
     ProviderUnreachable,
+    Unfinished,
     UnsafeRequest,
     clean,
     cleaned,
@@ -47,7 +48,7 @@ from .grants import TIMEOUT, _bare, patience_seconds
 from .masking import Secret, scrub
 from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
-from .wire import trusted
+from .wire import UNREADABLE, trusted
 
 if TYPE_CHECKING:
     import pandas
@@ -202,11 +203,14 @@ class _Attempts:
         options: dict[str, Any],
     ) -> requests.Response:
         """The response to one attempt, read whole unless it is to be streamed."""
-        response = self._adapter.send(request, **options)
+        try:
+            response = self._adapter.send(request, **options)
+        except requests.exceptions.InvalidHeader:  # in the response: urllib3, of a Content-Length
+            raise Unfinished(UNREADABLE) from None
         if response.status_code >= 400:  # raise_for_status() shows it
             response.reason = scrub(response.reason or "", self._session.login.secrets())
-        if not options.get("stream") and not response.is_redirect:
-            _ = response.content  # here, as a body that breaks off is asked for again
+        if not options.get("stream") or response.is_redirect:  # requests reads a redirect's
+            _read_whole(response)  # here, as a body that breaks off is asked for again
         return response
 
     def _wind_back(
@@ -229,6 +233,19 @@ class _Attempts:
         )
         error.status, error.code = response.status_code, scrub(code, session.login.secrets())
         raise error
+
+
+def _read_whole(response: requests.Response) -> None:
+    """Read the body of `response`. Raises what breaks a connection, `Unfinished` for nonsense."""
+    try:
+        _ = response.content
+    except requests.exceptions.ContentDecodingError:
+        if not response.is_redirect:  # that one's body is of no use
+            raise
+        response.close()
+    except ValueError:  # http.client, of a negative chunk size
+        response.close()
+        raise Unfinished(UNREADABLE) from None
 
 
 class _Waits:

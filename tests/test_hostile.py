@@ -795,6 +795,44 @@ def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: s
     assert not (busy and isinstance(caught.value, SignInRefused))
 
 
+MALFORMED = {
+    "a negative chunk": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
+    "two lengths": [b"HTTP/1.1 200 OK\r\nContent-Length: 2, 5\r\n\r\n{}"],
+    "a negative chunk of a redirect": [b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_malformed_response(raw: Wire, case: str, way: str) -> None:
+    """A response against the rules of HTTP is a sentence, also in a walk and on a redirect."""
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.script = lambda: MALFORMED[case]
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    with pytest.raises(ProviderUnreachable, match="sent a response that cannot be read") as caught:
+        getattr(session("benchling"), way)("plates")
+    assert "kanari" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("body", [b"", GZIP.encode() + b"\r\nContent-Length: 2\r\n\r\n{}"])
+def test_redirect_cut_short(raw: Wire, body: bytes, stream: bool) -> None:
+    """A redirect whose body is cut short is asked for again; one that cannot be unpacked is followed."""
+    start, asked = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n", []
+
+    def script() -> list[bytes]:
+        asked.append(1)
+        return [start + (body or b"Content-Length: %d\r\n\r\nab" % (2 if asked[1:] else 50))]
+
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.scripts["/api/v2/plates"], raw.scripts["/x"] = script, lambda: reply(b"{}")
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    held = session("benchling")
+    held.patience = "10s"
+    assert held.get("plates", stream=stream).json() == {}
+    assert len(asked) == (1 if body else 2)
+
+
 def test_handshake_cut_off() -> None:
     """A server that hangs up while TLS is agreed on broke off; its certificate is not to blame."""
 
