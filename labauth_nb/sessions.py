@@ -550,7 +550,7 @@ class LabSession(requests.Session):
         Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
         carries what was read (`error.records`) and where to go on (`error.cursor`).
         """
-        return (records for records, _ in self._pages(path, params, json, cursor))
+        return (page[0] for page in self._pages(path, params, json, cursor))
 
     def _pages(
         self,
@@ -558,8 +558,8 @@ class LabSession(requests.Session):
         params: Mapping[str, Any] | None,
         json: Mapping[str, Any] | None,
         cursor: Any,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
-        """Each page and, where the provider tells, how many records there are in all."""
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
+        """Each page, how many records there are in all where the provider tells, and the next cursor."""
         paging = self.login.provider.paging
         if json is not None and paging.verb == "GET":
             title = self.login.provider.title
@@ -574,7 +574,7 @@ class LabSession(requests.Session):
         path: str,
         query: dict[str, Any],
         body: dict[str, Any] | None,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
         paging, sent = self.login.provider.paging, query if body is None else body
         name, empty, equal = paging.number or paging.send, 0, 0
         walked, seen = list[dict[str, Any]](), set[int]()
@@ -588,8 +588,8 @@ class LabSession(requests.Session):
                     raise self._endless(walked, empty, equal)
                 walked += records
                 total = finite(page.get(paging.total_count))
-                yield records, int(total) if total > 0 else None
                 cursor = _following(paging, page, records, sent.get(name))
+                yield records, int(total) if total > 0 else None, cursor
                 if cursor is None:
                     return
                 if hash(repr(cursor)) in seen:
@@ -659,14 +659,20 @@ class LabSession(requests.Session):
         from tqdm.auto import tqdm
 
         records: list[dict[str, Any]] = []
-        with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
-            for page, total in self._pages(path, params, json, cursor):
-                records += page
-                bar.total = total
-                bar.update(len(page))
-                if limit is not None and len(records) >= limit:
-                    break
-        return pandas.json_normalize(records[:limit])
+        following = cursor
+        try:
+            with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
+                for page, total, after in self._pages(path, params, json, cursor):
+                    records += page
+                    following, bar.total = after, total
+                    bar.update(len(page))
+                    if limit is not None and len(records) >= limit:
+                        break
+            return pandas.json_normalize(records[:limit])
+        except BaseException as error:  # between two pages; amid one, `_walk` has set them
+            vars(error).setdefault("records", records)
+            vars(error).setdefault("cursor", following)
+            raise
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle says which login it was, and holds no secret: see `_Elsewhere`.

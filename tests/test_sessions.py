@@ -679,6 +679,43 @@ def test_broken_walk(
     assert len({str(row) for row in rows}) == total
 
 
+@pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_frame_interrupted_between_pages(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+    end: type[BaseException],
+) -> None:
+    """An interrupt while the progress bar is drawn loses no page, and the cursor goes on behind it."""
+    login(provider, tenant="sandbox")
+    held, left = session(provider), [end, None]
+
+    def update(bar: object, count: int) -> None:
+        if left and (raised := left.pop()) is not None:
+            raise raised
+
+    monkeypatch.setattr("tqdm.auto.tqdm.update", update)
+    with pytest.raises(end) as caught:
+        held.frame(path, json=json)
+    assert len(caught.value.records) == 2 * size
+    rest = held.frame(path, json=json, cursor=caught.value.cursor)
+    assert len(rest) == total - 2 * size
+
+
+def test_frame_that_fails_keeps_records(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the rows make no DataFrame, they are in error.records."""
+    login("benchling", tenant="sandbox")
+    monkeypatch.setattr("pandas.json_normalize", lambda rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        session("benchling").frame("plates")
+    assert len(caught.value.records) == 120
+
+
 def test_walk_that_never_began(lab: Lab) -> None:
     """The error of a first page carries no record, and begins at the beginning."""
     login("qbench", tenant="sandbox")
