@@ -15,15 +15,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies, rewind_body, select_proxy
+from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
 from .clocks import seconds_in
 from .errors import (
@@ -69,6 +69,10 @@ EQUAL_PAGES = 100
 """Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"} fills many."""
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 """A connection that was not made, or that broke."""
+
+
+Params = Mapping[str, Any] | Iterable[tuple[str, Any]] | str | bytes | None
+"""What `params` of a walk may be: as for `requests.get`."""
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -374,6 +378,26 @@ def is_dead(provider: Provider, response: requests.Response) -> bool:
     return False
 
 
+def _query(params: Any) -> dict[str, Any]:
+    """`params`, in any shape that requests takes, by name: one that is given twice has a list.
+
+    Raises `InvalidInput` for another shape, without saying it back.
+    """
+    query: dict[str, Any] = {}
+    try:
+        if isinstance(params, str | bytes):
+            text = params.decode() if isinstance(params, bytes) else params
+            params = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
+        for name, value in to_key_val_list(params or {}):  # type: ignore[no-untyped-call]
+            if name in query:
+                one, two = (v if isinstance(v, list | tuple) else [v] for v in (query[name], value))
+                value = [*one, *two]
+            query[name] = value
+    except (TypeError, ValueError):
+        raise InvalidInput("params= takes a dict, a list of pairs or a query string.") from None
+    return query
+
+
 def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> Any:
     """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
     if not paging.number:
@@ -539,7 +563,7 @@ class LabSession(requests.Session):
     def pages(
         self,
         path: str,
-        params: Mapping[str, Any] | None = None,
+        params: Params = None,
         json: Mapping[str, Any] | None = None,
         *,
         cursor: Any = None,
@@ -555,7 +579,7 @@ class LabSession(requests.Session):
     def _pages(
         self,
         path: str,
-        params: Mapping[str, Any] | None,
+        params: Params,
         json: Mapping[str, Any] | None,
         cursor: Any,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
@@ -564,7 +588,9 @@ class LabSession(requests.Session):
         if json is not None and paging.verb == "GET":
             title = self.login.provider.title
             raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
-        query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
+        if not isinstance(json, Mapping | None):
+            raise InvalidInput("json= of a walk takes a dict: the body of each request for a page.")
+        query, body = _query(params), dict(json or {}) if paging.verb == "POST" else None
         if cursor is not None:
             (query if body is None else body)[paging.number or paging.send] = cursor
         return self._walk(path, query, body)
@@ -645,7 +671,7 @@ class LabSession(requests.Session):
     def frame(
         self,
         path: str,
-        params: Mapping[str, Any] | None = None,
+        params: Params = None,
         json: Mapping[str, Any] | None = None,
         limit: int | None = None,
         *,

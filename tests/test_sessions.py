@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -624,6 +625,44 @@ def test_what_a_walk_is_given(
     params, body = {"x": "1"}, json and dict(json)
     session(provider).frame(path, params=params, json=body)
     assert (params, body) == ({"x": "1"}, json)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [[("a", "1"), ("b", "x y"), ("a", ["2", "3"])], {"a": ["1", "2", "3"], "b": "x y"}, "a=1&a=2&a=3&b=x+y"],
+    ids=["pairs", "dict", "text"],
+)
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_params_of_a_walk(lab: Lab, params: Any, verb: str) -> None:
+    """A walk takes params= as requests does, a name given twice too, on each of its pages."""
+    flask = pytest.importorskip("flask")
+    seen = []
+
+    def page(number: int) -> object:
+        seen.append(flask.request.args.to_dict(flat=False))
+        return {"rows": [{"id": number}], "nextToken": "n" if number < 2 else ""}
+
+    list(getattr(listing(lab, "benchling", page), verb)("/odd", params=params))
+    given = {"a": ["1", "2", "3"], "b": ["x y"]}
+    assert seen == [given, given | {"nextToken": ["n"]}]
+
+
+@pytest.mark.parametrize("params", [5, ["abc"], [1], [("a",)], b"\xff", [([], "1")], object()])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_params_of_no_shape(lab: Lab, params: Any, verb: str) -> None:
+    """params= that is no query is refused in a sentence, before anything is sent."""
+    login("benchling", tenant="sandbox")
+    before = lab.count("benchling")
+    with pytest.raises(InvalidInput, match=r"^params= takes a dict, a list of"):
+        getattr(session("benchling"), verb)("plates", params=params)
+    assert lab.count("benchling") == before
+
+
+def test_json_of_no_shape(lab: Lab) -> None:
+    """json= of a walk that is no object is refused in a sentence."""
+    login("dnanexus", tenant="sandbox")
+    with pytest.raises(InvalidInput, match="json= of a walk takes a dict"):
+        session("dnanexus").pages("system/findProjects", json=[1])  # type: ignore[arg-type]
 
 
 def test_limit_ends_the_walk(lab: Lab) -> None:
