@@ -491,6 +491,7 @@ def test_pacing(lab: Lab, provider: str) -> None:
 
 
 SYSTEM = ["system/findProjects", "system/whoami", "project-x/describe", "project-x/listFolder"]
+SYSTEM += ["file-x/download", "record-x/getDetails", "app-x/1.0/get", "job-x/getLog", "system/greet"]
 
 
 @pytest.mark.parametrize("path", SYSTEM)
