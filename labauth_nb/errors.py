@@ -22,6 +22,7 @@ import difflib
 import json
 import math
 import re
+import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
@@ -35,7 +36,7 @@ import requests
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
-from urllib3.exceptions import NewConnectionError, ProtocolError
+from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutError
 
 from .masking import looks_secret, noticed, scrub, shown
 
@@ -347,16 +348,19 @@ def _behind(error: BaseException) -> list[BaseException]:
     return found
 
 
+_CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""TLS that ended, and says nothing against the certificate or the protocol."""
 _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (
         requests.ConnectTimeout,
         "did not take the connection in time. Check the network and the proxy, then try again.",
     ),
-    (requests.Timeout, "did not answer in time. Try again."),
+    ((requests.Timeout, ReadTimeoutError), "did not answer in time. Try again."),
     (
         requests.exceptions.ProxyError,
         "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",
     ),
+    (_CUT, "broke off the connection. Try again."),
     (
         requests.exceptions.SSLError,
         "could not prove who it is (TLS). Check the address; behind a company proxy, or with your "
@@ -375,7 +379,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 """Why no response came: the first of these that requests, urllib3 or a socket raised."""
 _UNSENT = (requests.ConnectTimeout, NewConnectionError, gaierror, ConnectionRefusedError)
-_LASTING = (requests.exceptions.SSLError, requests.ReadTimeout, Unfinished)
+_LASTING = (requests.ReadTimeout, ReadTimeoutError, Unfinished)
 _PASSING = (*_UNSENT, requests.ConnectionError, ConnectionError, IncompleteRead, ProtocolError)
 
 
@@ -396,7 +400,17 @@ def unreachable(
         why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
     result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
     result.sent = not any(isinstance(each, _UNSENT) for each in causes)
-    # Neither a certificate nor what a proxy forbids gets better by waiting.
-    lasting = any(isinstance(each, _LASTING) for each in causes) or "Tunnel" in str(error)
-    result.passing = not lasting and any(isinstance(each, _PASSING) for each in causes)
+    result.passing = is_passing(error)
     return result
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether waiting may help after `error`, which ended a request without a response.
+
+    Neither a certificate nor what a proxy forbids gets better by waiting.
+    """
+    causes = _behind(error)
+    cut = any(isinstance(each, _CUT) for each in causes)
+    tls = any(isinstance(each, requests.exceptions.SSLError) for each in causes) and not cut
+    lasting = tls or any(isinstance(each, _LASTING) for each in causes) or "Tunnel" in str(error)
+    return not lasting and any(isinstance(each, _PASSING) for each in causes)

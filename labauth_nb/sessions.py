@@ -15,15 +15,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies, rewind_body, select_proxy
+from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
 from .clocks import seconds_in
 from .errors import (
@@ -32,10 +32,12 @@ from .errors import (
     NotSignedIn,
     ProviderError,
     ProviderUnreachable,
+    Unfinished,
     UnsafeRequest,
     clean,
     cleaned,
     finite,
+    is_passing,
     json_of,
     provider_error,
     read_error,
@@ -46,7 +48,7 @@ from .grants import TIMEOUT, _bare, patience_seconds
 from .masking import Secret, scrub
 from .providers import PROVIDERS, Paging, Provider, is_loopback
 from .tokens import Token
-from .wire import trusted
+from .wire import UNREADABLE, trusted
 
 if TYPE_CHECKING:
     import pandas
@@ -63,8 +65,14 @@ TOLD_AFTER_SECONDS = 5.0
 """A request that waits longer than this in all says so."""
 EMPTY_PAGES = 100
 """Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
+EQUAL_PAGES = 100
+"""Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"} fills many."""
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 """A connection that was not made, or that broke."""
+
+
+Params = Mapping[str, Any] | Iterable[tuple[str, Any]] | str | bytes | None
+"""What `params` of a walk may be: as for `requests.get`."""
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -199,11 +207,14 @@ class _Attempts:
         options: dict[str, Any],
     ) -> requests.Response:
         """The response to one attempt, read whole unless it is to be streamed."""
-        response = self._adapter.send(request, **options)
+        try:
+            response = self._adapter.send(request, **options)
+        except requests.exceptions.InvalidHeader:  # in the response: urllib3, of a Content-Length
+            raise Unfinished(UNREADABLE) from None
         if response.status_code >= 400:  # raise_for_status() shows it
             response.reason = scrub(response.reason or "", self._session.login.secrets())
-        if not options.get("stream") and not response.is_redirect:
-            _ = response.content  # here, as a body that breaks off is asked for again
+        if not options.get("stream") or response.is_redirect:  # requests reads a redirect's
+            _read_whole(response)  # here, as a body that breaks off is asked for again
         return response
 
     def _wind_back(
@@ -228,6 +239,19 @@ class _Attempts:
         raise error
 
 
+def _read_whole(response: requests.Response) -> None:
+    """Read the body of `response`. Raises what breaks a connection, `Unfinished` for nonsense."""
+    try:
+        _ = response.content
+    except requests.exceptions.ContentDecodingError:
+        if not response.is_redirect:  # that one's body is of no use
+            raise
+        response.close()
+    except ValueError:  # http.client, of a negative chunk size
+        response.close()
+        raise Unfinished(UNREADABLE) from None
+
+
 class _Waits:
     """The waits between the attempts at one request, within the session's patience in all."""
 
@@ -235,6 +259,7 @@ class _Waits:
         self._session, self._request = session, request
         self._failed = self._refused = 0
         self._spent, self._since, self._told = 0.0, 0.0, False
+        self._patience = session.patience  # here, as a bad LABAUTH_PATIENCE is told before sending
 
     def after(self, response: requests.Response) -> bool:
         """Wait after `response`; False where the request is not to be sent again."""
@@ -254,8 +279,8 @@ class _Waits:
         if isinstance(error, LabauthError):
             down = isinstance(error, ProviderError) and error.status in (*RETRY_STATUSES, 500)
             passing = error.repeats and (down or getattr(error, "passing", False))
-        else:  # as in `unreachable`
-            passing = not isinstance(error, requests.exceptions.SSLError) and "Tunnel" not in str(error)
+        else:
+            passing = is_passing(error)
         if not passing:
             return False
         # Without a token nothing was sent yet, so that any verb may wait for one.
@@ -269,7 +294,7 @@ class _Waits:
 
         `tell`: say so, once, where it takes longer than a few seconds.
         """
-        session, patience = self._session, self._session.patience
+        session, patience = self._session, self._patience
         if self._failed:  # by the clock that stands still while a laptop sleeps
             self._spent += time.monotonic() - self._since
         step = min(self._failed, len(BACKOFF_SECONDS) - 1)
@@ -329,7 +354,7 @@ def _unreachable(
     secrets = session.login.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
-    if isinstance(caught, requests.ReadTimeout) and not getattr(request, "_in_walk", False):
+    if " did not answer in time" in str(error) and not getattr(request, "_in_walk", False):
         # A walk takes none.
         error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
     return error
@@ -353,12 +378,44 @@ def is_dead(provider: Provider, response: requests.Response) -> bool:
     return False
 
 
+def _query(params: Any) -> dict[str, Any]:
+    """`params`, in any shape that requests takes, by name: one that is given twice has a list.
+
+    Raises `InvalidInput` for another shape, without saying it back.
+    """
+    query: dict[str, Any] = {}
+    try:
+        if isinstance(params, str | bytes):
+            text = params.decode() if isinstance(params, bytes) else params
+            params = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
+        for name, value in to_key_val_list(params or {}):  # type: ignore[no-untyped-call]
+            if name in query:
+                one, two = (v if isinstance(v, list | tuple) else [v] for v in (query[name], value))
+                value = [*one, *two]
+            query[name] = value
+    except (TypeError, ValueError):
+        raise InvalidInput("params= takes a dict, a list of pairs or a query string.") from None
+    return query
+
+
 def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> Any:
     """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
     if not paging.number:
         return page.get(paging.cursor) or None  # Benchling ends with "", others with null or none
     number, last = int(sent or 1), finite(page.get(paging.total_pages))
     return None if not records or 1 <= last <= number else number + 1
+
+
+def _may_be_new(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> bool:
+    """Whether `page` may be a new one though it equals an earlier one.
+
+    A cursor leads on. A page number may be ignored, unless the server says it back; and where
+    rows of one page are equal, equal pages prove nothing.
+    """
+    if not paging.number:
+        return True
+    said = (page.get(paging.number), page.get("page_number"))
+    return finite(sent or 1) in map(finite, said) or len({*map(repr, records)}) < len(records)
 
 
 class LabSession(requests.Session):
@@ -378,7 +435,7 @@ class LabSession(requests.Session):
         self.login = login
         self.auth = TokenAuth(login)
         self.tries = TRIES
-        self.patience = patience_seconds()
+        self._patience: float | None = None
         for scheme in ("https://", "http://"):
             self.mount(scheme, HTTPAdapter(pool_maxsize=32))
 
@@ -386,10 +443,12 @@ class LabSession(requests.Session):
     def patience(self) -> float:
         """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
 
-        It begins as LABAUTH_PATIENCE says, or as 60 s.
+        Until it is set it is what LABAUTH_PATIENCE says at the first request, or 60 s.
 
-        Setting raises `InvalidInput` for what is not a length of time.
+        Raises `InvalidInput` for what is not a length of time, in that variable too.
         """
+        if self._patience is None:
+            return patience_seconds()
         return self._patience
 
     @patience.setter
@@ -504,7 +563,7 @@ class LabSession(requests.Session):
     def pages(
         self,
         path: str,
-        params: Mapping[str, Any] | None = None,
+        params: Params = None,
         json: Mapping[str, Any] | None = None,
         *,
         cursor: Any = None,
@@ -515,21 +574,23 @@ class LabSession(requests.Session):
         Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
         carries what was read (`error.records`) and where to go on (`error.cursor`).
         """
-        return (records for records, _ in self._pages(path, params, json, cursor))
+        return (page[0] for page in self._pages(path, params, json, cursor))
 
     def _pages(
         self,
         path: str,
-        params: Mapping[str, Any] | None,
+        params: Params,
         json: Mapping[str, Any] | None,
         cursor: Any,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
-        """Each page and, where the provider tells, how many records there are in all."""
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
+        """Each page, how many records there are in all where the provider tells, and the next cursor."""
         paging = self.login.provider.paging
         if json is not None and paging.verb == "GET":
             title = self.login.provider.title
             raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
-        query, body = dict(params or {}), dict(json or {}) if paging.verb == "POST" else None
+        if not isinstance(json, Mapping | None):
+            raise InvalidInput("json= of a walk takes a dict: the body of each request for a page.")
+        query, body = _query(params), dict(json or {}) if paging.verb == "POST" else None
         if cursor is not None:
             (query if body is None else body)[paging.number or paging.send] = cursor
         return self._walk(path, query, body)
@@ -539,24 +600,26 @@ class LabSession(requests.Session):
         path: str,
         query: dict[str, Any],
         body: dict[str, Any] | None,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None]]:
+    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
         paging, sent = self.login.provider.paging, query if body is None else body
-        name, empty = paging.number or paging.send, 0
+        name, empty, equal = paging.number or paging.send, 0, 0
         walked, seen = list[dict[str, Any]](), set[int]()
         try:
             while True:
                 page, records = self._records(self.check(self._read(path, query, body)))
                 empty = 0 if records else empty + 1
-                if (mark := hash(repr(records))) in seen or empty > EMPTY_PAGES:
-                    raise self._endless(walked, empty)
+                equal = equal + 1 if (mark := hash(repr(records))) in seen else 0
+                most = EQUAL_PAGES if _may_be_new(paging, page, records, sent.get(name)) else 0
+                if equal > most or empty > EMPTY_PAGES:
+                    raise self._endless(walked, empty, equal)
                 walked += records
                 total = finite(page.get(paging.total_count))
-                yield records, int(total) if total > 0 else None
                 cursor = _following(paging, page, records, sent.get(name))
+                yield records, int(total) if total > 0 else None, cursor
                 if cursor is None:
                     return
                 if hash(repr(cursor)) in seen:
-                    raise self._endless(walked, empty)
+                    raise self._endless(walked)
                 seen |= {hash(repr(cursor)), *([mark] if records else [])}
                 sent[name] = cursor
         except GeneratorExit:  # whoever walks has enough
@@ -565,8 +628,12 @@ class LabSession(requests.Session):
             vars(error).update(records=walked, cursor=sent.get(name))
             raise
 
-    def _endless(self, walked: list[dict[str, Any]], empty: int) -> ProviderError:
-        what = f"{empty} empty pages in a row" if empty > EMPTY_PAGES else "the same page twice"
+    def _endless(self, walked: list[dict[str, Any]], empty: int = 0, equal: int = 0) -> ProviderError:
+        what = "the same page twice"
+        if empty > EMPTY_PAGES:
+            what = f"{empty} empty pages in a row"
+        elif equal > EQUAL_PAGES:
+            what = f"{equal} pages in a row that it had sent before"
         return ProviderError(
             f"{self.login.provider.title} sent {what}, so the walk was ended after {len(walked)} "
             "records: they are in error.records."
@@ -604,7 +671,7 @@ class LabSession(requests.Session):
     def frame(
         self,
         path: str,
-        params: Mapping[str, Any] | None = None,
+        params: Params = None,
         json: Mapping[str, Any] | None = None,
         limit: int | None = None,
         *,
@@ -618,20 +685,32 @@ class LabSession(requests.Session):
         from tqdm.auto import tqdm
 
         records: list[dict[str, Any]] = []
-        with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
-            for page, total in self._pages(path, params, json, cursor):
-                records += page
-                bar.total = total
-                bar.update(len(page))
-                if limit is not None and len(records) >= limit:
-                    break
-        return pandas.json_normalize(records[:limit])
+        following = cursor
+        try:
+            with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
+                for page, total, after in self._pages(path, params, json, cursor):
+                    records += page
+                    following, bar.total = after, total
+                    bar.update(len(page))
+                    if limit is not None and len(records) >= limit:
+                        break
+            return pandas.json_normalize(records[:limit])
+        except BaseException as error:  # between two pages; amid one, `_walk` has set them
+            vars(error).setdefault("records", records)
+            vars(error).setdefault("cursor", following)
+            raise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle says which login it was, and holds no secret: see `_Elsewhere`."""
+        """A pickle says which login it was, and holds no secret: see `_Elsewhere`.
+
+        What the user set goes along: patience, tries, and a plain `verify`; headers may hold a secret.
+        """
         login = self.login
         where = (login.name, login.origin, login.provider.name, login.method.name, login.identity)
-        return _restored, (sign_in, *where)
+        kept: dict[str, Any] = {"_patience": self._patience, "tries": self.tries}
+        if isinstance(self.verify, str | bool):
+            kept["verify"] = self.verify
+        return _restored, (sign_in, *where), kept
 
     def __repr__(self) -> str:
         return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
@@ -642,26 +721,47 @@ sign_in: Any = None
 _FINDING = threading.RLock()
 
 
+class _Unknown:
+    """Stands for a provider or a method that this version does not have: only its name is known."""
+
+    def __init__(self, name: str, found: Callable[[], Any]) -> None:
+        self.name = self.title = name
+        self._found = found
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(self._found(), attribute)
+
+
 class _Elsewhere:
     """Stands for the login of a session from another process, until a request needs it.
 
     It is then the login of that name here, or one made from what this process has; nobody is asked.
+    Making it raises nothing: what is raised while a pickle is read hangs a pool.
     """
 
     def __init__(self, sign_in: Any, where: tuple[str, ...], identity: Any) -> None:
         self.name, self.origin, provider, method = where
         self.tenant, self.identity = self.origin, identity
-        self.provider = PROVIDERS[provider]
-        self.method = self.provider.method(method)
         self._sign_in, self._login = sign_in, None
+        known: Any = PROVIDERS.get(provider)
+        try:
+            self.method: Any = known.method(method)
+        except (AttributeError, InvalidInput):
+            self.method = _Unknown(method, lambda: self._real().method)
+        self.provider = known or _Unknown(provider, lambda: self._real().provider)
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):  # copy and pickle look for some
             raise AttributeError(attribute)
+        return getattr(self._real(), attribute)
+
+    def _real(self) -> Any:
         with _FINDING:
             if self._login is None:
                 self._login = self._found()
-        return getattr(self._login, attribute)
+        return self._login
 
     def _found(self) -> Any:
         from .logins import _LOGINS, named

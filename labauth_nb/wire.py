@@ -28,7 +28,7 @@ FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 """Who names the certificates to trust, the first first: as requests looks, then as OpenSSL does."""
-_UNREADABLE = "sent a response that cannot be read. Try again."
+UNREADABLE = "sent a response that cannot be read. Try again."
 
 
 def _slow() -> Unfinished:
@@ -159,7 +159,7 @@ def _read(raw: Any) -> bytes:
         while piece := raw.read(65536, decode_content=False):
             body += piece
     except ValueError:  # http.client, of a negative chunk size
-        raise Unfinished(_UNREADABLE) from None
+        raise Unfinished(UNREADABLE) from None
     return bytes(body)
 
 
@@ -172,9 +172,9 @@ def _unpacked(body: bytes, coding: str) -> bytes:
     try:
         body = unpacker.decompress(body, BYTES + 1)
     except zlib.error:
-        raise Unfinished(_UNREADABLE) from None
+        raise Unfinished(UNREADABLE) from None
     if len(body) > BYTES:
         raise _long()
     if coding not in ("gzip", "x-gzip", "deflate") or not unpacker.eof:
-        raise Unfinished(_UNREADABLE)
+        raise Unfinished(UNREADABLE)
     return body

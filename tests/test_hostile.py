@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -792,6 +793,79 @@ def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: s
     busy = case.startswith(("429", "5")) and end != "polling"
     assert busy <= isinstance(caught.value, ProviderError)
     assert not (busy and isinstance(caught.value, SignInRefused))
+
+
+MALFORMED = {
+    "a negative chunk": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
+    "two lengths": [b"HTTP/1.1 200 OK\r\nContent-Length: 2, 5\r\n\r\n{}"],
+    "a negative chunk of a redirect": [b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_malformed_response(raw: Wire, case: str, way: str) -> None:
+    """A response against the rules of HTTP is a sentence, also in a walk and on a redirect."""
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.script = lambda: MALFORMED[case]
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    with pytest.raises(ProviderUnreachable, match="sent a response that cannot be read") as caught:
+        getattr(session("benchling"), way)("plates")
+    assert "kanari" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("body", [b"", GZIP.encode() + b"\r\nContent-Length: 2\r\n\r\n{}"])
+def test_redirect_cut_short(raw: Wire, body: bytes, stream: bool) -> None:
+    """A redirect whose body is cut short is asked for again; one that cannot be unpacked is followed."""
+    start, asked = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n", []
+
+    def script() -> list[bytes]:
+        asked.append(1)
+        return [start + (body or b"Content-Length: %d\r\n\r\nab" % (2 if asked[1:] else 50))]
+
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.scripts["/api/v2/plates"], raw.scripts["/x"] = script, lambda: reply(b"{}")
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    held = session("benchling")
+    held.patience = "10s"
+    assert held.get("plates", stream=stream).json() == {}
+    assert len(asked) == (1 if body else 2)
+
+
+def test_handshake_cut_off() -> None:
+    """A server that hangs up while TLS is agreed on broke off; its certificate is not to blame."""
+
+    def cut(listener: socket.socket) -> None:
+        connection = listener.accept()[0]
+        connection.recv(4096)
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=cut, args=(listener,), daemon=True).start()
+        with pytest.raises(ProviderUnreachable, match="broke off the connection") as caught:
+            login("benchling", tenant=f"https://127.0.0.1:{listener.getsockname()[1]}", **CLIENT)
+    assert caught.value.passing
+
+
+@pytest.mark.parametrize("way", ["get", "frame"])
+def test_stalled_body(raw: Wire, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A body that stalls half-way did not come in time; it is not one that cannot be read."""
+    monkeypatch.setattr(sessions, "TIMEOUT", (1, 0.2))
+    late = threading.Event()
+
+    def script() -> Iterator[bytes]:
+        yield b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"plates": ['
+        late.wait(5)
+
+    raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
+    raw.script = script
+    login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
+    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+        getattr(session("benchling"), way)("plates")
+    late.set()
+    assert ("timeout=" in str(caught.value)) == (way == "get")
 
 
 @pytest.fixture

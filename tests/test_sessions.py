@@ -7,16 +7,19 @@ import multiprocessing
 import os
 import pickle
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
 from requests.utils import get_environ_proxies
+from urllib3.exceptions import ReadTimeoutError
 
 from labauth_nb import (
     InvalidInput,
@@ -275,6 +278,14 @@ def test_reading_post_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert len(held.frame("system/findProjects")) == 230
 
 
+@pytest.mark.parametrize("cause", [ssl.SSLEOFError, ssl.SSLZeroReturnError])
+def test_handshake_cut_off(lab: Lab, monkeypatch: pytest.MonkeyPatch, cause: type[OSError]) -> None:
+    """A connection that ends while TLS is agreed on is a broken one: the request is sent again."""
+    login("benchling", tenant="sandbox")
+    Outage(lab, monkeypatch, 20, requests.exceptions.SSLError(cause(8, "EOF occurred")))
+    assert len(session("benchling").frame("plates")) == 120
+
+
 @pytest.mark.parametrize("verb", ["GET", "POST"])
 def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """Where the token has expired and cannot be renewed yet, any verb waits: nothing was sent."""
@@ -289,6 +300,8 @@ def test_token_outlasts_an_outage(lab: Lab, monkeypatch: pytest.MonkeyPatch, ver
     "error",
     [
         requests.exceptions.SSLError("certificate verify failed"),
+        requests.exceptions.SSLError(ssl.SSLError(1, "WRONG_VERSION_NUMBER")),
+        requests.ConnectionError(ReadTimeoutError(None, "/", "read timed out")),  # type: ignore[arg-type]
         requests.exceptions.ProxyError("Tunnel connection failed: 407"),
         requests.ReadTimeout("read timed out"),
     ],
@@ -478,6 +491,7 @@ def test_pacing(lab: Lab, provider: str) -> None:
 
 
 SYSTEM = ["system/findProjects", "system/whoami", "project-x/describe", "project-x/listFolder"]
+SYSTEM += ["file-x/download", "record-x/getDetails", "app-x/1.0/get", "job-x/getLog", "system/greet"]
 
 
 @pytest.mark.parametrize("path", SYSTEM)
@@ -614,6 +628,44 @@ def test_what_a_walk_is_given(
     assert (params, body) == ({"x": "1"}, json)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [[("a", "1"), ("b", "x y"), ("a", ["2", "3"])], {"a": ["1", "2", "3"], "b": "x y"}, "a=1&a=2&a=3&b=x+y"],
+    ids=["pairs", "dict", "text"],
+)
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_params_of_a_walk(lab: Lab, params: Any, verb: str) -> None:
+    """A walk takes params= as requests does, a name given twice too, on each of its pages."""
+    flask = pytest.importorskip("flask")
+    seen = []
+
+    def page(number: int) -> object:
+        seen.append(flask.request.args.to_dict(flat=False))
+        return {"rows": [{"id": number}], "nextToken": "n" if number < 2 else ""}
+
+    list(getattr(listing(lab, "benchling", page), verb)("/odd", params=params))
+    given = {"a": ["1", "2", "3"], "b": ["x y"]}
+    assert seen == [given, given | {"nextToken": ["n"]}]
+
+
+@pytest.mark.parametrize("params", [5, ["abc"], [1], [("a",)], b"\xff", [([], "1")], object()])
+@pytest.mark.parametrize("verb", ["pages", "frame"])
+def test_params_of_no_shape(lab: Lab, params: Any, verb: str) -> None:
+    """params= that is no query is refused in a sentence, before anything is sent."""
+    login("benchling", tenant="sandbox")
+    before = lab.count("benchling")
+    with pytest.raises(InvalidInput, match=r"^params= takes a dict, a list of"):
+        getattr(session("benchling"), verb)("plates", params=params)
+    assert lab.count("benchling") == before
+
+
+def test_json_of_no_shape(lab: Lab) -> None:
+    """json= of a walk that is no object is refused in a sentence."""
+    login("dnanexus", tenant="sandbox")
+    with pytest.raises(InvalidInput, match="json= of a walk takes a dict"):
+        session("dnanexus").pages("system/findProjects", json=[1])  # type: ignore[arg-type]
+
+
 def test_limit_ends_the_walk(lab: Lab) -> None:
     """frame(limit=) asks for no page that it does not need."""
     login("benchling", tenant="sandbox")
@@ -665,6 +717,43 @@ def test_broken_walk(
     for page in held.pages(path, json=json, cursor=caught.value.cursor):
         rows += page
     assert len({str(row) for row in rows}) == total
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
+def test_frame_interrupted_between_pages(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    provider: str,
+    path: str,
+    json: dict[str, int] | None,
+    size: int,
+    total: int,
+    end: type[BaseException],
+) -> None:
+    """An interrupt while the progress bar is drawn loses no page, and the cursor goes on behind it."""
+    login(provider, tenant="sandbox")
+    held, left = session(provider), [end, None]
+
+    def update(bar: object, count: int) -> None:
+        if left and (raised := left.pop()) is not None:
+            raise raised
+
+    monkeypatch.setattr("tqdm.auto.tqdm.update", update)
+    with pytest.raises(end) as caught:
+        held.frame(path, json=json)
+    assert len(caught.value.records) == 2 * size
+    rest = held.frame(path, json=json, cursor=caught.value.cursor)
+    assert len(rest) == total - 2 * size
+
+
+def test_frame_that_fails_keeps_records(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the rows make no DataFrame, they are in error.records."""
+    login("benchling", tenant="sandbox")
+    monkeypatch.setattr("pandas.json_normalize", lambda rows: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        session("benchling").frame("plates")
+    assert len(caught.value.records) == 120
 
 
 def test_walk_that_never_began(lab: Lab) -> None:
@@ -721,17 +810,53 @@ def test_odd_totals(lab: Lab, total: object) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (lambda number: [{"id": 1}], "the same page twice, so the walk was ended after 1"),
-        (lambda number: [{"id": number % 3}], "the same page twice, so the walk was ended after 3"),
+        (lambda number: [{"id": 1}], "sent 101 pages in a row that it had sent before, .* after 101"),
+        (lambda number: [{"id": number % 3}], "101 pages in a row .* ended after 103 records"),
         (lambda number: [], "sent 101 empty pages in a row, so the walk was ended after 0 records"),
     ],
     ids=["same", "round", "empty"],
 )
 def test_ever_new_cursors(lab: Lab, rows: Callable[[int], list[object]], said: str) -> None:
-    """Cursors that are new for ever end with the first page that was there before."""
+    """Cursors that are new for ever end after many pages in a row that were there before."""
     held = listing(lab, "benchling", lambda n: {"rows": rows(n), "nextToken": f"t{n}"})
     with pytest.raises(ProviderError, match=said):
         held.frame("/odd")
+
+
+DONE = {"status": "DONE"}
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_equal_pages_by_cursor(lab: Lab, size: int) -> None:
+    """Pages whose rows are equal, as with returning=plates.status, do not end a walk that moves on."""
+    rows = [DONE] * size
+    held = listing(lab, "benchling", lambda n: {"plates": rows, "nextToken": f"n{n}" if n < 5 else ""})
+    assert len(held.frame("/odd")) == 5 * size
+
+
+@pytest.mark.parametrize(("size", "echo"), [(2, "page_num"), (1, "page_num"), (1, "page_number"), (2, "")])
+def test_equal_pages_by_number(lab: Lab, size: int, echo: str) -> None:
+    """Equal pages are walked to their last where the server says the number, or the rows of one are equal."""
+    totals = {"total_pages": 4, "total_count": 4 * size}
+    held = listing(lab, "qbench", lambda n: {"data": [DONE] * size, echo: n} | totals)
+    assert len(held.frame("/odd")) == 4 * size
+
+
+@pytest.mark.parametrize("total", [None, 10**9])
+def test_equal_pages_without_end(lab: Lab, total: int | None) -> None:
+    """A number that is said back, and pages that are equal for ever, end too."""
+    held = listing(lab, "qbench", lambda n: {"data": [DONE], "page_number": n, "total_pages": total})
+    with pytest.raises(ProviderError, match="QBench sent 101 pages in a row that it had") as caught:
+        held.frame("/odd")
+    assert len(caught.value.records) == 101
+    assert caught.value.cursor == 102
+
+
+def test_ignored_page_number_that_is_said(lab: Lab) -> None:
+    """A server that always says and sends its first page ends the walk at once, whatever its totals."""
+    first = {"data": [{"id": 1}], "page_number": 1, "total_pages": 3, "total_count": 3}
+    with pytest.raises(ProviderError, match="the same page twice, so the walk was ended after 1"):
+        listing(lab, "qbench", lambda _: first).frame("/odd")
 
 
 def test_same_cursor(lab: Lab) -> None:
@@ -872,6 +997,56 @@ def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
     assert f"to process {number} (" in said
     assert f"on {socket.gethostname()}, without a secret." in said
     assert "Set BENCHLING_CLIENT_ID" in said
+
+
+def test_session_in_a_pool_with_a_bad_patience(lab: Lab) -> None:
+    """A bad LABAUTH_PATIENCE is told by the first request there, and hangs no pool."""
+    held = login("benchling", tenant="sandbox").session()
+    bad = {"LABAUTH_PATIENCE": "2 hours"}
+    with multiprocessing.get_context("spawn").Pool(2, equip, (bad,)) as pool:
+        for asked in [pool.apply_async(worker, (held,)) for _ in range(2)]:
+            with pytest.raises(InvalidInput, match=r"^LABAUTH_PATIENCE: .* is not a length"):
+                asked.get(timeout=30)
+
+
+def test_bad_patience_sends_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where LABAUTH_PATIENCE turns bad, a session without a patience of its own says so, unsent."""
+    held = login("benchling", tenant="sandbox").session()
+    before = lab.count("benchling")
+    monkeypatch.setenv("LABAUTH_PATIENCE", "2 hours")
+    with pytest.raises(InvalidInput, match="LABAUTH_PATIENCE"):
+        held.get("plates")
+    assert lab.count("benchling") == before
+    held.patience = "2h"
+    assert held.get("plates").status_code == 200
+
+
+def test_what_a_pickle_keeps(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience, tries and verify go along; a patience that was not set is the other process's."""
+    held = login("benchling", tenant="sandbox").session()
+    unset = pickle.dumps(held)
+    held.patience, held.tries, held.verify = "2h", 2, "/some/authority.pem"
+    held.headers["X-Key"] = "kanari"
+    data = pickle.dumps(held)
+    assert b"kanari" not in data
+    monkeypatch.setenv("LABAUTH_PATIENCE", "15m")
+    restored = pickle.loads(data)
+    assert (restored.patience, restored.tries, restored.verify) == (7200, 2, held.verify)
+    assert pickle.loads(unset).patience == 900
+    held.verify = Path("/some/authority.pem")  # type: ignore[assignment]
+    assert pickle.loads(pickle.dumps(held)).verify is True
+
+
+@pytest.mark.parametrize(("provider", "method"), [("benchlinx", "app"), ("benchling", "apx")])
+def test_restored_from_another_version(lab: Lab, provider: str, method: str) -> None:
+    """A provider or method that is not known here is told by the first request, not on loading."""
+    origin = login("benchling", tenant="sandbox").origin
+    _LOGINS.clear()
+    restored = pickle.loads(pickle.dumps(_restored(sign_in, "mine", origin, provider, method)))
+    assert repr(restored).startswith("<LabSession of mine: ")
+    for ask in (restored.get, restored.frame):
+        with pytest.raises(NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"):
+            ask("plates")
 
 
 @pytest.mark.parametrize("provider", ["foundry", "dnanexus", "benchling"])
