@@ -28,6 +28,7 @@ from .errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
+    NotSignedIn,
     ProviderError,
     ProviderUnreachable,
     SignInRefused,
@@ -82,7 +83,8 @@ class Exchange:
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
     `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
     `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that cannot be
-    reached is tried for (0 once it is signed in: then a session's patience counts).
+    reached is tried for (0 once it is signed in: then a session's patience counts);
+    `ended`: set when nobody waits for a token any more, so that `ask` sends nothing more.
     """
 
     provider: Provider
@@ -98,6 +100,7 @@ class Exchange:
     auth_method: str = ""
     held: Callable[[], list[str]] = list
     patience: float = PATIENCE_SECONDS
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
@@ -173,7 +176,8 @@ def ask(
     once: bool = False,
     **parts: Any,
 ) -> requests.Response:
-    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as `send`.
+    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as
+    `send`, and `NotSignedIn` once `exchange.ended` is set.
 
     `once`: it holds what works once, a code or a refresh token, which a server may take for stolen
     when it comes again (RFC 9700 4.14.2): so only where it surely was not worked on.
@@ -182,6 +186,8 @@ def ask(
     began, left, wait, told = clock.time(), AGAIN_TRIES, 0.5, False
     while True:
         wait = min(wait * 2, AGAIN_SECONDS)
+        if exchange.ended.is_set():
+            raise NotSignedIn("Nothing more was sent: the sign-in was cancelled, or logged out.")
         try:
             response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         except ProviderUnreachable as error:

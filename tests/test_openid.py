@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -47,7 +48,7 @@ def exchange(lab: Lab) -> Exchange:
     """An exchange that knows its issuer, and nobody's keys yet."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.cancel()
-    return attempt._exchange
+    return replace(attempt._exchange, ended=threading.Event())
 
 
 def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
