@@ -82,8 +82,8 @@ class Exchange:
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
     `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
-    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that cannot be
-    reached is tried for (0 once it is signed in: then a session's patience counts);
+    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that is busy or
+    cannot be reached is tried for (None once it is signed in: then a session's patience counts);
     `ended`: set when nobody waits for a token any more, so that `ask` sends nothing more.
     """
 
@@ -99,7 +99,7 @@ class Exchange:
     keys: Any = None
     auth_method: str = ""
     held: Callable[[], list[str]] = list
-    patience: float = PATIENCE_SECONDS
+    patience: float | None = PATIENCE_SECONDS
     ended: threading.Event = field(default_factory=threading.Event)
 
     def secrets(self) -> list[str]:
@@ -184,6 +184,7 @@ def ask(
     """
     again, clock = AGAIN if once else (*AGAIN, *BROKEN), exchange.clock
     began, left, wait, told = clock.time(), AGAIN_TRIES, 0.5, False
+    patience = finite(exchange.patience)  # NaN for None: a busy server is asked 3 times then
     while True:
         wait = min(wait * 2, AGAIN_SECONDS)
         if exchange.ended.is_set():
@@ -192,15 +193,16 @@ def ask(
             response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         except ProviderUnreachable as error:
             error.repeats = not (once and error.sent)
-            pause = min(wait, exchange.patience - (clock.time() - began))
-            if not (error.passing and error.repeats and pause > 0):
+            pause = min(wait, patience - (clock.time() - began))
+            if not (error.passing and error.repeats and patience > 0 and pause > 0):
                 raise
-            said, most = "cannot be reached", exchange.patience
+            said, most = "cannot be reached", patience
         else:
-            said, most = f"answered {response.status_code}", AGAIN_TRIES * AGAIN_SECONDS
+            said, most = f"answered {response.status_code}", min(AGAIN_TRIES * AGAIN_SECONDS, patience)
             left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
             pause = wait if asked is None else asked
-            if response.status_code not in again or not left or pause > AGAIN_SECONDS:
+            late = pause > AGAIN_SECONDS or clock.time() + pause - began > patience
+            if response.status_code not in again or not left or late:
                 return response
         if clock.time() + pause - began > TOLD_AFTER_SECONDS and not told:
             told = True

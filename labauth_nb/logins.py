@@ -201,7 +201,7 @@ class Login:
         try:
             self._tokens.renew()
         finally:
-            self._exchange.patience = 0.0
+            self._exchange.patience = None
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""

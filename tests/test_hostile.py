@@ -388,6 +388,20 @@ def test_bounded_patience(server: Server) -> None:
     assert times[1] - times[0] >= 0.15
 
 
+def test_patience_bounds_a_busy_token_endpoint(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sign-in waits for a busy token endpoint no longer than its patience."""
+    monkeypatch.setenv("LABAUTH_PATIENCE", "1s")
+    server.answer = lambda *_: (503, {"Retry-After": "9"}, b"{}")
+    began = time.monotonic()
+    with pytest.raises(ProviderError, match="answered 503"):
+        login("foundry", tenant=server.url, client_id="i", client_secret="kanari-secret")
+    assert time.monotonic() - began < 8
+    assert len(server.seen) == 1
+
+
 def test_one_way_body_has_a_status(lab: Lab) -> None:
     """The error for a body that cannot be sent twice carries the provider's status and code."""
     login("dnanexus", "password", tenant="sandbox")
