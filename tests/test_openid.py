@@ -577,6 +577,28 @@ def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert str(caught.value) == REFUSED.format("there was none in the answer (is openid among the scopes?)")
 
 
+@pytest.mark.parametrize("answer", [429, 500, "html"])
+def test_keys_before_the_code(lab: Lab, answer: int | str) -> None:
+    """While the issuer's keys cannot be had, the code is not spent."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    lab.next("idp", answer, times=9, path="jwks")
+    with pytest.raises(ProviderError):
+        attempt.answer(landed)
+    assert lab.token_requests("idp") == 0
+
+
+def test_a_bad_id_token_is_revoked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in whose ID token is bad leaves no refresh token alive at the issuer."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    lab.set("idp", fault="signature")
+    with pytest.raises(SignInRefused, match=WRONG):
+        attempt.answer(landed)
+    assert lab.token_requests("idp") == 1
+    assert lab.count("idp", "/revoke") == 1
+
+
 def test_renewal_keeps_or_takes_the_refresh_token(lab: Lab) -> None:
     """Rotated refresh tokens are taken, others kept: three renewals either way; a revoked one says how to come back."""
     for rotate in (True, False):
