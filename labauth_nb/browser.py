@@ -257,6 +257,7 @@ class Attempt:
             if self.state in (DONE, OVER):
                 return
             self.state, self.error = OVER, error or self.error
+        self._exchange.ended.set()
         self._close()
 
     def heard(self, query: str) -> tuple[int, str]:

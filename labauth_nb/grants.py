@@ -28,6 +28,7 @@ from .errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
+    NotSignedIn,
     ProviderError,
     ProviderUnreachable,
     SignInRefused,
@@ -81,8 +82,9 @@ class Exchange:
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
     `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
-    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that cannot be
-    reached is tried for (0 once it is signed in: then a session's patience counts).
+    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that is busy or
+    cannot be reached is tried for (None once it is signed in: then a session's patience counts);
+    `ended`: set when nobody waits for a token any more, so that `ask` sends nothing more.
     """
 
     provider: Provider
@@ -97,7 +99,8 @@ class Exchange:
     keys: Any = None
     auth_method: str = ""
     held: Callable[[], list[str]] = list
-    patience: float = PATIENCE_SECONDS
+    patience: float | None = PATIENCE_SECONDS
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def secrets(self) -> list[str]:
         """Every secret of this sign-in that the server may know, and may say back."""
@@ -173,28 +176,33 @@ def ask(
     once: bool = False,
     **parts: Any,
 ) -> requests.Response:
-    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as `send`.
+    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as
+    `send`, and `NotSignedIn` once `exchange.ended` is set.
 
     `once`: it holds what works once, a code or a refresh token, which a server may take for stolen
     when it comes again (RFC 9700 4.14.2): so only where it surely was not worked on.
     """
     again, clock = AGAIN if once else (*AGAIN, *BROKEN), exchange.clock
     began, left, wait, told = clock.time(), AGAIN_TRIES, 0.5, False
+    patience = finite(exchange.patience)  # NaN for None: a busy server is asked 3 times then
     while True:
         wait = min(wait * 2, AGAIN_SECONDS)
+        if exchange.ended.is_set():
+            raise NotSignedIn("Nothing more was sent: the sign-in was cancelled, or logged out.")
         try:
             response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         except ProviderUnreachable as error:
             error.repeats = not (once and error.sent)
-            pause = min(wait, exchange.patience - (clock.time() - began))
-            if not (error.passing and error.repeats and pause > 0):
+            pause = min(wait, patience - (clock.time() - began))
+            if not (error.passing and error.repeats and patience > 0 and pause > 0):
                 raise
-            said, most = "cannot be reached", exchange.patience
+            said, most = "cannot be reached", patience
         else:
-            said, most = f"answered {response.status_code}", AGAIN_TRIES * AGAIN_SECONDS
+            said, most = f"answered {response.status_code}", min(AGAIN_TRIES * AGAIN_SECONDS, patience)
             left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
             pause = wait if asked is None else asked
-            if response.status_code not in again or not left or pause > AGAIN_SECONDS:
+            late = pause > AGAIN_SECONDS or clock.time() + pause - began > patience
+            if response.status_code not in again or not left or late:
                 return response
         if clock.time() + pause - began > TOLD_AFTER_SECONDS and not told:
             told = True

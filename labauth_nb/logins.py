@@ -201,7 +201,7 @@ class Login:
         try:
             self._tokens.renew()
         finally:
-            self._exchange.patience = 0.0
+            self._exchange.patience = None
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
@@ -266,8 +266,8 @@ class Login:
         came from the environment, a file or the sandbox is left alone unless you say so.
         """
         title, method = self.provider.title, self.method
-        self.signed_in = False
-        live = self._tokens.close()
+        self.signed_in, revoking = False, self._ended()
+        live = self._tokens.close() if revoke is False else self._tokens.close(_late(revoking))
         named = "" if self.name == self.provider.name else f", {self.name}"
         said = f"Signed out of {title} ({self.tenant}{named})."
         memory, entry = self._memory, self._entry
@@ -292,7 +292,7 @@ class Login:
             if revoke or (revoke is None and minted):
                 try:
                     for token in reversed(live):  # the one in use first
-                        REVOCATIONS[method.revoke](self._exchange, token)
+                        REVOCATIONS[method.revoke](revoking, token)
                     kept = f"The token was revoked at {(method.flow and method.flow.who) or title}."
                 except LabauthError as error:
                     kept = f"The token was not revoked: {error}"
@@ -312,8 +312,13 @@ class Login:
 
     def abandon(self) -> None:
         """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
-        self.signed_in, self._exchange.patience = False, 0.0
-        discard(self._exchange, self._tokens.close)
+        self.signed_in, revoking = False, self._ended()
+        discard(revoking, lambda: self._tokens.close(_late(revoking)))
+
+    def _ended(self) -> Exchange:
+        """Ask for no more tokens; gives an exchange that can still revoke those there are."""
+        self._exchange.ended.set()
+        return replace(self._exchange, ended=threading.Event())
 
     def __repr__(self) -> str:
         mark = "SANDBOX: " if self.sandbox else ""
@@ -328,6 +333,11 @@ class Login:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A login is not pickled: it holds secrets. Pickle its session, or sign in in the other process.")
+
+
+def _late(exchange: Exchange) -> Callable[[Token], None]:
+    """What becomes of a token that comes when nobody waits for it any more."""
+    return lambda token: discard(exchange, lambda: [token])
 
 
 def named(identity: Identity) -> str:

@@ -28,6 +28,7 @@ from .grants import (
     as_client,
     ask,
     auth_methods,
+    discard,
     offset_of,
     over,
     read,
@@ -286,6 +287,15 @@ def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce
     return replace(token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at)
 
 
+def _first(exchange: Exchange, token: Token, response: requests.Response, nonce: str | None) -> Token:
+    """As `_bearer`; a token whose ID token is bad is revoked, as nobody will hold it."""
+    try:
+        return _bearer(exchange, token, response, nonce)
+    except BaseException:
+        discard(exchange, lambda: [token])
+        raise
+
+
 def _ahead(exchange: Exchange, claims: dict[str, Any], response: requests.Response, began: float) -> float:
     """Seconds that the issuer's clock is ahead of ours: it issued the token between `began` and now."""
     now, iat = exchange.clock.time(), _moment(claims["iat"])
@@ -311,11 +321,13 @@ def redeem(exchange: Exchange, code: Code) -> Token:
     """The verified ID token for an authorization code (OpenID Connect Core 3.1.3)."""
     form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     form["code_verifier"] = code.code_verifier or ""
-    began = exchange.clock.time()
     try:
         with _in_words():
+            _keys(exchange)  # a code works once, and is not spent on what could not be verified
+            began = exchange.clock.time()
             response = as_client(exchange, form, code.secrets())
-            return _bearer(exchange, read(exchange, response, began, code.secrets()), response, code.nonce)
+            token = read(exchange, response, began, code.secrets())
+            return _first(exchange, token, response, code.nonce)
     except LabauthError:
         raise
     except BaseException as error:
@@ -433,8 +445,10 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
             raise SignInRefused(_RAN_OUT)
         try:
             with _in_words():
+                _keys(exchange)
                 response = as_client(exchange, form, [asked.device_code], again=False)
-                return _bearer(exchange, read(exchange, response, began, [asked.device_code]), response, None)
+                token = read(exchange, response, began, [asked.device_code])
+                return _first(exchange, token, response, None)
         except SignInRefused as error:
             if error.code == "slow_down":
                 interval += INTERVAL_SECONDS

@@ -500,7 +500,7 @@ def _registered(login: Login) -> Login:
     """The login of that name from now on: `login`, or the one before it, where it is the same person's."""
     noticed(login.secrets())
     login.who = _who(login)
-    login._exchange.patience = 0.0  # from now on a session's counts
+    login._exchange.patience = None  # from now on a session's counts
     with _LOCK:
         old = _LOGINS.get(login.name)
         if old is not None and login.follows(old):

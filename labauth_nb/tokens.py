@@ -110,6 +110,7 @@ class TokenSource:
         self._retired: list[Token] = []  # replaced, and not known to have expired
         self.former: list[str] = []  # secrets of the tokens of the login before this one, which the provider may say back
         self._closed = False
+        self._late: Callable[[Token], object] | None = None  # set once `close` waits no more
         self._failures = 0
         self._soft_not_before = float("-inf")
         self._proven: Token | None = None  # the last token that the provider accepted
@@ -124,14 +125,18 @@ class TokenSource:
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
 
-    def close(self) -> list[Token]:
-        """Renew no more. Waits for a renewal under way, and gives every token that may still be good at the provider."""
+    def close(self, late: Callable[[Token], object] = lambda token: None) -> list[Token]:
+        """Renew no more. Waits for a renewal under way, and gives every token that may still be good at the provider.
+
+        `late`: called with the token of a renewal that takes longer than that.
+        """
         with self._lock:
             self._closed, flight = True, self._flight
         if flight is not None:
             flight.done.wait(CLOSE_SECONDS)
         now = self._clock.time()
         with self._lock:
+            self._late = late
             tokens = [*self._retired, *([self._token] if self._token else [])]
         # One that is over still has a refresh token that is not.
         return [t for t in tokens if t.expires_at is None or now < t.expires_at or (t is self._token and t.refresh_token)]
@@ -245,19 +250,28 @@ class TokenSource:
             raise NotSignedIn("The login was logged out meanwhile.")
         return flight.token
 
+    def _keep(self, token: Token, rejected: Token | None) -> None:
+        """Make `token` the current one; under the lock."""
+        now = self._clock.time()
+        old = [*self._retired, *([self._token] if self._token else [])]
+        endless = [t for t in old if t.expires_at is None][-RETIRED_MOST:]
+        self._retired = [*endless, *(t for t in old if t.expires_at and now < t.expires_at)]
+        self._token, self._failures, self.last_error = token, 0, None
+        self._second = token if rejected is not None else None
+
     def _carry(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> None:
         """Do the renewal, and leave what came of it in `flight`."""
         assert self._acquire is not None
         try:
             # A refused token's family may be dead as well: start afresh rather than by its refresh token.
-            flight.token = token = self._acquire(None if rejected is not None else previous)
+            token = self._acquire(None if rejected is not None else previous)
             with self._lock:
-                now = self._clock.time()
-                old = [*self._retired, *([self._token] if self._token else [])]
-                endless = [t for t in old if t.expires_at is None][-RETIRED_MOST:]
-                self._retired = [*endless, *(t for t in old if t.expires_at and now < t.expires_at)]
-                self._token, self._failures, self.last_error = token, 0, None
-                self._second = token if rejected is not None else None
+                late = self._late
+                if late is None:
+                    flight.token = token
+                    self._keep(token, rejected)
+            if late is not None:
+                late(token)
         except LabauthError as error:
             spent, error.spent = error.spent, None  # it would keep the error from being pickled
             self.last_error = flight.error = error

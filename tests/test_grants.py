@@ -399,3 +399,28 @@ def test_no_soft_renewal_by_what_may_be_used_up(lab: Lab) -> None:
         assert held.get("ontologies").status_code == 200
         lab.advance(f"{0.02 * token.life:.0f}s")
     assert lab.token_requests("foundry") == before + 1
+
+
+def test_told_patience_with_a_busy_token_endpoint(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The line that a busy token endpoint is waited for names the patience, where it is shorter."""
+    monkeypatch.setenv("LABAUTH_PATIENCE", "15s")
+    monkeypatch.setattr("labauth_nb.grants.TOLD_AFTER_SECONDS", 0.5)
+    lab.next("foundry", 503, path="token")
+    login("foundry", tenant="sandbox")
+    line = "Foundry answered 503. Trying again for up to 15 s.\n"
+    assert capsys.readouterr().err == line
+
+
+def test_renewal_at_a_busy_token_endpoint(lab: Lab) -> None:
+    """A renewal after the sign-in sends its token request up to 3 times, as the sign-in did."""
+    login("foundry", tenant="sandbox")
+    held, before = session("foundry"), lab.token_requests("foundry")
+    lab.advance("2h")
+    lab.next("foundry", 503, times=2, path="token")
+    held.patience = 0
+    assert held.get("ontologies").status_code == 200
+    assert lab.token_requests("foundry") == before + 3

@@ -389,6 +389,20 @@ def test_bounded_patience(server: Server) -> None:
     assert times[1] - times[0] >= 0.15
 
 
+def test_patience_bounds_a_busy_token_endpoint(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sign-in waits for a busy token endpoint no longer than its patience."""
+    monkeypatch.setenv("LABAUTH_PATIENCE", "1s")
+    server.answer = lambda *_: (503, {"Retry-After": "9"}, b"{}")
+    began = time.monotonic()
+    with pytest.raises(ProviderError, match="answered 503"):
+        login("foundry", tenant=server.url, client_id="i", client_secret="kanari-secret")
+    assert time.monotonic() - began < 8
+    assert len(server.seen) == 1
+
+
 def test_one_way_body_has_a_status(lab: Lab) -> None:
     """The error for a body that cannot be sent twice carries the provider's status and code."""
     login("dnanexus", "password", tenant="sandbox")
@@ -516,6 +530,98 @@ def test_interrupted_token_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     assert lab.token_requests("foundry") == 1
     assert alive(lab, "foundry") == []
     assert len(status()) == 0
+
+
+def test_interrupted_between_token_requests(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a busy token endpoint is waited for: nothing more is sent."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        os.kill(os.getpid(), signal.SIGINT) if len(pauses) == 1 else None
+        time.sleep(0.5)  # in the thread that asks; the interrupt is for the main one
+
+    monkeypatch.setattr(lab.clock, "sleep", pause)
+    lab.next("foundry", 503, times=2, path="token")
+    with pytest.raises(KeyboardInterrupt):
+        login("foundry", tenant="sandbox")
+    assert (lab.token_requests("foundry"), len(pauses)) == (1, 1)
+    assert alive(lab, "foundry") == []
+
+
+def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
+    """Set once the token has come that is issued while `during` runs, long after it was waited for."""
+    monkeypatch.setattr("labauth_nb.tokens.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
+    real, came = grants.GRANTS["client_credentials"], threading.Event()
+
+    def slowly(exchange: grants.Exchange, previous: Any) -> Any:
+        token = real(exchange, previous)
+        during()
+        time.sleep(1.5)
+        came.set()
+        return token
+
+    monkeypatch.setitem(grants.GRANTS, "client_credentials", slowly)
+    return came
+
+
+def dies(lab: Lab, provider: str) -> bool:
+    """Whether every token that was issued there dies within a few seconds."""
+    end = time.monotonic() + 5
+    while alive(lab, provider) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(lab, provider)
+
+
+def test_interrupted_long_before_the_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that comes long after its sign-in was interrupted is revoked, although nobody waits."""
+    came = late_token(lab, monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        login("foundry", tenant="sandbox")
+    assert alive(lab, "foundry")
+    assert came.wait(10)
+    assert dies(lab, "foundry")
+
+
+@pytest.mark.parametrize("revoke", [None, False])
+def test_logout_long_before_the_token(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    revoke: bool | None,
+) -> None:
+    """A token that a renewal brings long after the log out is revoked too, unless none was to be."""
+    mine = login("foundry", tenant="sandbox")
+    under_way = threading.Event()
+    came = late_token(lab, monkeypatch, under_way.set)
+    caught: list[BaseException] = []
+
+    def renew() -> None:
+        try:
+            mine.refresh()
+        except NotSignedIn as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    assert under_way.wait(10)
+    logout("foundry", revoke=revoke)
+    assert came.wait(10)
+    thread.join(10)
+    assert "logged out" in str(caught[0])
+    assert dies(lab, "foundry") == (revoke is None)
+    assert len(alive(lab, "foundry")) == (0 if revoke is None else 2)
+
+
+def test_cancelled_between_token_requests(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser sign-in that is cancelled while its code is redeemed sends nothing more."""
+    attempt = begin("foundry", "user", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    monkeypatch.setattr(lab.clock, "sleep", lambda seconds: attempt.cancel())
+    lab.next("foundry", 503, path="token")
+    with pytest.raises(NotSignedIn, match="cancelled"):
+        attempt.answer(landed)
+    assert lab.token_requests("foundry") == 1
 
 
 def test_revocation_does_not_hold_up_an_interrupt(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

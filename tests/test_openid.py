@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -47,7 +48,7 @@ def exchange(lab: Lab) -> Exchange:
     """An exchange that knows its issuer, and nobody's keys yet."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.cancel()
-    return attempt._exchange
+    return replace(attempt._exchange, ended=threading.Event())
 
 
 def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
@@ -626,6 +627,28 @@ def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
     assert str(caught.value) == REFUSED.format("there was none in the answer (is openid among the scopes?)")
+
+
+@pytest.mark.parametrize("answer", [429, 500, "html"])
+def test_keys_before_the_code(lab: Lab, answer: int | str) -> None:
+    """While the issuer's keys cannot be had, the code is not spent."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    lab.next("idp", answer, times=9, path="jwks")
+    with pytest.raises(ProviderError):
+        attempt.answer(landed)
+    assert lab.token_requests("idp") == 0
+
+
+def test_a_bad_id_token_is_revoked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-in whose ID token is bad leaves no refresh token alive at the issuer."""
+    attempt = begin("benchling", "oidc", tenant="sandbox")
+    landed = lab.visit(attempt.url)
+    lab.set("idp", fault="signature")
+    with pytest.raises(SignInRefused, match=WRONG):
+        attempt.answer(landed)
+    assert lab.token_requests("idp") == 1
+    assert lab.count("idp", "/revoke") == 1
 
 
 def test_renewal_keeps_or_takes_the_refresh_token(lab: Lab) -> None:
