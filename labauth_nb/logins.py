@@ -62,6 +62,7 @@ class Login:
         self._memory: Memory | None = recall.memory if recall else None
         self._entry = recall.entry.id if recall else ""
         self._adopted: Token | None = None
+        self._recalled = first if recall else None
         self.denied: set[tuple[str, str]] = set()
         """Verbs and paths to which the provider says "dead" and means "no access"."""
         self._exchange = exchange
@@ -188,6 +189,10 @@ class Login:
     def adopted(self, token: Token | None) -> bool:
         """Whether `token` came from another kernel that shares this login."""
         return token is not None and token is self._adopted
+
+    def inherited(self, token: Token) -> bool:
+        """Whether `token` came from another kernel, one before this or one beside it."""
+        return token is self._recalled or self.adopted(token)
 
     def refresh(self) -> None:
         """Renew the token now. Raises `LoginExpired` where it was pasted, and what grants raise."""

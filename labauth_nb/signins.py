@@ -591,16 +591,21 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     url = login.origin + probe.path.replace("{answer}", previous or "")
     token = login.token()
     response = _answered(login, probe, url, proves)
-    if response is not None and is_dead(login.provider, response) and login.may_renew(token):
-        login.token(token)  # it was remembered, and revoked meanwhile
+    dead = response is not None and is_dead(login.provider, response)
+    if dead and login.inherited(token) and login.may_renew(token):
+        login.token(token)  # it was revoked meanwhile
         response = _answered(login, probe, url, proves)
     if response is None:
         return None  # the token came, so the sign-in is good; the name is only an extra
     body = json_of(response) if response.status_code == 200 else None
     code, message = read_error(response)
     good = isinstance(body, dict) and not code and not message and not body.get("error")
+    if good and proves and isinstance(body, dict):
+        within = body["data"] if isinstance(body.get("data"), dict) else body
+        good = isinstance(body.get(probe.items), list) if probe.items else any(key in within for key in probe.keys)
     # "No permission" from the provider itself proves it as well as data does; a web page does not.
-    good = good or (response.status_code in (401, 403, 404) and code != "")
+    good = good or (response.status_code == 403 and code != "")
+    good = good or (response.status_code == 401 and code in login.provider.hints)  # DNAnexus says it so
     if is_dead(login.provider, response) or not good:
         if proves:
             raise refused(exchange, response, what="data")

@@ -70,7 +70,8 @@ def named_by(server: Server) -> None:
         who = headers.get("Authorization", "").partition("kanari-")[2].partition("-")[0]
         if path.endswith("/token"):
             return token_answer()
-        return 200, JSON, json.dumps({} if who == "nobody" else {"username": who}).encode()
+        named = {"username": None if who == "nobody" else who}
+        return 200, JSON, json.dumps({**named, "projects": []}).encode()
 
     server.answer = answer
 

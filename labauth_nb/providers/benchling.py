@@ -122,7 +122,7 @@ BENCHLING = Provider(
             ),
         ),
     ),
-    probes=(Probe("GET", "/api/v2/projects?pageSize=1"),),
+    probes=(Probe("GET", "/api/v2/projects?pageSize=1", items="projects"),),
     paging=Paging(cursor="nextToken", send="nextToken"),
     pacing=("x-rate-limit-reset", "retry-after"),
     dead_token=(DeadToken(401),),

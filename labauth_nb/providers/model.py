@@ -104,11 +104,15 @@ class DeadToken:
 
 @dataclass(frozen=True)
 class Probe:
-    """A request that tells who is signed in: the first of `keys` in the answer. `{answer}` is the previous answer."""
+    """A request that tells who is signed in: the first of `keys` in the response. `{answer}` is what the one before told.
+
+    `items`: the list that a good response holds, where it tells no name.
+    """
 
     verb: str
     path: str
     keys: tuple[str, ...] = ()
+    items: str = ""
 
 
 @dataclass(frozen=True)

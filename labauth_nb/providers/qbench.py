@@ -46,7 +46,7 @@ QBENCH = Provider(
     ),
     probes=(
         Probe("GET", "/qbench/api/v2/auth/token/info", ("username", "email", "name", "client_id", "sub")),
-        Probe("GET", "/qbench/api/v2/orders?page_size=1"),
+        Probe("GET", "/qbench/api/v2/orders?page_size=1", items="data"),
     ),
     paging=Paging(items="data", number="page_num", total_pages="total_pages", total_count="total_count"),
     pacing=("x-qbapi-throttle-ttl", "retry-after"),
