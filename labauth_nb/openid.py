@@ -56,7 +56,7 @@ DEVICE_SECONDS = 600.0
 def discover(exchange: Exchange) -> None:
     """Find the endpoints of the issuer, once, and keep them in `exchange.metadata`.
 
-    Raises `InvalidInput` for an issuer that is no address, or scopes without openid; `SignInRefused` for an answer that
+    Raises `InvalidInput` for an issuer that is no address, or scopes without openid; `SignInRefused` for a response that
     is none; `ProviderUnreachable`.
     """
     if exchange.metadata:

@@ -1346,7 +1346,7 @@ def test_a_bug_is_no_bad_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("how", ["answer", "confirm"])
 def test_interrupted_while_the_code_is_redeemed(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the try, closes its port, and is still Ctrl-C; no frame of it holds the code."""
+    """Ctrl-C ends the attempt, closes its port, and is still Ctrl-C; no frame of it holds the code."""
     lab.set("dnanexus", echo_state=False)
     attempt = began(*DNANEXUS)
     port, good = port_of(attempt), lab.visit(attempt.url)

@@ -80,7 +80,7 @@ def test_clock_told_of_a_pasted_secret(lab: Lab, provider: str) -> None:
 
 @pytest.mark.parametrize("claims", [{"exp": -60, "iat": -900}, {"iat": 3600, "exp": -60}])
 def test_expired_by_this_clock(lab: Lab, claims: dict[str, float]) -> None:
-    """A pasted token that is over is so by this computer's clock, which may be wrong."""
+    """A pasted token has expired by this computer's clock, which may be wrong."""
     now = lab.clock.time()
     token = jwt.encode({name: now + off for name, off in claims.items()}, KEY, algorithm="HS256")
     behind = "this computer's clock is 60 min behind" if claims["iat"] > 0 else ""

@@ -300,7 +300,7 @@ def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_consent_elsewhere(lab: Lab) -> None:
-    """Foundry, which is no OpenID provider here, is asked for its scopes only."""
+    """Foundry, which speaks no OpenID here, is asked for its scopes only."""
     sent = parameters(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access"))
     assert sent["scope"] == "api:ontologies-read offline_access"
     assert not {"prompt", "claims"} & set(sent)

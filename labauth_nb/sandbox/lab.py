@@ -51,7 +51,7 @@ class Site:
     """One provider's server: its Flask app, the tokens it issued, and its state.
 
     `error(status, code, message)` builds an error answer in the provider's shape; `limit_headers` and `limit_answer` are
-    given the limit, the requests counted against it, and the seconds until it starts anew. `at_once`: how many requests
+    given the limit, the requests counted against it, and the seconds until it starts again. `at_once`: how many requests
     of one user may be under way (0: any number); `at_once_answer` builds the 429 response to one more. `person`: what its
     user types on its pages; `choices`: the values that a flag may have, where they are few; `keys`: what it signs ID tokens
     with, by kid.
