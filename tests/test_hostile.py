@@ -896,7 +896,7 @@ WHO = r"^(Benchling|DNAnexus|The identity provider|The server at http|The code r
 
 
 GOOD = {
-    ("probe", "wrong types"),  # it has an id
+    *(("probe", case) for case in ("wrong types", "empty words")),  # they have an id
     *(("API", case) for case in ("empty words", "error is a number")),  # one empty list is a page
 }
 UNBOUNDED = {("API", "a bomb"), ("API", "302")}

@@ -440,14 +440,14 @@ def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: 
 
 def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels, store: str) -> None:
     """Foundry as yourself: no secret, each refresh token works once; 3 crossings of 8 processes cost 3 token requests."""
-    mine, _before = short(lab, "foundry", lambda: foundry_user(lab, store), 6)
+    mine, _before = short(lab, "foundry", lambda: foundry_user(lab, store), 12)
     memory = mine._memory
     assert memory is not None
     for _ in range(2):
         kernels.start(**order(lab, "foundry"))
         before = lab.token_requests("foundry")
         expire(mine)
-        lab.set("foundry", life=6)
+        lab.set("foundry", life=12)  # 8 kernels start within it
         got, _ = kernels.go().end()
         assert got == [[200] * 3] * KERNELS
         assert lab.token_requests("foundry") - before == 1
