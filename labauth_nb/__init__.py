@@ -19,7 +19,6 @@ if sys.version_info < (3, 11):  # noqa: UP036 - a copied folder meets no install
     raise ImportError("Python 3.11 or later is needed")
 
 if TYPE_CHECKING:
-    from .browser import Attempt
     from .errors import (
         InvalidInput,
         LabauthError,
@@ -33,13 +32,15 @@ if TYPE_CHECKING:
         UnsafeRequest,
         UntrustedOrigin,
     )
-    from .logins import Login, logout, refresh, session, status
-    from .sessions import LabSession
-    from .signins import begin, login
-    from .statuses import Status
+    from .logins.logins import Login, logout, refresh, session, status
+    from .logins.signins import begin, login
+    from .logins.statuses import Status
+    from .sessions.session import LabSession
+    from .tokens.attempts import Attempt
 
-_HOME = dict.fromkeys(("Login", "logout", "refresh", "session", "status"), "logins")
-_HOME |= {"Attempt": "browser", "LabSession": "sessions", "Status": "statuses", "begin": "signins", "login": "signins"}
+_HOME = dict.fromkeys(("Login", "logout", "refresh", "session", "status"), "logins.logins")
+_HOME |= dict.fromkeys(("begin", "login"), "logins.signins")
+_HOME |= {"Attempt": "tokens.attempts", "LabSession": "sessions.session", "Status": "logins.statuses"}
 
 __all__ = [
     "Attempt",
@@ -80,13 +81,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ip: Any) -> None:
     """Register ``%labauth`` (IPython calls this for ``%load_ext labauth_nb``)."""
-    from .magic import load
+    from .notebook.magic import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: Any) -> None:
     """Take ``%labauth`` away again (IPython calls this for ``%unload_ext labauth_nb``)."""
-    from .magic import unload
+    from .notebook.magic import unload
 
     unload(ip)

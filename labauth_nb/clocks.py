@@ -1,4 +1,4 @@
-"""Time, in seconds since 1970-01-01 UTC, from one place, so that the sandbox can move it."""
+"""Time, in seconds since 1970-01-01 UTC, from one place, so that the sandbox can move it; and the threads that wait."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .masking import shown
 
@@ -94,3 +95,13 @@ def clock_words(offset: float) -> str:
     """What is wrong with this computer's clock, where a server's is `offset` seconds ahead."""
     off = in_words(round(abs(offset) / 60) * 60)
     return f"this computer's clock is {off} {'behind' if offset > 0 else 'ahead'}"
+
+
+def started(work: Callable[..., Any], *args: Any, name: str, daemon: bool = True) -> threading.Thread | None:
+    """A thread that has begun to do ``work(*args)``; None where none can be started (Pyodide, a limit of this computer)."""
+    thread = threading.Thread(target=work, args=args, name=name, daemon=daemon)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread

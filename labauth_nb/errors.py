@@ -85,7 +85,10 @@ class UnsafeRequest(LabauthError, ValueError):
 
 
 class UntrustedOrigin(UnsafeRequest):
-    """A secret was about to go to an address that only a less trusted source names (`labauth_nb.trust`). It was not sent."""
+    """A secret was about to go to an address that only a less trusted source names. It was not sent.
+
+    The order of sources: `labauth_nb.credentials.trust`.
+    """
 
 
 class StoreUnavailable(LabauthError):
@@ -103,7 +106,7 @@ class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeo
 
 
 class Unfinished(requests.ConnectionError):
-    """A response that `labauth_nb.wire` gave up, and why: the end of a sentence about the host."""
+    """A response that `labauth_nb.tokens.wire` gave up, and why: the end of a sentence about the host."""
 
 
 class ProviderError(LabauthError, requests.HTTPError):

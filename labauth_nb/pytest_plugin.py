@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def labauth_sandbox() -> Iterator[Lab]:
     """The running sandbox (`labauth_nb.sandbox.Lab`), reset before the test; the test's logins on it are forgotten after."""
-    from .logins import forget_sandbox, practice_lab
+    from .logins.logins import forget_sandbox, practice_lab
 
     lab = practice_lab()
     lab.reset()

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from labauth_nb import logins, stores
+from labauth_nb.credentials import stores
+from labauth_nb.logins import logins
 from labauth_nb.sandbox import Lab
 
 Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]

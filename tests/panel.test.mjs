@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 // A notebook loads panel.js as a module from text; so does this.
-const text = readFileSync(new URL("../labauth_nb/panel.js", import.meta.url), "utf8");
+const text = readFileSync(new URL("../labauth_nb/notebook/panel.js", import.meta.url), "utf8");
 const { inWords, phase } = await import(`data:text/javascript,${encodeURIComponent(text)}`);
 
 test("a time left is told in the two largest units, rounded up, and never as 0", () => {

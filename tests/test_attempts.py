@@ -25,10 +25,12 @@ import pytest
 from kernels import Kernel
 from test_secrets import leaks
 
-from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, browser, logins, session
+from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, session
+from labauth_nb.logins import logins
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
-from labauth_nb.tokens import Token
+from labauth_nb.tokens import attempts
+from labauth_nb.tokens.token import Token
 
 FOUNDRY, BENCHLING, DNANEXUS = ("foundry", "user"), ("benchling", "oidc"), ("dnanexus", "browser")
 ALL = [FOUNDRY, BENCHLING, DNANEXUS]
@@ -82,7 +84,7 @@ def give(way: str, attempt: Attempt, address: str) -> str:
         return ""
     parts = urlsplit(address)
     status, page, _ = fetch(parts.port or 0, f"{parts.path}?{parts.query}")
-    if status == 200 and attempt.state != browser.ASKING:
+    if status == 200 and attempt.state != attempts.ASKING:
         assert attempt.wait(10) is not None
         assert sentence(page).startswith("You are signed in to ")
         return ""
@@ -187,12 +189,12 @@ def test_bad_answers_that_the_try_survives(
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
-    shown = browser._ELSEWHERE if (way, said) == ("listener", OTHER) else said
+    shown = attempts._ELSEWHERE if (way, said) == ("listener", OTHER) else said
     assert give(way, attempt, bad) == shown
-    assert (attempt.state, str(attempt.error)) == (browser.WAITING, said)
+    assert (attempt.state, str(attempt.error)) == (attempts.WAITING, said)
     assert spent(lab, pair[0]) == 0
     assert give(way, attempt, good) == ""
-    assert (attempt.state, attempt.error) == (browser.DONE, None)
+    assert (attempt.state, attempt.error) == (attempts.DONE, None)
     assert spent(lab, pair[0]) == 1
     reads(pair[0])
 
@@ -219,7 +221,7 @@ def test_a_stale_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
     good = lab.visit(attempt.url)
     said = "That answer is from an earlier try, and was not used. Open the sign-in page again."
     assert give(way, attempt, f"{good.partition('?')[0]}?{stale}") == said
-    assert (attempt.state, spent(lab, pair[0])) == (browser.WAITING, 0)
+    assert (attempt.state, spent(lab, pair[0])) == (attempts.WAITING, 0)
     assert give(way, attempt, good) == ""
 
 
@@ -239,7 +241,7 @@ def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
     """Deny ends the try with the provider's word and what to do, without a token request; the next try signs in."""
     attempt = began(*pair)
     assert give(way, attempt, lab.visit(attempt.url, "deny")) == DECLINED[pair[0]]
-    assert attempt.state == browser.OVER
+    assert attempt.state == attempts.OVER
     with pytest.raises(LabauthError, match="access_denied"):
         attempt.wait(1)
     assert spent(lab, pair[0]) == 0
@@ -272,18 +274,18 @@ def test_without_state_the_person_is_asked(lab: Lab, way: str) -> None:
     home = asked(attempt)["redirect_uri"]
     for _ in range(2):
         assert give(way, attempt, lab.visit(attempt.url)) == (question if way == "paste" else almost)
-        assert (attempt.state, str(attempt.error), spent(lab, "dnanexus")) == (browser.ASKING, question, 0)
+        assert (attempt.state, str(attempt.error), spent(lab, "dnanexus")) == (attempts.ASKING, question, 0)
         # Meanwhile: what is another's is not put in its place, and the question stays the question.
-        assert give(way, attempt, f"{home}?code=x&state=y") in (almost, OTHER, browser._ELSEWHERE)
+        assert give(way, attempt, f"{home}?code=x&state=y") in (almost, OTHER, attempts._ELSEWHERE)
         assert give(way, attempt, f"{home}?error=x&error_description=Call+555-EVIL") in (almost, NOT_PROVEN)
         assert str(attempt.error) == question
         attempt.confirm(False)
-        assert (attempt.state, attempt.error, spent(lab, "dnanexus")) == (browser.WAITING, None, 0)
+        assert (attempt.state, attempt.error, spent(lab, "dnanexus")) == (attempts.WAITING, None, 0)
     good = lab.visit(attempt.url)
     for _ in range(2):  # the page may be loaded again: it is the same question
         assert give(way, attempt, good) == (question if way == "paste" else almost)
     attempt.confirm(True)
-    assert attempt.state == browser.DONE
+    assert attempt.state == attempts.DONE
     attempt.confirm(True)  # a second click
     assert spent(lab, "dnanexus") == 1
     reads("dnanexus")
@@ -296,17 +298,17 @@ def test_two_answers_without_state(lab: Lab, way: str) -> None:
     attempt = began(*DNANEXUS)
     home, good = asked(attempt)["redirect_uri"], lab.visit(attempt.url)
     give(way, attempt, f"{home}?code=ATTACKER")
-    assert (attempt.state, attempt.question) == (browser.ASKING, 1)
+    assert (attempt.state, attempt.question) == (attempts.ASKING, 1)
     assert give(way, attempt, good) == TWO
-    assert (attempt.state, str(attempt.error)) == (browser.WAITING, TWO)
+    assert (attempt.state, str(attempt.error)) == (attempts.WAITING, TWO)
     attempt.confirm(True)  # a click that comes too late
     for again in (good, f"{home}?code=ATTACKER"):
         assert give(way, attempt, again) == TWO
     with pytest.raises(InvalidInput, match="Two answers came"):
         attempt.answer(good, sure=True)
-    assert (attempt.state, spent(lab, "dnanexus")) == (browser.WAITING, 0)
+    assert (attempt.state, spent(lab, "dnanexus")) == (attempts.WAITING, 0)
     give(way, attempt, lab.visit(attempt.url))
-    assert (attempt.state, attempt.question) == (browser.ASKING, 2)
+    assert (attempt.state, attempt.question) == (attempts.ASKING, 2)
     attempt.confirm(True)
     assert spent(lab, "dnanexus") == 1
     reads("dnanexus")
@@ -338,7 +340,7 @@ def test_an_error_without_state_ends_nothing(lab: Lab, way: str) -> None:
     evil = f"{asked(attempt)['redirect_uri']}?error=x&error_description=Call+555-EVIL"
     for address in (evil, lab.visit(attempt.url, "deny")):
         assert give(way, attempt, address) == NOT_PROVEN
-        assert (attempt.state, str(attempt.error)) == (browser.WAITING, NOT_PROVEN)
+        assert (attempt.state, str(attempt.error)) == (attempts.WAITING, NOT_PROVEN)
     give(way, attempt, lab.visit(attempt.url))
     attempt.confirm(True)
     reads("dnanexus")
@@ -359,10 +361,10 @@ def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
     good = lab.visit(attempt.url)
     assert give(way, attempt, good) == ""
     try:
-        assert give(way, attempt, good) == browser._SECOND
+        assert give(way, attempt, good) == attempts._SECOND
     except OSError:
         assert way == "listener"  # it is closed already
-    assert (attempt.state, spent(lab, pair[0])) == (browser.DONE, 1)
+    assert (attempt.state, spent(lab, pair[0])) == (attempts.DONE, 1)
     cancelled = began(*pair)
     address = lab.visit(cancelled.url)
     cancelled.cancel()
@@ -394,7 +396,7 @@ def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str
     said = give(way, attempt, good)
     assert said.startswith(f"{TITLE[pair[0]]} answered 400 invalid_grant (The code ")
     assert said.endswith(f". {SPENT}")
-    assert (attempt.state, spent(lab, pair[0])) == (browser.OVER, 1)
+    assert (attempt.state, spent(lab, pair[0])) == (attempts.OVER, 1)
     usable(lab, *pair)
 
 
@@ -431,7 +433,7 @@ def test_token_endpoint_down(lab: Lab, pair: tuple[str, str], answer: int | str,
     told = give(way, attempt, good)
     assert told.startswith(TITLE[pair[0]])
     assert re.search(said, told), told
-    assert attempt.state == browser.OVER
+    assert attempt.state == attempts.OVER
     lab.sites[SITE.get(pair[0], pair[0])].faults.clear()
     usable(lab, *pair)
 
@@ -457,7 +459,7 @@ def test_spoiled_id_tokens(lab: Lab, fault: str, way: str) -> None:
     lab.set("idp", fault=fault)
     attempt = began(*BENCHLING)
     assert give(way, attempt, lab.visit(attempt.url)) == UNTRUSTED.format(SPOILED[fault])
-    assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (browser.OVER, 1, 0)
+    assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (attempts.OVER, 1, 0)
     with pytest.raises(NotSignedIn):
         session("benchling")
     usable(lab, *BENCHLING)
@@ -485,7 +487,7 @@ def test_pasted_rubbish(lab: Lab, text: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         attempt.answer(text)
     assert (str(caught.value), caught.value.field) == (said, "answer")
-    assert (attempt.state, spent(lab, "foundry")) == (browser.WAITING, 0)
+    assert (attempt.state, spent(lab, "foundry")) == (attempts.WAITING, 0)
     attempt.answer(lab.visit(attempt.url))
 
 
@@ -538,7 +540,7 @@ def test_twenty_answers_at_once(lab: Lab, pair: tuple[str, str]) -> None:
         try:
             said.append(give(WAYS[n % 2], attempt, good))
         except OSError:
-            said.append(browser._SECOND)  # closed already
+            said.append(attempts._SECOND)  # closed already
 
     threads = [threading.Thread(target=answer, args=(n,)) for n in range(20)]
     for thread in threads:
@@ -547,15 +549,15 @@ def test_twenty_answers_at_once(lab: Lab, pair: tuple[str, str]) -> None:
         thread.join(20)
     assert spent(lab, pair[0]) == 1
     assert len(said) == 20
-    assert set(said) <= {"", browser._SECOND}
+    assert set(said) <= {"", attempts._SECOND}
     assert "" in said
-    assert attempt.state == browser.DONE
+    assert attempt.state == attempts.DONE
 
 
 def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two answers that are both found good before either is used: one token request all the same."""
     attempt = began(*FOUNDRY)
-    good, gate, here, real = lab.visit(attempt.url), threading.Barrier(2), threading.local(), browser._digest
+    good, gate, here, real = lab.visit(attempt.url), threading.Barrier(2), threading.local(), attempts._digest
     said: list[str] = []
 
     def digest(text: str) -> bytes:
@@ -563,13 +565,13 @@ def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatc
             here.met = gate.wait(5)
         return real(text)
 
-    monkeypatch.setattr(browser, "_digest", digest)
+    monkeypatch.setattr(attempts, "_digest", digest)
     work = [threading.Thread(target=lambda: said.append(give("paste", attempt, good)), name="answers") for _ in range(2)]
     for thread in work:
         thread.start()
     for thread in work:
         thread.join(10)
-    assert sorted(said) == ["", browser._SECOND]
+    assert sorted(said) == ["", attempts._SECOND]
     assert spent(lab, "foundry") == 1
 
 
@@ -659,9 +661,9 @@ def test_a_response_of_another_sign_in_while_redeeming(lab: Lab) -> None:
     """A response of another kernel is told so, and keeps its address, also while this one's own code is redeemed."""
     attempt = began(*FOUNDRY)
     port = port_of(attempt)
-    attempt.state = browser.BUSY
-    assert sentence(fetch(port, "/?code=kanari-code&state=another")[1]) == browser._ELSEWHERE
-    attempt.state = browser.WAITING
+    attempt.state = attempts.BUSY
+    assert sentence(fetch(port, "/?code=kanari-code&state=another")[1]) == attempts._ELSEWHERE
+    attempt.state = attempts.WAITING
     attempt.cancel()
 
 
@@ -711,7 +713,7 @@ def test_strange_requests(lab: Lab, verb: str, target: str, host: str | None, st
         assert page == ""
     elif status != 400:
         assert sentence(page) == (NOTHING if status != 403 else "This address serves one sign-in only.")
-    assert (attempt.state, spent(lab, "foundry"), attempt.here) == (browser.WAITING, 0, False)
+    assert (attempt.state, spent(lab, "foundry"), attempt.here) == (attempts.WAITING, 0, False)
     assert give("listener", attempt, good.geturl()) == ""
 
 
@@ -741,10 +743,10 @@ def test_crowd_at_the_listener(lab: Lab) -> None:
     held = [socket.create_connection(home) for _ in range(60)]
     try:
         time.sleep(0.5)
-        assert descriptors() - before - len(held) <= browser.CONNECTIONS
+        assert descriptors() - before - len(held) <= attempts.CONNECTIONS
         start = time.monotonic()
         assert give("listener", attempt, lab.visit(attempt.url)) == ""
-        assert time.monotonic() - start < browser.CONNECTION_SECONDS
+        assert time.monotonic() - start < attempts.CONNECTION_SECONDS
         waits_for(lambda: descriptors() <= before + len(held))
     finally:
         for each in held:
@@ -753,7 +755,7 @@ def test_crowd_at_the_listener(lab: Lab) -> None:
 
 def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Headers that come byte by byte hold a connection for its time in all, not for that time after each byte."""
-    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 1.0)
+    monkeypatch.setattr(attempts, "CONNECTION_SECONDS", 1.0)
     attempt = began(*FOUNDRY)
     with socket.create_connection(("127.0.0.1", port_of(attempt)), timeout=0.2) as client:
         client.sendall(b"GET /?code=kanari HTTP/1.1\r\nX: ")
@@ -767,21 +769,21 @@ def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
             except OSError:
                 ended = True
     assert ended
-    assert (attempt.state, attempt.error) == (browser.WAITING, None)
+    assert (attempt.state, attempt.error) == (attempts.WAITING, None)
     attempt.cancel()
 
 
 def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
-    monkeypatch.setattr(browser, "CONNECTION_SECONDS", 0.2)
-    monkeypatch.setattr(browser, "CROWDED_SECONDS", 0.1)
-    attempt, real = began(*FOUNDRY), browser.grants.redeem
+    monkeypatch.setattr(attempts, "CONNECTION_SECONDS", 0.2)
+    monkeypatch.setattr(attempts, "CROWDED_SECONDS", 0.1)
+    attempt, real = began(*FOUNDRY), attempts.grants.redeem
 
     def slowly(*given: Any) -> Any:
         time.sleep(1)
         return real(*given)
 
-    monkeypatch.setattr(browser.grants, "redeem", slowly)
+    monkeypatch.setattr(attempts.grants, "redeem", slowly)
     assert give("listener", attempt, lab.visit(attempt.url)) == ""
 
 
@@ -794,7 +796,7 @@ def test_proof(lab: Lab) -> None:
     assert fetch(parts.port or 0, parts.path, host="evil.example")[0] == 403
     assert not attempt.here
     assert fetch(parts.port or 0, parts.path)[:2] == (204, "")
-    assert (attempt.here, attempt.state, len(told)) == (True, browser.WAITING, 1)
+    assert (attempt.here, attempt.state, len(told)) == (True, attempts.WAITING, 1)
     attempt.cancel()
     assert attempt.proof == ""
 
@@ -812,7 +814,7 @@ def test_only_on_loopback(lab: Lab) -> None:
 @pytest.mark.parametrize("how", ["answer", "declined", "cancel", "time-out"])
 def test_closes(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one answer, a refusal, a cancel or the time-out the port is closed within a second, and no thread stays."""
-    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 0.3 if how == "time-out" else 60)
+    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 0.3 if how == "time-out" else 60)
     attempt = began(*FOUNDRY)
     port = port_of(attempt)
     if how in ("answer", "declined"):
@@ -833,7 +835,7 @@ def test_nobody_waits_forever(lab: Lab) -> None:
     attempt = began(*FOUNDRY)
     with pytest.raises(NotSignedIn, match=r"^Nobody has signed in to Foundry in 0\.1 s\.$"):
         attempt.wait(0.1)
-    assert attempt.state == browser.WAITING
+    assert attempt.state == attempts.WAITING
     attempt.cancel()
 
 
@@ -925,7 +927,7 @@ def test_port_taken(lab: Lab, holder: str) -> None:
         assert "copy the address from the browser's address bar and paste it here" in str(attempt.error)
         assert give("paste", attempt, lab.visit(attempt.url)) == ""
         if holder != "another program":
-            assert other.state == browser.WAITING
+            assert other.state == attempts.WAITING
             other.cancel()
 
 
@@ -1029,10 +1031,10 @@ def test_cancel_while_the_code_is_redeemed(lab: Lab) -> None:
     good = lab.visit(attempt.url)
     thread = threading.Thread(target=lambda: said.append(give("paste", attempt, good)))
     thread.start()
-    waits_for(lambda: attempt.state == browser.BUSY)
+    waits_for(lambda: attempt.state == attempts.BUSY)
     attempt.cancel()
     thread.join(10)
-    assert (said, attempt.state) == (["The sign-in was cancelled."], browser.OVER)
+    assert (said, attempt.state) == (["The sign-in was cancelled."], attempts.OVER)
     with pytest.raises(NotSignedIn):
         logins.get("foundry")
 
@@ -1053,7 +1055,7 @@ def test_cancelled_token_is_revoked(lab: Lab) -> None:
 
 def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that came in time is used, though the token endpoint answers after the time-out."""
-    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 1.0)
+    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 1.0)
     attempt = began(*FOUNDRY)
     lab.next("foundry", "slow", path="token", seconds=1.5)
     assert give("paste", attempt, lab.visit(attempt.url)) == ""
@@ -1100,7 +1102,7 @@ def test_nothing_is_shown(lab: Lab, pair: tuple[str, str], capfd: pytest.Capture
 def test_device_without_threads(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device code that no thread could wait for ends the sign-in, with the other methods."""
     attempt = began(*BENCHLING)
-    monkeypatch.setattr(browser, "started", lambda *_, **options: None)
+    monkeypatch.setattr(attempts, "started", lambda *_, **options: None)
     with pytest.raises(InvalidInput, match=r"none can be started here .* Use --method app or --method"):
         attempt.device()
     assert attempt.state == "over"
@@ -1126,7 +1128,7 @@ def polls(lab: Lab) -> int:
 def test_device_pending_then_allowed(lab: Lab, device: Attempt) -> None:
     """While nobody has decided it is asked again, at the server's pace; then the login is there, and the polling ends."""
     waits_for(lambda: polls(lab) >= 2)
-    assert device.state == browser.WAITING
+    assert device.state == attempts.WAITING
     lab.visit(device.device_link)
     assert device.wait(10).who == "ada@sandbox.example"
     waits_for(lambda: not ours())
@@ -1160,7 +1162,7 @@ def test_device_once(lab: Lab, device: Attempt) -> None:
 
 def test_device_slow_down(lab: Lab, device: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     """slow_down adds to the interval, as RFC 8628 3.5 has it, and does not end the try."""
-    from labauth_nb import openid
+    from labauth_nb.tokens import openid
 
     monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.3)
     app = lab.sites["idp"].app
@@ -1178,7 +1180,7 @@ def test_device_slow_down(lab: Lab, device: Attempt, monkeypatch: pytest.MonkeyP
     before = polls(lab)
     time.sleep(1.0)
     assert polls(lab) - before <= 3
-    assert device.state == browser.WAITING
+    assert device.state == attempts.WAITING
     lab.visit(device.device_link)
     assert device.wait(10)
 
@@ -1212,13 +1214,13 @@ def test_device_ran_out_at_the_server(lab: Lab, device: Attempt) -> None:
 @pytest.mark.parametrize("answer", [503, 429, "truncated", "html"])
 def test_device_one_poll_lost(lab: Lab, device: Attempt, answer: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A poll that gets no answer, or "too many requests", is asked again, more slowly."""
-    from labauth_nb import openid
+    from labauth_nb.tokens import openid
 
     monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.1)
     before = polls(lab)
     lab.next("idp", answer, path="/token", seconds=0)
     waits_for(lambda: polls(lab) >= before + 3)
-    assert device.state == browser.WAITING
+    assert device.state == attempts.WAITING
     lab.visit(device.device_link)
     assert device.wait(10)
 
@@ -1231,7 +1233,7 @@ def test_device_cancelled(lab: Lab, device: Attempt) -> None:
     lab.visit(device.device_link)
     time.sleep(0.4)
     assert polls(lab) == before
-    assert device.state == browser.OVER
+    assert device.state == attempts.OVER
 
 
 def test_device_and_browser(lab: Lab, device: Attempt) -> None:
@@ -1239,7 +1241,7 @@ def test_device_and_browser(lab: Lab, device: Attempt) -> None:
     assert give("listener", device, lab.visit(device.url)) == ""
     lab.visit(device.device_link, "deny")
     time.sleep(0.3)
-    assert device.state == browser.DONE
+    assert device.state == attempts.DONE
     reads("benchling")
 
 
@@ -1265,7 +1267,7 @@ def test_device_not_to_be_had(lab: Lab) -> None:
     lab.next("idp", 503, path="device_authorization")
     with pytest.raises(LabauthError, match="The identity provider answered 503"):
         attempt.device()
-    assert (attempt.state, "answered 503" in str(attempt.error)) == (browser.WAITING, True)
+    assert (attempt.state, "answered 503" in str(attempt.error)) == (attempts.WAITING, True)
     attempt.device()
     assert attempt.error is None
     lab.visit(attempt.device_link)
@@ -1317,7 +1319,7 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def redeem(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(browser.grants, "redeem", redeem)
+    monkeypatch.setattr(attempts.grants, "redeem", redeem)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -1328,7 +1330,7 @@ def test_a_bug_while_the_code_is_redeemed(lab: Lab, way: str, monkeypatch: pytes
     _breaks(monkeypatch, OverflowError("kanari"))
     said = give(way, attempt, good)
     assert re.fullmatch(r"The sign-in broke off \(OverflowError at test_attempts\.py:\d+\): start it again\.", said)
-    assert (attempt.state, str(attempt.error), is_free(port)) == (browser.OVER, said, True)
+    assert (attempt.state, str(attempt.error), is_free(port)) == (attempts.OVER, said, True)
     with pytest.raises(NotSignedIn, match="broke off"):
         attempt.wait(1)
     monkeypatch.undo()
@@ -1356,7 +1358,7 @@ def test_interrupted_while_the_code_is_redeemed(lab: Lab, how: str, monkeypatch:
     with pytest.raises(KeyboardInterrupt) as caught:
         attempt.answer(good, sure=True) if how == "answer" else attempt.confirm(True)
     assert caught.traceback[-1].name == how
-    assert (attempt.state, is_free(port)) == (browser.OVER, True)
+    assert (attempt.state, is_free(port)) == (attempts.OVER, True)
     with pytest.raises(NotSignedIn, match=r"^The sign-in was interrupted: start it again\.$"):
         attempt.wait(1)
     monkeypatch.undo()
@@ -1373,15 +1375,15 @@ def test_a_watcher_that_breaks(lab: Lab) -> None:
 
 def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token endpoint that never ends its answer does not keep the try busy for ever."""
-    monkeypatch.setattr(browser, "ATTEMPT_SECONDS", 0.3)
-    monkeypatch.setattr(browser.grants, "TIMEOUT", (0.1, 0.2))
+    monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 0.3)
+    monkeypatch.setattr(attempts.grants, "TIMEOUT", (0.1, 0.2))
     attempt, go = began(*FOUNDRY), threading.Event()
     late = Token(Secret("late"), Secret("Bearer late"), 0.0)
-    monkeypatch.setattr(browser.grants, "redeem", lambda *arguments: go.wait(20) and late)
+    monkeypatch.setattr(attempts.grants, "redeem", lambda *arguments: go.wait(20) and late)
     good = lab.visit(attempt.url)
     thread = threading.Thread(target=give, args=("paste", attempt, good))
     thread.start()
-    waits_for(lambda: attempt.state == browser.OVER)
+    waits_for(lambda: attempt.state == attempts.OVER)
     assert str(attempt.error) == "Foundry did not answer in time, so the try is over. Start it again."
     go.set()
     thread.join(10)

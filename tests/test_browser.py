@@ -632,7 +632,7 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     notebook.panel(abandoned).locator("input[name='client_secret']").fill(half)
     for name in ("foundry", "dnanexus"):
         notebook.run(f"%labauth login {name} --tenant sandbox")
-    notebook.run("from labauth_nb import logins\n" + held)
+    notebook.run("from labauth_nb.logins import logins\n" + held)
     notebook.run("%labauth status\n%labauth sandbox advance 16m")
     press(panel, "Renew")
     see(panel.locator(".time"), re.compile(r"^1[45] min"))

@@ -36,14 +36,14 @@ def _token_urlsafe(n=None, _real=_secrets.token_urlsafe):
     _kept('made', value)
     return value
 _secrets.token_urlsafe = _token_urlsafe
-def _url(self, _real=labauth_nb.browser.Attempt.url.fget):
+def _url(self, _real=labauth_nb.tokens.attempts.Attempt.url.fget):
     from urllib.parse import parse_qsl, urlsplit
     url = _real(self)
     sent = dict(parse_qsl(urlsplit(url).query))
     _kept('shown', *(sent.get(name) for name in ('state', 'nonce', 'code_challenge')), self._proof)
     _kept('verifier', self._verifier)
     return url
-labauth_nb.browser.Attempt.url = property(_url)
+labauth_nb.tokens.attempts.Attempt.url = property(_url)
 def held():
     for site in lab_.sites.values():
         _kept('token', *site.tokens, *site.refresh_tokens)
@@ -127,10 +127,10 @@ def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
 
 
 REMOTE = f"""{LOAD}
-def _unreachable(self, *arguments, _real=labauth_nb.browser._Listener.__init__):
+def _unreachable(self, *arguments, _real=labauth_nb.tokens.attempts._Listener.__init__):
     _real(self, *arguments)
     self.close()
-labauth_nb.browser._Listener.__init__ = _unreachable
+labauth_nb.tokens.attempts._Listener.__init__ = _unreachable
 """
 """A kernel on another computer: nothing listens where the browser looks for it."""
 
@@ -481,7 +481,7 @@ def test_remember_box(flows: Notebook, lab: Lab) -> None:
     see(again, "keyring")
     assert lab.token_requests("qbench") == 1
     flows.run("%labauth logout qbench")
-    assert "left: []" in flows.output(flows.run("import labauth_nb.stores as s; print('left:', s.remembered())"))
+    assert "left: []" in flows.output(flows.run("import labauth_nb.credentials.stores as s; print('left:', s.remembered())"))
 
 
 def test_reload_and_restart(flows: Notebook) -> None:

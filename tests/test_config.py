@@ -12,8 +12,10 @@ import pytest
 from kernels import Kernel
 from traitlets import TraitError
 
-from labauth_nb import InvalidInput, MissingCredentials, begin, config, login, logins
-from labauth_nb.magic import choices
+from labauth_nb import InvalidInput, MissingCredentials, begin, login
+from labauth_nb.credentials import presets
+from labauth_nb.logins import logins
+from labauth_nb.notebook.magic import choices
 from labauth_nb.sandbox import Lab
 
 SERVICE = {"client_id": "sandbox-foundry-client", "client_secret": "sandbox-foundry-client-secret"}
@@ -46,7 +48,7 @@ def preset(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Presets in this process."""
 
     def put(**values: Any) -> None:
-        monkeypatch.setattr(config, "presets", config.LabAuth(**values))
+        monkeypatch.setattr(presets, "presets", presets.LabAuth(**values))
 
     return put
 
@@ -62,7 +64,7 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         "c.LabAuth.methods = {'foundry': ['service-user']}"
     )
     with admin(tmp_path, lines, FOUNDRY_CLIENT_SECRET=SERVICE["client_secret"]) as kernel:
-        kernel.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+        kernel.run("%load_ext labauth_nb\nimport labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
         said = kernel.text("%labauth login foundry")
         assert said.startswith("Signed in to Foundry (http://127.0.0.1:")
         assert "credentials from: environment + config" in said
@@ -80,17 +82,18 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         assert "--method token" not in offered
         kernel.client.complete("%labauth login foundry --method ")
         assert completed(kernel) == ["service-user"]
-        form = "labauth_nb.panel.LoginPanel(labauth_nb.providers.find('foundry'), None, None, 'foundry', {}, True).state()"
+        kernel.run("from labauth_nb.notebook.panel import LoginPanel")
+        form = "LoginPanel(labauth_nb.providers.find('foundry'), None, None, 'foundry', {}, True).state()"
         assert kernel.text(f"[m['name'] for m in {form}['form']['methods']]") == "['service-user']"
         # and at run time
         kernel.run("%config LabAuth.tenants = {'benchling': 'sandbox', 'qbench': 'beta'}")
         assert kernel.text("%labauth login benchling").startswith("SANDBOX: Signed in to Benchling")
         kernel.run("%reload_ext labauth_nb")
-        assert kernel.text("labauth_nb.config.presets.tenants['qbench']") == "'beta'"
+        assert kernel.text("labauth_nb.credentials.presets.presets.tenants['qbench']") == "'beta'"
         assert "There is no provider 'benchlin'" in kernel.text("%config LabAuth.tenants = {'benchlin': 'acme'}")
-        assert kernel.text("labauth_nb.config.presets.tenants['qbench']") == "'beta'"
+        assert kernel.text("labauth_nb.credentials.presets.presets.tenants['qbench']") == "'beta'"
         kernel.run("%unload_ext labauth_nb")
-        assert kernel.text("print(labauth_nb.config.presets)") == "None\n"
+        assert kernel.text("print(labauth_nb.credentials.presets.presets)") == "None\n"
 
 
 BAD = [
@@ -114,7 +117,7 @@ def test_a_bad_preset_is_one_sentence(line: str, said: str) -> None:
     """An unknown provider or method, a tenant that is none, what is no text: refused, with what is wrong."""
     name, _, value = line.partition(" = ")
     with pytest.raises(TraitError) as raised:
-        config.LabAuth(**{name: eval(value)})
+        presets.LabAuth(**{name: eval(value)})
     assert said in str(raised.value)
 
 
@@ -132,7 +135,7 @@ def test_bad_presets_at_load_ext(tmp_path: Path) -> None:
 
 def test_no_secret_can_be_preset(preset: Any) -> None:
     """There is no trait for one: what every user of a hub can read is no place for it."""
-    names = set(config.LabAuth.class_trait_names(config=True))
+    names = set(presets.LabAuth.class_trait_names(config=True))
     assert names == {"tenants", "client_ids", "scopes", "issuers", "redirect_uris", "methods"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import labauth_nb
 from labauth_nb import LabauthError, LabSession, Login, LoginExpired, NotSignedIn, SignInRefused, begin, logout, session, status
-from labauth_nb.logins import get
+from labauth_nb.logins.logins import get
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 

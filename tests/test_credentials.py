@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, credentials, login, status
-from labauth_nb.credentials import ask, collect
+from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, login, status
+from labauth_nb.credentials import sources
+from labauth_nb.credentials.sources import ask, collect
 from labauth_nb.masking import Secret
-from labauth_nb.panel import LoginPanel
+from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -295,7 +296,7 @@ def by(way: str, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> Non
     elif way == "prompt":
         monkeypatch.setattr("getpass.getpass", lambda prompt: str.__str__(value))
         wanted = next(f for f in QBENCH.methods[0].fields if f.name == field)
-        login("qbench", tenant="sandbox", **{field: credentials.ask(QBENCH, wanted)})
+        login("qbench", tenant="sandbox", **{field: sources.ask(QBENCH, wanted)})
     else:
         panel = LoginPanel(QBENCH, None, "sandbox", "qbench", {}, True)
         panel.heard({"type": "submit", "fields": {field: value}})
@@ -421,7 +422,7 @@ def test_password_is_not_healed(
     wanted = method.secret
     monkeypatch.setattr("getpass.getpass", lambda prompt: password)
     if way == "prompt":
-        assert credentials.ask(DNANEXUS, wanted) == password
+        assert sources.ask(DNANEXUS, wanted) == password
     found = collect(DNANEXUS, method, None, {"password": password + "\n"})
     assert found.fields["password"] == password
     if way == "panel":

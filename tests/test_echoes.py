@@ -20,7 +20,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from labauth_nb import LabauthError, ProviderError, begin, login, logout, refresh
-from labauth_nb.logins import Login
+from labauth_nb.logins.logins import Login
 from labauth_nb.masking import MASK, scrub
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -359,7 +359,7 @@ def test_claimed_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     token = lab.credentials("benchling", "id-token")["id_token"]
     claims = jwt.decode(token, options={"verify_signature": False})
     claims = claims | {"email": f"ada {token}"}
-    monkeypatch.setattr("labauth_nb.signins.claims_of", lambda _: claims)
+    monkeypatch.setattr("labauth_nb.logins.signins.claims_of", lambda _: claims)
     assert login("benchling", "id-token", tenant="sandbox", id_token=token).who == "ada ***"
 
 

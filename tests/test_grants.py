@@ -23,17 +23,17 @@ from labauth_nb import (
     SignInRefused,
     UnsafeRequest,
     begin,
-    credentials,
     login,
     refresh,
     session,
     status,
-    wire,
 )
-from labauth_nb.grants import client_credentials
+from labauth_nb.credentials import sources
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import KEY
+from labauth_nb.tokens import wire
+from labauth_nb.tokens.grants import client_credentials
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_sign_in_outlasts_an_outage(
     seconds: int,
 ) -> None:
     """A sign-in outlasts some time without a network, with one line; less where a person waits for it."""
-    monkeypatch.setattr(credentials, "can_ask", lambda: attended)
+    monkeypatch.setattr(sources, "can_ask", lambda: attended)
     before = lab.clock.time()
     outage = Outage(lab, monkeypatch, seconds * 0.8, requests.ConnectionError("refused"))
     login("benchling", tenant="sandbox")
@@ -324,7 +324,7 @@ def test_sign_in_outlasts_an_outage(
 @pytest.mark.parametrize("attended", [True, False])
 def test_patience_by_a_variable(lab: Lab, monkeypatch: pytest.MonkeyPatch, attended: bool) -> None:
     """LABAUTH_PATIENCE says how long a sign-in and a session try, whoever waits; what is no time is named."""
-    monkeypatch.setattr(credentials, "can_ask", lambda: attended)
+    monkeypatch.setattr(sources, "can_ask", lambda: attended)
     monkeypatch.setenv("LABAUTH_PATIENCE", "5m")
     Outage(lab, monkeypatch, 240, requests.ConnectionError("refused"))
     login("benchling", tenant="sandbox")
@@ -408,7 +408,7 @@ def test_told_patience_with_a_busy_token_endpoint(
 ) -> None:
     """The line that a busy token endpoint is waited for names the patience, where it is shorter."""
     monkeypatch.setenv("LABAUTH_PATIENCE", "15s")
-    monkeypatch.setattr("labauth_nb.grants.TOLD_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr("labauth_nb.tokens.grants.TOLD_AFTER_SECONDS", 0.5)
     lab.next("foundry", 503, path="token")
     login("foundry", tenant="sandbox")
     line = "Foundry answered 503. Trying again for up to 15 s.\n"

@@ -14,7 +14,7 @@ from kernels import Kernel
 from test_panel import drive, send
 from test_secrets import leaks
 
-from labauth_nb.history import _cleaner
+from labauth_nb.notebook.history import _cleaner
 
 BEFORE = "kanari-before-the-extension-0001"
 ODD = "kan'ari\"odd\\0002é/+="
@@ -26,8 +26,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     folder = tmp_path_factory.mktemp("history")
     it = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
     it.run(f"early = '{BEFORE}'")
-    it.run("%load_ext labauth_nb\nimport os, labauth_nb, labauth_nb.panel")
-    it.run("labauth_nb.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel")
+    it.run("%load_ext labauth_nb\nimport os, labauth_nb, labauth_nb.notebook.panel")
+    it.run("labauth_nb.notebook.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel")
     it.run("lab_ = labauth_nb.sandbox.running(); os.environ['QBENCH_URL'] = origin = lab_.origin('qbench')")
     it.run("def sign(secret): return " + LOGIN + ", client_secret=secret)")
     yield it
@@ -104,7 +104,7 @@ def test_a_later_cell(kernel: Kernel) -> None:
 def test_after_a_log_out(kernel: Kernel) -> None:
     """What was a credential of this kernel stays masked after the log out, and after a sign-in that failed."""
     kernel.run("labauth_nb.login('qbench', tenant='sandbox', name='gone')")
-    kernel.run("open('gone.txt', 'w').write(labauth_nb.logins.get('gone').secrets()[0]) and None")
+    kernel.run("open('gone.txt', 'w').write(labauth_nb.logins.logins.get('gone').secrets()[0]) and None")
     secret = (folder(kernel).parent / "gone.txt").read_text()
     kernel.run("%labauth logout gone")
     kernel.run("sign('kanari-refused-before-0007')")

@@ -37,22 +37,21 @@ from labauth_nb import (
     ProviderUnreachable,
     SignInRefused,
     begin,
-    grants,
     login,
     logout,
-    openid,
     refresh,
     session,
-    sessions,
-    signins,
     status,
 )
 from labauth_nb.clocks import WALL
-from labauth_nb.grants import Exchange
+from labauth_nb.logins import signins
 from labauth_nb.masking import Fields, Secret
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
-from labauth_nb.wire import CA_VARIABLES, trusted
+from labauth_nb.sessions import session as sessions
+from labauth_nb.tokens import grants, openid
+from labauth_nb.tokens.grants import Exchange
+from labauth_nb.tokens.wire import CA_VARIABLES, trusted
 
 Answer = tuple[int, dict[str, str], bytes]
 CLIENT = {"client_id": "some-client", "client_secret": "kanari-client-secret-0001"}
@@ -318,7 +317,7 @@ def test_fork_during_a_renewal(lab: Lab) -> None:
     lab.advance("16m")
     mine._tokens._lock.acquire()
     mine._tokens._flight = type(mine._tokens._flight) and None
-    from labauth_nb.tokens import _Flight
+    from labauth_nb.tokens.token import _Flight
 
     mine._tokens._flight = _Flight()
     context = multiprocessing.get_context("fork")
@@ -575,7 +574,7 @@ def test_interrupted_between_token_requests(lab: Lab, monkeypatch: pytest.Monkey
 
 def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
     """Set once the token has come that is issued while `during` runs, long after it was waited for."""
-    monkeypatch.setattr("labauth_nb.tokens.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("labauth_nb.tokens.token.CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
     real, came = grants.GRANTS["client_credentials"], threading.Event()
 
@@ -1122,7 +1121,7 @@ def test_truststore(private: tuple[Server, Path]) -> None:
     code = (
         "import os, sys, truststore; truststore.inject_into_ssl()\n"
         "import labauth_nb\n"
-        "from labauth_nb import wire; wire.CA_VARIABLES = ()\n"
+        "from labauth_nb.tokens import wire; wire.CA_VARIABLES = ()\n"
         "mine = labauth_nb.login('benchling', tenant=sys.argv[1], client_id='i', client_secret='s')\n"
         "print(mine.session().get('plates').status_code)"
     )

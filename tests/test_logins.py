@@ -21,7 +21,7 @@ from labauth_nb import (
     session,
     status,
 )
-from labauth_nb.logins import in_words
+from labauth_nb.logins.logins import in_words
 from labauth_nb.sandbox import Lab
 
 __all__ = ["server"]

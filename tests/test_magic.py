@@ -12,7 +12,7 @@ from IPython.core import completer
 from kernels import Kernel
 
 from labauth_nb import InvalidInput
-from labauth_nb.magic import TEACH, VERBS, choices, seconds_in
+from labauth_nb.notebook.magic import TEACH, VERBS, choices, seconds_in
 from labauth_nb.providers import PLAIN_FIELDS
 
 
@@ -21,7 +21,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     folder = tmp_path_factory.mktemp("kernel")
     it = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
     # No page says hello to this kernel; that the prompt comes after 3 s is tested with the panel.
-    it.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+    it.run("%load_ext labauth_nb\nimport labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
     yield it
     it.stop()
 
@@ -156,7 +156,7 @@ def test_progress(kernel: Kernel) -> None:
     """A frame that takes long shows a progress bar while it does, and one that does not shows none."""
     kernel.run("%labauth login benchling --tenant sandbox\nlab = %labauth session benchling")
     assert len(kernel.run("len(lab.frame('plates'))")) == 1
-    kernel.run("import labauth_nb.sessions as s_; s_.PROGRESS_AFTER_SECONDS = 0.2")
+    kernel.run("import labauth_nb.sessions.session as s_; s_.PROGRESS_AFTER_SECONDS = 0.2")
     bar, result = kernel.run("running().next('benchling', 'slow', seconds=0.5, path='plates')\nlen(lab.frame('plates'))")
     assert "records" in bar["data"]["text/plain"]
     assert result["data"]["text/plain"] == "120"
@@ -383,12 +383,13 @@ def test_load_twice_and_unload(kernel: Kernel) -> None:
 
 HOOKED = """
 def hooked():
-    from labauth_nb import config, masking
+    from labauth_nb import masking
+    from labauth_nb.credentials import presets
     ip = get_ipython()
     tab = ip.strdispatchers["complete_command"].regexs
     lists = (ip.Completer.custom_matchers, ip.input_transformers_post, ip.configurables, masking.listeners, tab)
     magic = "labauth" in ip.magics_manager.magics["line"]
-    return [len(each) for each in lists], ip.history_manager.store_inputs.__name__, config.presets is None, magic
+    return [len(each) for each in lists], ip.history_manager.store_inputs.__name__, presets.presets is None, magic
 """
 STORES = "get_ipython().history_manager.store_inputs.__module__"
 
@@ -405,7 +406,7 @@ STORES = "get_ipython().history_manager.store_inputs.__module__"
 )
 def test_too_old(kernel: Kernel, spoil: str, said: str) -> None:
     """A package that is missing or too old is one line with the cure, and nothing is registered."""
-    kernel.run(f"{HOOKED}import IPython, ipykernel, ipywidgets\nfrom labauth_nb import magic")
+    kernel.run(f"{HOOKED}import IPython, ipykernel, ipywidgets\nfrom labauth_nb.notebook import magic")
     kernel.run("%unload_ext labauth_nb")
     kernel.run("names = IPython, ipykernel, ipywidgets\nbefore = hooked()")
     kernel.run(f"kept, was = [each.__version__ for each in names], dict(magic.NEEDED)\n{spoil}")
@@ -417,21 +418,21 @@ def test_too_old(kernel: Kernel, spoil: str, said: str) -> None:
     assert said in output["evalue"]
     assert after == "True"
     assert not kernel.run("%load_ext labauth_nb")
-    assert kernel.text(STORES) == "'labauth_nb.history'"
+    assert kernel.text(STORES) == "'labauth_nb.notebook.history'"
 
 
 @pytest.mark.old
 @pytest.mark.parametrize("part", ["clean_stored", "_awaiting", "_completing", "LabauthMagics"])
 def test_load_all_or_nothing(kernel: Kernel, part: str) -> None:
     """Whatever fails while the extension is loaded, nothing of it stays, and it can be loaded later."""
-    kernel.run(f"{HOOKED}from labauth_nb import magic")
+    kernel.run(f"{HOOKED}from labauth_nb.notebook import magic")
     kernel.run("%unload_ext labauth_nb")
     kernel.run(f"before, kept = hooked(), magic.{part}\nmagic.{part} = lambda *_: 1 / 0")
     assert kernel.run("%load_ext labauth_nb")[0]["ename"] in ("ZeroDivisionError", "AttributeError")
     assert kernel.text("hooked() == before and not hooked()[-1]") == "True"
     assert "not loaded" in kernel.text("%unload_ext labauth_nb")
     kernel.run(f"magic.{part} = kept\n%reload_ext labauth_nb")
-    assert kernel.text(STORES) == "'labauth_nb.history'"
+    assert kernel.text(STORES) == "'labauth_nb.notebook.history'"
 
 
 def test_completion_needs_no_kernel() -> None:

@@ -31,12 +31,12 @@ from labauth_nb import (
     SignInRefused,
     begin,
     logout,
-    openid,
     session,
 )
-from labauth_nb.grants import Exchange
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.identity import CLIENT_ID, signing_key
+from labauth_nb.tokens import openid
+from labauth_nb.tokens.grants import Exchange
 
 NONCE = "the-nonce-of-this-sign-in"
 REFUSED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."
@@ -914,7 +914,7 @@ def test_issuer_gone(lab: Lab) -> None:
 
 def test_the_panel_names_the_issuer(lab: Lab) -> None:
     """An issuer that cannot be reached is told at its own field of the form, not at the tenant's."""
-    from labauth_nb.panel import LoginPanel
+    from labauth_nb.notebook.panel import LoginPanel
     from labauth_nb.providers import PROVIDERS
 
     panel = LoginPanel(PROVIDERS["benchling"], "oidc", None, "benchling", {}, False)

@@ -57,7 +57,7 @@ def test_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
         p.relative_to(REPO).as_posix() for p in (REPO / "labauth_nb").rglob("*") if p.suffix in (".py", ".js", ".css", ".typed")
     }
     assert {n for n in names if ".dist-info/" not in n} == own
-    assert "labauth_nb/panel.js" in names
+    assert "labauth_nb/notebook/panel.js" in names
     assert "labauth_nb/sandbox/identity.py" in names
 
 

@@ -20,7 +20,9 @@ import pytest
 from kernels import Kernel
 from test_secrets import leaks
 
-from labauth_nb import InvalidInput, NotSignedIn, begin, logins, panel, signins
+from labauth_nb import InvalidInput, NotSignedIn, begin
+from labauth_nb.logins import logins, signins
+from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -208,7 +210,7 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
     values = {field["name"]: field["value"] for field in seen[2]["form"]["methods"][0]["fields"]}
     assert values == {**typed, "client_secret": ""}
     assert "Signed in to QBench" in kernel.text("%labauth refresh panel")
-    kernel.run("open('held.txt', 'w').write('\\n'.join(__import__('labauth_nb').logins.get('panel').secrets()))")
+    kernel.run("open('held.txt', 'w').write('\\n'.join(__import__('labauth_nb').logins.logins.get('panel').secrets()))")
     folder = kernel.text("import os; print(os.getcwd(), end='')")
     secrets = [wrong, right, *(Path(folder) / "held.txt").read_text().split("\n")]
     assert leaks(secrets, *kernel.messages[since:]) == []
@@ -244,7 +246,7 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
     from nbformat import v4
 
     cells = ["%load_ext labauth_nb", "%labauth login benchling --tenant sandbox\n%labauth login qbench --tenant sandbox --ask"]
-    held = "from labauth_nb import logins\nheld = [s for x in logins._LOGINS.values() for s in x.secrets()]\n"
+    held = "from labauth_nb.logins import logins\nheld = [s for x in logins._LOGINS.values() for s in x.secrets()]\n"
     held += "n = open('held.txt', 'w').write('\\n'.join(held))"
     cells += ["%labauth status", held]
     (tmp_path / "in.ipynb").write_text(json.dumps(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])))
@@ -269,7 +271,7 @@ def test_pure_parts_of_the_page() -> None:
 def test_types_of_the_page() -> None:
     """panel.js passes TypeScript's strict check."""
     command = "npx -y -p typescript@5 tsc --noEmit --allowJs --checkJs --strict --target es2022 --module esnext"
-    arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/panel.js"]
+    arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/notebook/panel.js"]
     done = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
 
@@ -460,7 +462,7 @@ def test_without_threads(lab: Lab, tmp_path: Path) -> None:
 
     try:
         kernel.run("%load_ext labauth_nb")
-        kernel.run(f"import labauth_nb.panel\n{REFUSE}")
+        kernel.run(f"import labauth_nb.notebook.panel\n{REFUSE}")
         drive(kernel, "%labauth login qbench --as typed --no-wait", page)
         assert "Signed in to QBench" in kernel.text("%labauth refresh typed")
         assert kernel.text("mine = %labauth session typed\nmine.get('customers').status_code") == "200"

@@ -15,9 +15,10 @@ import pytest
 from kernels import Kernel
 
 import labauth_nb
-from labauth_nb import magic, wire
-from labauth_nb.credentials import variables
+from labauth_nb.credentials.sources import variables
+from labauth_nb.notebook import magic
 from labauth_nb.providers import PROVIDERS
+from labauth_nb.tokens import wire
 
 REPO = Path(__file__).parent.parent
 README = (REPO / "README.md").read_text("utf-8")

@@ -34,16 +34,16 @@ from labauth_nb import (
     begin,
     login,
     logout,
-    magic,
-    remembering,
     status,
-    stores,
 )
-from labauth_nb.logins import _LOGINS, Login
-from labauth_nb.panel import LoginPanel
+from labauth_nb.credentials import stores
+from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
+from labauth_nb.logins import remembering
+from labauth_nb.logins.logins import _LOGINS, Login
+from labauth_nb.notebook import magic
+from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
-from labauth_nb.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
 
 pytestmark = [
     pytest.mark.once,
@@ -132,7 +132,9 @@ def foundry_user(lab: Lab, store: str = KEYRING) -> Login:
 def new_kernel(folder: Path) -> Kernel:
     """A kernel that no page says hello to."""
     kernel = Kernel(folder)
-    kernel.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+    kernel.run(
+        "%load_ext labauth_nb\nimport labauth_nb, labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1"
+    )
     return kernel
 
 
@@ -222,9 +224,9 @@ def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path,
     said = kernel.text(f"%labauth login qbench --tenant {tenant} --remember --store {store}", answers)
     assert "Remembered" in said
     kernel.run("mine = labauth_nb.session('qbench').login\nmine, vars(mine), mine._memory, mine._memory.read()")
-    kernel.run("vars(mine._memory.read()), mine._memory.read().token, labauth_nb.stores.dumps(mine._memory.read())")
+    kernel.run("vars(mine._memory.read()), mine._memory.read().token, labauth_nb.credentials.stores.dumps(mine._memory.read())")
     kernel.run("get_ipython().history_manager.writeout_cache()\n%labauth status")
-    kernel.run("labauth_nb.stores.loads = None\nlabauth_nb.logins._LOGINS.clear()")
+    kernel.run("labauth_nb.credentials.stores.loads = None\nlabauth_nb.logins.logins._LOGINS.clear()")
     assert "TypeError" in kernel.text("%labauth login qbench")  # a bug of ours, shown with every local variable
     secrets = [CLIENT["client_secret"], *issued(lab)]
     assert leaks(secrets, *kernel.messages) == []
@@ -966,7 +968,7 @@ def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch
     forget_here()
     assert mine._memory is not None
     code = (
-        "import sys, time; from labauth_nb.stores import Memory\n"
+        "import sys, time; from labauth_nb.credentials.stores import Memory\n"
         "with Memory(*sys.argv[1:]).locked(): print('held', flush=True); time.sleep(60)"
     )
     memory = mine._memory
@@ -1010,8 +1012,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     env = {"HOME": str(folder), "XDG_DATA_HOME": str(folder / "data"), "PYTHON_KEYRING_BACKEND": ALT}
     env |= {"IPYTHONDIR": str(folder / "ipython"), "KEYRING_PROPERTY_FILE_PATH": str(folder / "ring" / "ring.cfg")}
     it = Kernel(folder, env)
-    it.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
-    it.run("from labauth_nb.stores import remembered")
+    it.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
+    it.run("from labauth_nb.credentials.stores import remembered")
     yield it
     it.stop()
 
@@ -1211,7 +1213,7 @@ def _expired(lab: Lab) -> Any:
     assert entry is not None
     provider = labauth_nb.providers.PROVIDERS["foundry"]
     from labauth_nb.clocks import WALL
-    from labauth_nb.grants import GRANTS, Exchange
+    from labauth_nb.tokens.grants import GRANTS, Exchange
 
     origin = lab.origin("foundry")
     exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)

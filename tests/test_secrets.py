@@ -57,7 +57,7 @@ logging.basicConfig(level=logging.DEBUG, stream=_log, force=True)
 %xmode Verbose
 %load_ext labauth_nb
 import labauth_nb, labauth_nb.panel, pickle
-labauth_nb.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel
+labauth_nb.notebook.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel
 from labauth_nb.sandbox import running
 from labauth_nb import logins
 lab_ = running()

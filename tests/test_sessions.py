@@ -32,10 +32,10 @@ from labauth_nb import (
     login,
     session,
 )
-from labauth_nb.logins import _LOGINS
+from labauth_nb.logins.logins import _LOGINS
+from labauth_nb.logins.signins import sign_in
 from labauth_nb.sandbox import Lab
-from labauth_nb.sessions import _restored
-from labauth_nb.signins import sign_in
+from labauth_nb.sessions.session import _restored
 
 
 class Echo(ThreadingHTTPServer):
@@ -449,7 +449,7 @@ def test_patience_counts_the_attempts(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     held = session("benchling")
     outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
     ticks = count(0, 20)
-    monkeypatch.setattr("labauth_nb.sessions.time", SimpleNamespace(monotonic=ticks.__next__))
+    monkeypatch.setattr("labauth_nb.sessions.session.time", SimpleNamespace(monotonic=ticks.__next__))
     with pytest.raises(ProviderUnreachable):
         held.get("plates")
     assert len(outage.requests) == 4

@@ -23,10 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.ultratb import VerboseTB
 
-from labauth_nb import stores
-from labauth_nb.errors import InvalidInput, StoreUnavailable
-from labauth_nb.masking import Fields, Secret
-from labauth_nb.stores import (
+from labauth_nb.credentials import stores
+from labauth_nb.credentials.stores import (
     CREDENTIALS,
     FILE,
     KEYRING,
@@ -41,7 +39,9 @@ from labauth_nb.stores import (
     remembered,
     unavailable,
 )
-from labauth_nb.tokens import Token
+from labauth_nb.errors import InvalidInput, StoreUnavailable
+from labauth_nb.masking import Fields, Secret
+from labauth_nb.tokens.token import Token
 
 pytestmark = [
     pytest.mark.skipif(

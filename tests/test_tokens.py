@@ -13,7 +13,7 @@ import pytest
 from labauth_nb.clocks import SandboxClock
 from labauth_nb.errors import LabauthError, LoginExpired, NotSignedIn
 from labauth_nb.masking import Secret
-from labauth_nb.tokens import Token, TokenSource
+from labauth_nb.tokens.token import Token, TokenSource
 
 
 class Server:
@@ -124,7 +124,7 @@ def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None
         lingering.set()
         assert go.wait(10)
 
-    monkeypatch.setattr("labauth_nb.tokens.time.sleep", linger)
+    monkeypatch.setattr("labauth_nb.tokens.token.time.sleep", linger)
     errors: list[LabauthError] = []
 
     def call() -> None:

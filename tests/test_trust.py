@@ -14,22 +14,14 @@ import pytest
 from kernels import Kernel
 from test_hostile import Server, token_answer
 
-from labauth_nb import (
-    MissingCredentials,
-    ProviderError,
-    UntrustedOrigin,
-    begin,
-    config,
-    credentials,
-    login,
-    logins,
-    logout,
-    panel,
-    stores,
-)
+from labauth_nb import MissingCredentials, ProviderError, UntrustedOrigin, begin, login, logout
+from labauth_nb.credentials import presets, stores
+from labauth_nb.credentials import sources as credentials
+from labauth_nb.credentials.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
+from labauth_nb.logins import logins
+from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
-from labauth_nb.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
 
 SECRET = "kanari-secret-of-mine-0001"
 HOME, OTHER_HOME = (Source("dx login", Trust.HOME, f"/home/{n}") for n in "ab")
@@ -266,7 +258,7 @@ def test_a_prompt_shows_where(evil: Server, monkeypatch: pytest.MonkeyPatch) -> 
 def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The admin's tenant and issuer win over .env and over a repository's settings, which keep what they hold."""
     values = {"tenants": {"foundry": "acme", "benchling": "acme"}, "issuers": {"benchling": "https://acme.okta.com"}}
-    monkeypatch.setattr(config, "presets", config.LabAuth(**values))
+    monkeypatch.setattr(presets, "presets", presets.LabAuth(**values))
     dotenv(
         FOUNDRY_HOSTNAME="evil.example",
         FOUNDRY_TOKEN="of-dotenv",
@@ -318,7 +310,7 @@ def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
     """A notebook's line sends what the environment holds to the provider's own hosts; another host is asked about first."""
     kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "i"), "FOUNDRY_TOKEN": SECRET})
     try:
-        kernel.run("%load_ext labauth_nb\nimport labauth_nb.panel; labauth_nb.panel.HELLO_SECONDS = 0.1")
+        kernel.run("%load_ext labauth_nb\nimport labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
         line = f"%labauth login foundry --method token --tenant {evil.url}"
         said = kernel.text(line)
         assert said.startswith(
@@ -378,7 +370,7 @@ def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """The form: the resolved address of what was found or preset, who named it, what is no secret in clear, the question."""
-    monkeypatch.setattr(config, "presets", config.LabAuth(tenants={"benchling": "acme"}))
+    monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"benchling": "acme"}))
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "my-client")
     state = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False).state()["form"]
     (app,) = [m for m in state["methods"] if m["name"] == "app"]
@@ -388,7 +380,7 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
         ("acme", "the admin's preset"),
         ("my-client", "BENCHLING_CLIENT_ID in the environment"),
     ]
-    monkeypatch.setattr(config, "presets", None)
+    monkeypatch.setattr(presets, "presets", None)
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
     file = dotenv(BENCHLING_URL=evil.url)
     form = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False)
@@ -476,7 +468,7 @@ def test_a_tenant_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_preset_host_stands_above_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that names no host takes the admin's, not the provider's default; a user name alone names none."""
-    monkeypatch.setattr(config, "presets", config.LabAuth(tenants={"dnanexus": "api.cn.dnanexus.com"}))
+    monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"dnanexus": "api.cn.dnanexus.com"}))
     monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": SECRET}))
     monkeypatch.setenv("DX_USERNAME", "ada")
     dnanexus = PROVIDERS["dnanexus"]

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from labauth_nb import MissingCredentials, login, panel, vendor_files
-from labauth_nb.credentials import collect
+from labauth_nb import MissingCredentials, login
+from labauth_nb.credentials import vendor_files
+from labauth_nb.credentials.sources import collect
+from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 import urllib3
 
-from labauth_nb import LabauthError, ProviderError, SignInRefused, grants, login, wire
+from labauth_nb import LabauthError, ProviderError, SignInRefused, login
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
+from labauth_nb.tokens import grants, wire
 
 Script = Callable[[], Iterable[bytes]]
 OFFERED = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]

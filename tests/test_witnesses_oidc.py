@@ -18,7 +18,8 @@ import requests
 from test_hostile import JSON, Answer, Server
 from test_secrets import leaks
 
-from labauth_nb import Attempt, InvalidInput, LoginExpired, SignInRefused, begin, logout, openid, session, wire
+from labauth_nb import Attempt, InvalidInput, LoginExpired, SignInRefused, begin, logout, session
+from labauth_nb.tokens import openid, wire
 
 MAJOR = "9"
 CONFIGURATION = Path(__file__).with_name("oidc_provider.mjs")

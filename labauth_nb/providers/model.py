@@ -63,7 +63,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to sign in: its fields and the name of its grant (`labauth_nb.grants.GRANTS`).
+    """A way to sign in: its fields and the name of its grant (`labauth_nb.tokens.grants.GRANTS`).
 
     `revoke`: the name of the revocation, where the provider offers one; `minted`: whether we asked for the token
     (then logging out revokes it without asking); `files`: vendors' own files that hold these fields;

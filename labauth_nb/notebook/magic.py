@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that raises instead of leaving the interpreter."""
 
     def error(self, message: str) -> NoReturn:
-        from .errors import InvalidInput
+        from ..errors import InvalidInput
 
         if message.startswith("unrecognized"):
             message = "A word on that line is not known (it is not repeated here, in case it is a secret)"
@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parsers() -> dict[str, _Parser]:
-    from .providers import PLAIN_FIELDS
+    from ..providers import PLAIN_FIELDS
 
     def verb(name: str, usage: str, *arguments: tuple[str, dict[str, Any]]) -> _Parser:
         parser = _Parser(prog=name, usage=f"%labauth {name} {usage}".strip(), add_help=False, allow_abbrev=False)
@@ -99,7 +99,7 @@ class LabauthMagics(Magics):
     @no_var_expand
     @line_magic
     def labauth(self, line: str) -> Any:
-        from .errors import InvalidInput, nearest
+        from ..errors import InvalidInput, nearest
 
         try:
             words = shlex.split(line.strip().rstrip(";"), comments=True)
@@ -138,9 +138,9 @@ def _joined(words: list[str]) -> list[str]:
 
 
 def _refuse_secrets(words: list[str]) -> None:
-    from .errors import InvalidInput, refuse_secret
-    from .masking import WORDS, holds_key, looks_secret
-    from .providers import PLAIN_FIELDS, SECRET_FIELDS
+    from ..errors import InvalidInput, refuse_secret
+    from ..masking import WORDS, holds_key, looks_secret
+    from ..providers import PLAIN_FIELDS, SECRET_FIELDS
 
     secret = {name.replace("_", "") for name in (*SECRET_FIELDS, *WORDS)} | {"p", "s", "k", "code"}
     plain = {f"--{name.replace('_', '-')}" for name in PLAIN_FIELDS}
@@ -182,7 +182,7 @@ def _login(
                  else the credentials that you typed (--remember refresh-token | credentials to choose)
     --store file keep it in a file that only you can read instead, where there is no keyring
     """
-    from .providers import without_page
+    from ..providers import without_page
 
     plain = {field: value for field, value in fields.items() if value is not None}
     tenant = tenant and without_page(tenant)
@@ -192,8 +192,8 @@ def _login(
         from .panel import run_login
 
         return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited, remember, store)
-    from .credentials import Sources
-    from .signins import sign_in
+    from ..credentials.sources import Sources
+    from ..logins.signins import sign_in
 
     print(sign_in(provider, method, tenant, name, plain, True, remember, store, Sources(line=True)))
     return None
@@ -201,7 +201,7 @@ def _login(
 
 def _session(name: str | None) -> Any:
     """Give the authenticated requests session of the login NAME: lab = %labauth session benchling"""
-    from .logins import session
+    from ..logins.logins import session
 
     return session(name)
 
@@ -212,7 +212,7 @@ def _status(name: str | None) -> Any:
         from .panel import show_status
 
         return show_status(name)
-    from .logins import status
+    from ..logins.logins import status
 
     return status(name)
 
@@ -226,7 +226,7 @@ def _in_kernel() -> bool:
 
 def _refresh(name: str | None) -> None:
     """Renew the token of the login NAME now."""
-    from .logins import refresh
+    from ..logins.logins import refresh
 
     print(refresh(name))
 
@@ -237,7 +237,7 @@ def _logout(name: str | None, all: bool, revoke: bool | None, forget: bool) -> N
     --revoke     revoke a pasted token too, without asking
     --forget     forget what is remembered also where this kernel has not signed in; with --all: everything
     """
-    from .logins import logout
+    from ..logins.logins import logout
 
     sentences = logout(name, all=all, revoke=revoke, forget=forget)
     for sentence in sentences or ["Not signed in anywhere" + (", and nothing is remembered." if forget else ".")]:
@@ -246,8 +246,8 @@ def _logout(name: str | None, all: bool, revoke: bool | None, forget: bool) -> N
 
 def _show_providers(name: str | None) -> None:
     """List the providers, their methods, what each needs and where to find it."""
-    from .credentials import allowed, variables
-    from .providers import PROVIDERS, find
+    from ..credentials.sources import allowed, variables
+    from ..providers import PROVIDERS, find
 
     for provider in PROVIDERS.values() if name is None else [find(name)]:
         print(f"{provider.name}: {provider.title}. Tenant: {provider.tenant.hint}.")
@@ -261,9 +261,9 @@ def _show_providers(name: str | None) -> None:
 
 def _sandbox(action: str | None, amount: str | None) -> None:
     """The embedded sandbox. `status` shows it, `advance 15m` moves its clock (s, m, h, d), `stop` ends it."""
-    from .errors import InvalidInput, nearest
-    from .logins import forget_sandbox, practice_lab
-    from .masking import shown
+    from ..errors import InvalidInput, nearest
+    from ..logins.logins import forget_sandbox, practice_lab
+    from ..masking import shown
 
     if action not in (None, "status", "stop", "advance"):
         raise nearest(str(action), ["status", "stop", "advance"], "sandbox verb")
@@ -286,8 +286,8 @@ def _sandbox(action: str | None, amount: str | None) -> None:
 
 def seconds_in(amount: str) -> float:
     """`clocks.seconds_in` for what a user typed. Raises `InvalidInput`."""
-    from . import clocks
-    from .errors import InvalidInput
+    from .. import clocks
+    from ..errors import InvalidInput
 
     try:
         return clocks.seconds_in(amount)
@@ -307,7 +307,7 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 
 def _providers() -> list[str]:
-    from .providers import PROVIDERS
+    from ..providers import PROVIDERS
 
     return list(PROVIDERS)
 
@@ -317,9 +317,9 @@ _WORDS: dict[str, Iterable[str]] = {"--tenant": ["sandbox"], "--remember": KEEPS
 
 def choices(words: list[str]) -> Iterable[str]:
     """What may stand after `words` (those after ``%labauth``): for Tab."""
-    from . import logins
-    from .credentials import allowed
-    from .providers import PROVIDERS
+    from ..credentials.sources import allowed
+    from ..logins import logins
+    from ..providers import PROVIDERS
 
     if not words:
         return VERBS
@@ -448,12 +448,12 @@ def _preset(ip: Any) -> Callable[[], None]:
     """Take the admin's presets, and show them in ``%config LabAuth``; gives a function that undoes it."""
     from traitlets import TraitError
 
-    from . import config
+    from ..credentials import presets as config
 
     try:
         config.presets = presets = config.LabAuth(parent=ip)
     except TraitError as error:
-        from .errors import InvalidInput
+        from ..errors import InvalidInput
 
         raise InvalidInput(f"{error} It stands in ipython_config.py: ask the admin of this hub.") from None
     ip.configurables.append(presets)
@@ -482,7 +482,7 @@ def _check_versions(names: Iterable[str]) -> None:
         least = NEEDED[name]
         if found and tuple(map(int, re.findall(r"\d+", found)[:3])) >= least:
             continue
-        from .errors import LabauthError
+        from ..errors import LabauthError
 
         need = ".".join(map(str, least))
         raise LabauthError(

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 import jwt
 import requests
 
-from .errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
+from ..errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
+from ..masking import Secret
+from ..providers import is_loopback, spelled, whole_address
 from .grants import (
     LONGEST_SECONDS,
     SKEW_SECONDS,
@@ -36,9 +38,7 @@ from .grants import (
     refused,
     revoke_at,
 )
-from .masking import Secret
-from .providers import is_loopback, spelled, whole_address
-from .tokens import Token
+from .token import Token
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 """Signatures by a private key that only the issuer has. Not "none", and not HS256, whose key others have too."""

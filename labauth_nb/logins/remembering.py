@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from . import credentials, stores
-from .credentials import Found
-from .errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, StoreUnavailable, nearest
-from .grants import Exchange
-from .masking import Fields
-from .providers import SERVER, Method, Provider
-from .stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, Entry, Head, Memory
-from .tokens import Token
-from .trust import ASKED, GIVEN, Source, Trust
+from ..credentials import sources, stores
+from ..credentials.sources import Found
+from ..credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, Entry, Head, Memory
+from ..credentials.trust import ASKED, GIVEN, Source, Trust
+from ..errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, StoreUnavailable, nearest
+from ..masking import Fields
+from ..providers import SERVER, Method, Provider
+from ..tokens.grants import Exchange
+from ..tokens.token import Token
 
 AUTO = "auto"
 PLACES = {KEYRING: "keyring", FILE: "file store"}
@@ -73,7 +73,7 @@ def _usable(provider: Provider, method: str, tenant: str) -> bool:
     """Whether this version knows that method and that tenant."""
     try:
         provider.method(method)
-        credentials.address_of(provider, provider.tenant, tenant)
+        sources.address_of(provider, provider.tenant, tenant)
     except InvalidInput:
         return False
     return True
@@ -89,8 +89,8 @@ def heads(provider: Provider, name: str, method: str | None, tenant: str | None)
     if tenant is None or not found:
         return found
     tenants = provider.tenant
-    wanted = credentials.address_of(provider, tenants, tenant)
-    return [head for head in found if credentials.address_of(provider, tenants, head.tenant) == wanted]
+    wanted = sources.address_of(provider, tenants, tenant)
+    return [head for head in found if sources.address_of(provider, tenants, head.tenant) == wanted]
 
 
 def recall(provider: Provider, name: str, method: str | None, tenant: str | None) -> Recall | None:

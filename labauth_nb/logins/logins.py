@@ -9,31 +9,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from . import credentials, remembering
-from .browser import DONE, OVER, Attempt
-from .clocks import Clock, clock_words, in_words
-from .credentials import Found
-from .errors import (
-    InvalidInput,
-    LabauthError,
-    LoginExpired,
-    NotSignedIn,
-    SignInRefused,
-    StoreUnavailable,
-    nearest,
-)
-from .grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
-from .masking import Fields
-from .providers import PROVIDERS, Method, Provider
+from ..clocks import Clock, clock_words, in_words
+from ..credentials import sources
+from ..credentials.sources import Found
+from ..credentials.stores import Memory
+from ..credentials.trust import ASKED, GIVEN
+from ..errors import InvalidInput, LabauthError, LoginExpired, NotSignedIn, SignInRefused, StoreUnavailable, nearest
+from ..masking import Fields
+from ..providers import PROVIDERS, Method, Provider
+from ..sessions.session import LabSession, origin_of
+from ..tokens.attempts import DONE, OVER, Attempt
+from ..tokens.grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
+from ..tokens.token import Token, TokenSource
+from . import remembering
 from .remembering import Recall
-from .sessions import LabSession, origin_of
 from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status
-from .stores import Memory
-from .tokens import Token, TokenSource
-from .trust import ASKED, GIVEN
 
 if TYPE_CHECKING:
-    from .sandbox import Lab
+    from ..sandbox import Lab
 
 
 Identity = tuple[str, tuple[str, str], str]
@@ -202,7 +195,7 @@ class Login:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
-        self._exchange.patience = patience_seconds(credentials.can_ask())
+        self._exchange.patience = patience_seconds(sources.can_ask())
         try:
             self._tokens.renew()
         finally:
@@ -292,8 +285,8 @@ class Login:
         else:
             minted = method.minted
             pasted = self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
-            if revoke is None and not minted and pasted and credentials.can_ask():
-                revoke = credentials.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
+            if revoke is None and not minted and pasted and sources.can_ask():
+                revoke = sources.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
             if revoke or (revoke is None and minted):
                 try:
                     for token in reversed(live):  # the one in use first
@@ -415,7 +408,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
     forgotten there too; `forget`: also one that this kernel has not signed in to, with `all` everything that is
     remembered. Gives a sentence for each.
     """
-    from . import stores
+    from ..credentials import stores
 
     if all and name is not None:
         raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
@@ -443,7 +436,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
 def practice_lab() -> Lab:
     """The embedded sandbox, started if need be. Raises `InvalidInput` without the extra `[sandbox]`, or threads."""
     try:
-        from .sandbox import running
+        from ..sandbox import running
     except ImportError:
         raise InvalidInput("The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'") from None
     try:

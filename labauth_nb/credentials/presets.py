@@ -27,8 +27,8 @@ class LabAuth(Configurable):
 
     @validate("tenants", "client_ids", "scopes", "issuers", "redirect_uris", "methods")
     def _known(self, proposal: Any) -> Any:
-        from .errors import LabauthError  # not at the top: it brings requests, and loading the extension stays light
-        from .providers import find
+        from ..errors import LabauthError  # not at the top: it brings requests, and loading the extension stays light
+        from ..providers import find
 
         trait, value = proposal["trait"].name, {str(k).strip().lower(): v for k, v in proposal["value"].items()}
         try:

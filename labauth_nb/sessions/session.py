@@ -25,8 +25,8 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
-from .clocks import seconds_in
-from .errors import (
+from ..clocks import seconds_in
+from ..errors import (
     InvalidInput,
     LabauthError,
     NotSignedIn,
@@ -44,16 +44,16 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
-from .grants import TIMEOUT, _bare, patience_seconds
-from .masking import Secret, scrub
-from .providers import PROVIDERS, Paging, Provider, is_loopback
-from .tokens import Token
-from .wire import UNREADABLE, trusted
+from ..masking import Secret, scrub
+from ..providers import PROVIDERS, Paging, Provider, is_loopback
+from ..tokens.grants import TIMEOUT, _bare, patience_seconds
+from ..tokens.token import Token
+from ..tokens.wire import UNREADABLE, trusted
 
 if TYPE_CHECKING:
     import pandas
 
-    from .logins import Login
+    from ..logins.logins import Login
 
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
@@ -764,7 +764,7 @@ class _Elsewhere:
         return self._login
 
     def _found(self) -> Any:
-        from .logins import _LOGINS, named
+        from ..logins.logins import _LOGINS, named
 
         found, name = _LOGINS.get(self.name), self.name
         try:
@@ -791,7 +791,7 @@ class _Elsewhere:
 
 def _restored(sign_in: Any, *where: Any) -> LabSession:
     """The session of a pickle; `where`: name, origin, provider, method, identity."""
-    from .logins import _LOGINS
+    from ..logins.logins import _LOGINS
 
     here: Any = _LOGINS.get(where[0])
     identity = where[4] if len(where) > 4 else None

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from .clocks import Clock
-from .errors import LabauthError, LoginExpired, NotSignedIn
-from .masking import Secret
-from .threads import started
+from ..clocks import Clock, started
+from ..errors import LabauthError, LoginExpired, NotSignedIn
+from ..masking import Secret
 
 MARGIN_SECONDS = 60.0
 """Renew this early at the most: as benchling-sdk and foundry-platform-sdk do."""

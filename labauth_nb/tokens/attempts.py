@@ -25,13 +25,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+from ..clocks import started
+from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
+from ..masking import Secret, noticed
+from ..providers import is_loopback
 from . import grants
-from .errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
 from .grants import Code, Exchange
-from .masking import Secret, noticed
-from .providers import is_loopback
-from .threads import started
-from .tokens import Token
+from .token import Token
 
 ATTEMPT_SECONDS = 600.0
 """How long a try is waited for."""

@@ -22,9 +22,8 @@ from urllib.parse import quote_plus, urlsplit
 
 import requests
 
-from . import wire
-from .clocks import TOLD_SECONDS, Clock, clock_words, seconds_in
-from .errors import (
+from ..clocks import TOLD_SECONDS, Clock, clock_words, seconds_in
+from ..errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
@@ -43,11 +42,12 @@ from .errors import (
     unreachable,
     wait_seconds,
 )
-from .masking import Fields, Secret, scrub, shown
-from .tokens import Token
+from ..masking import Fields, Secret, scrub, shown
+from . import wire
+from .token import Token
 
 if TYPE_CHECKING:
-    from .providers.model import Method, Provider
+    from ..providers.model import Method, Provider
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, seconds to wait for an answer."""
@@ -80,7 +80,7 @@ class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
     `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
-    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.openid`);
+    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.tokens.openid`);
     `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
     `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that is busy or
     cannot be reached is tried for (None once it is signed in: then a session's patience counts);
@@ -132,7 +132,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
 
     Redirects are not followed: credentials go to the address that the user named, or nowhere.
     """
-    from .providers.model import is_loopback
+    from ..providers.model import is_loopback
 
     address = urlsplit(url)
     if address.scheme != "https" and not is_loopback(address.hostname):
@@ -624,14 +624,14 @@ Grant = Callable[[Exchange, Token | None], Token]
 
 
 def openid(exchange: Exchange, previous: Token | None) -> Token:
-    """`labauth_nb.openid.renewed`, imported when it is needed."""
+    """`labauth_nb.tokens.openid.renewed`, imported when it is needed."""
     from .openid import renewed
 
     return renewed(exchange, previous)
 
 
 def revoke_openid(exchange: Exchange, token: Token) -> None:
-    """`labauth_nb.openid.revoke`, imported when it is needed."""
+    """`labauth_nb.tokens.openid.revoke`, imported when it is needed."""
     from .openid import revoke
 
     revoke(exchange, token)

@@ -21,10 +21,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from .errors import StoreUnavailable, nearest
-from .masking import Fields, Secret
-from .threads import started
-from .tokens import Token
+from ..clocks import started
+from ..errors import StoreUnavailable, nearest
+from ..masking import Fields, Secret
+from ..tokens.token import Token
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import credentials, remembering, sessions, stores
-from .browser import Attempt, checked_redirect
-from .clocks import WALL
-from .credentials import Found, Sources
-from .errors import (
+from ..clocks import WALL
+from ..credentials import sources as credentials
+from ..credentials import stores
+from ..credentials.sources import Found, Sources
+from ..credentials.stores import CREDENTIALS, REFRESH_TOKEN, Memory
+from ..credentials.trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
+from ..errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
@@ -28,20 +30,21 @@ from .errors import (
     read_error,
     refuse_secret,
 )
-from .grants import Exchange, ask, claims_of, patience_seconds, refused, send
+from ..masking import Secret, noticed, shown
+from ..providers import PLAIN_FIELDS, Method, Probe, Provider, find
+from ..sessions import session
+from ..sessions.session import is_dead
+from ..tokens.attempts import Attempt, checked_redirect
+from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused, send
+from ..tokens.token import Token
+from . import remembering
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
-from .masking import Secret, noticed, shown
-from .providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from .remembering import Recall
-from .sessions import is_dead
-from .stores import CREDENTIALS, REFRESH_TOKEN, Memory
-from .tokens import Token
-from .trust import ASKED, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 
 if TYPE_CHECKING:
     from requests import Response
 
-    from .sandbox import Lab
+    from ..sandbox import Lab
 
 
 NOT_REMEMBERED = "Not remembered: "
@@ -629,4 +632,4 @@ def _answered(login: Login, probe: Probe, url: str, proves: bool) -> Response | 
         return None
 
 
-sessions.sign_in = sign_in  # for the pickles of sessions
+session.sign_in = sign_in  # for the pickles of sessions

@@ -18,10 +18,10 @@ from io import StringIO
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from . import config
-from .errors import InvalidInput, MissingCredentials, miscopied, refuse_secret
-from .masking import Fields, Secret, holds_key, looks_secret, noticed
-from .providers import RETURN, SERVER, Field, Method, Provider, is_loopback, whole_address, without_page
+from ..errors import InvalidInput, MissingCredentials, miscopied, refuse_secret
+from ..masking import Fields, Secret, holds_key, looks_secret, noticed
+from ..providers import RETURN, SERVER, Field, Method, Provider, is_loopback, whole_address, without_page
+from . import presets
 from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
 from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
 
@@ -36,13 +36,13 @@ _PRESETS = {
 
 def preset(provider: Provider, method: Method, wanted: str) -> str:
     """What the admin preset for the field `wanted`: for this method, else for the provider; "" for nothing."""
-    given: Mapping[str, str] = getattr(config.presets, _PRESETS.get(wanted, ""), None) or {}
+    given: Mapping[str, str] = getattr(presets.presets, _PRESETS.get(wanted, ""), None) or {}
     return (given.get(f"{provider.name}/{method.name}") or given.get(provider.name) or "").strip()
 
 
 def allowed(provider: Provider) -> tuple[Method, ...]:
     """The methods that the admin allows (all, where nothing is said), the default one first."""
-    names = (getattr(config.presets, "methods", None) or {}).get(provider.name)
+    names = (getattr(presets.presets, "methods", None) or {}).get(provider.name)
     return tuple(provider.method(name) for name in names) if names else provider.methods
 
 

@@ -23,11 +23,12 @@ import traitlets
 from IPython import get_ipython
 from IPython.display import display
 
-from . import credentials, logins, remembering, signins, stores
-from .browser import ASKING, BUSY, DONE, OVER, Attempt
-from .clocks import in_words
-from .credentials import Found, Place, Sources
-from .errors import (
+from ..clocks import in_words, started
+from ..credentials import sources as credentials
+from ..credentials import stores
+from ..credentials.sources import Found, Place, Sources
+from ..credentials.trust import ASKED, DEFAULT, GIVEN, SANDBOX
+from ..errors import (
     InvalidInput,
     LabauthError,
     LoginExpired,
@@ -40,12 +41,12 @@ from .errors import (
     UntrustedOrigin,
     place_of,
 )
-from .logins import Login
-from .masking import MASK, Secret
-from .providers import Field, Method, Provider, find, without_page
-from .statuses import EXPIRED, Status
-from .threads import started
-from .trust import ASKED, DEFAULT, GIVEN, SANDBOX
+from ..logins import logins, remembering, signins
+from ..logins.logins import Login
+from ..logins.statuses import EXPIRED, Status
+from ..masking import MASK, Secret
+from ..providers import Field, Method, Provider, find, without_page
+from ..tokens.attempts import ASKING, BUSY, DONE, OVER, Attempt
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0

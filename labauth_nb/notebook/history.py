@@ -15,8 +15,8 @@ from secrets import token_bytes
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from .masking import MASK, listeners
-from .threads import started
+from ..clocks import started
+from ..masking import MASK, listeners
 
 KEEPS = ("credentials", "refresh-token")
 _FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
@@ -29,8 +29,8 @@ BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
 
 def _clean_lines(code: str) -> str:
     """`code` without the words of ``%labauth`` lines that look secret, or login does not know."""
-    from .masking import holds_key, scrub_word
-    from .providers import PLAIN_FIELDS, PROVIDERS
+    from ..masking import holds_key, scrub_word
+    from ..providers import PLAIN_FIELDS, PROVIDERS
 
     plain = {f"--{spelled}" for name in PLAIN_FIELDS for spelled in (name, name.replace("_", "-"))}
     takes = {*_FLAGS, *plain}
@@ -143,9 +143,9 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
 
 def _live() -> list[str]:
     """The secrets of the logins that are signed in."""
-    if f"{__package__}.logins" not in sys.modules:  # slow to import, and without it there are none
+    if "labauth_nb.logins.logins" not in sys.modules:  # slow to import, and without it there are none
         return []
-    from .logins import _LOGINS
+    from ..logins.logins import _LOGINS
 
     live = [login for login in list(_LOGINS.values()) if login.signed_in]
     return [secret for login in live for secret in login.secrets()]
@@ -188,8 +188,8 @@ def clean_stored(ip: Any) -> Callable[[], None]:
         _mask_earlier(ip, secrets)
 
     def store_inputs(line_num: int, source: str, source_raw: str | None = None) -> Any:
-        from .masking import scrub_code
-        from .providers import SECRET_FIELDS
+        from ..masking import scrub_code
+        from ..providers import SECRET_FIELDS
 
         names = SECRET_FIELDS if re.search(r"labauth|\blogin\b", source_raw or source) else ()
         clean = _cleaner(_live())

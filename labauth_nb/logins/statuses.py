@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
-from .providers import PROVIDERS
+from ..providers import PROVIDERS
 
 if TYPE_CHECKING:
     import pandas

@@ -1,0 +1,4 @@
+"""Where the value of a field comes from: environment, .env, vendors' files, presets, what is remembered.
+
+Every value keeps its source and how far that is trusted. It never sends a request, and never asks a person.
+"""
