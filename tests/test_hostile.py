@@ -126,6 +126,9 @@ NOTHING_GOOD: list[dict[str, Any]] = [
         (200, JSON, b"not json"),
         (200, {}, b""),
         (401, JSON, b'{"error": "invalid_token"}'),
+        (403, JSON, b'{"error": {"type": "Forbidden", "message": "Blocked by policy"}}'),
+        (403, JSON, b'{"error": "access_denied", "error_description": "Blocked by policy"}'),
+        (403, JSON, b'{"errorName": "BLOCKED"}'),
         (404, JSON, b'{"error": "not_found"}'),
         *((200, JSON, json.dumps(body).encode()) for body in NOTHING_GOOD),
     ],
@@ -136,9 +139,28 @@ NOTHING_GOOD: list[dict[str, Any]] = [
 def test_not_proven(server: Server, provider: str, fields: dict[str, str], answer: Answer) -> None:
     """A pasted credential that the server did not accept is no sign-in: a web page or an empty answer is no proof."""
     server.answer = lambda *_: answer
-    with pytest.raises(LabauthError, match="answered"):
+    with pytest.raises(LabauthError, match="answered") as caught:
         login(provider, tenant=server.url, **fields)
     assert len(status()) == 0
+    assert ("could not be verified" in str(caught.value)) == (answer[0] == 403)
+
+
+@pytest.mark.parametrize(
+    ("provider", "status_code", "body"),
+    [
+        ("foundry", 403, {"errorCode": "PERMISSION_DENIED", "errorName": "ApiUsageDenied"}),
+        ("dnanexus", 401, {"error": {"type": "PermissionDenied", "message": "no"}}),
+        ("dnanexus", 403, {"error": {"type": "SpendingLimitExceeded", "message": "no"}}),
+        ("dnanexus", 403, {"error": {"type": "OrgExpired", "message": "no"}}),
+    ],
+)
+def test_proven_without_access(server: Server, provider: str, status_code: int, body: dict[str, Any]) -> None:
+    """What a provider's document says of a good token without access proves a pasted one."""
+    server.answer = lambda *_: (status_code, JSON, json.dumps(body).encode())
+    assert login(provider, tenant=server.url, token="kanari-token").status != "expired"
+    server.answer = lambda *_: (400, JSON, json.dumps(body).encode())
+    with pytest.raises(LabauthError, match="answered 400"):
+        login(provider, tenant=server.url, token="kanari-token")
 
 
 @pytest.mark.parametrize(

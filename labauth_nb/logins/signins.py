@@ -606,17 +606,26 @@ def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     if good and proves and isinstance(body, dict):
         within = body["data"] if isinstance(body.get("data"), dict) else body
         good = isinstance(body.get(probe.items), list) if probe.items else any(key in within for key in probe.keys)
-    # "No permission" from the provider itself proves it as well as data does; a web page does not.
-    good = good or (response.status_code == 403 and code != "")
-    good = good or (response.status_code == 401 and code in login.provider.hints)  # DNAnexus says it so
+    # Any firewall can say "forbidden"; in these words only the provider does.
+    good = good or f"{response.status_code} {code}" in probe.forbidden
     if is_dead(login.provider, response) or not good:
         if proves:
-            raise refused(exchange, response, what="data")
+            raise _unproven(exchange, response)
         return None
     body = body.get("data", body) if isinstance(body, dict) else {}
     named = (body.get(key) for key in probe.keys if isinstance(body, dict))
     found = next((value for value in named if isinstance(value, str) and value), None)
     return None if found is None else one_line(found, 80, login.secrets())
+
+
+def _unproven(exchange: Exchange, response: Response) -> LabauthError:
+    """The error for a `response` that does not prove a pasted credential."""
+    error = refused(exchange, response, what="data")
+    if response.status_code == 403:
+        label = exchange.method.secret.label
+        why = "a proxy or firewall on the way may have sent that"
+        error.args = (f"{error} The {label} could not be verified: {why}.",)
+    return error
 
 
 def _answered(login: Login, probe: Probe, url: str, proves: bool) -> Response | None:

@@ -121,7 +121,16 @@ DNANEXUS = Provider(
         ),
     ),
     probes=(
-        Probe("POST", "/system/whoami", ("id",)),
+        Probe(
+            "POST",
+            "/system/whoami",
+            ("id",),
+            forbidden=(
+                "401 PermissionDenied",
+                "403 SpendingLimitExceeded",
+                "403 OrgExpired",
+            ),
+        ),
         Probe("POST", "/{answer}/describe", ("handle",)),
     ),
     paging=Paging(verb="POST", items="results", cursor="next", send="starting"),

@@ -113,7 +113,14 @@ FOUNDRY = Provider(
             ),
         ),
     ),
-    probes=(Probe("GET", "/multipass/api/me", ("username", "id")),),
+    probes=(
+        Probe(
+            "GET",
+            "/multipass/api/me",
+            ("username", "id"),
+            forbidden=("403 ApiUsageDenied",),
+        ),
+    ),
     paging=Paging(items="data", cursor="nextPageToken", send="pageToken"),
     dead_token=(DeadToken(401),),
     hints={

@@ -106,13 +106,15 @@ class DeadToken:
 class Probe:
     """A request that tells who is signed in: the first of `keys` in the response. `{answer}` is what the one before told.
 
-    `items`: the list that a good response holds, where it tells no name.
+    `items`: the list that a good response holds, where it tells no name; `forbidden`: "status code" of
+    each error that, by the provider's document, only a good token gets.
     """
 
     verb: str
     path: str
     keys: tuple[str, ...] = ()
     items: str = ""
+    forbidden: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
