@@ -211,7 +211,8 @@ def read_error(response: requests.Response) -> tuple[str, str]:
 
     Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and DNAnexus
     ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
-    QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``.
+    QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``; gateways
+    ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
     """
     if is_page(response):
         return "", "a web page instead of data: is the tenant right, and is the provider up?"
@@ -229,7 +230,17 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     short = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]{3,40}", error)
     code: object = error if short else body.get("error_type")
     message: object = body.get("error_description") or (error if error != code else None) or body.get("message")
+    if not _text(code) and not _text(message) and isinstance(body.get("errors"), list):
+        return next(filter(any, map(_listed, body["errors"])), ("", ""))
     return _text(code), _text(message)
+
+
+def _listed(error: object) -> tuple[str, str]:
+    """(code, message) of one of the errors in a list."""
+    if not isinstance(error, dict):
+        return "", _text(error)
+    messages = (_text(error.get(name)) for name in ("message", "detail", "title"))
+    return _text(error.get("code")), next(filter(None, messages), "")
 
 
 def is_page(response: requests.Response) -> bool:
@@ -241,8 +252,9 @@ def is_page(response: requests.Response) -> bool:
 
 
 _NOT_THE_API = (
-    "An API sends data, so that page may come from a proxy or firewall on the way: "
-    "ask whoever runs your network, or try from another one."
+    "An API sends data, so that page may come from a proxy or firewall on the way, or from a "
+    "network that wants you to sign in first (open any page in the browser): ask whoever runs "
+    "your network, or try from another one."
 )
 
 

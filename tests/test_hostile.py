@@ -187,6 +187,12 @@ def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
         ({"token_type": "mac"}, r"with a token of the type 'mac', not Bearer \(RFC 6750\)\. Check"),
         ({"token_type": ["Bearer"]}, r"with a token of the type '…'.* not Bearer"),
         ({"token_type": "kanari-token"}, r"with a token of the type '…'.* not Bearer"),
+        ({"token_type": "DPoP"}, r"with a token of the type 'DPoP', not Bearer"),
+        ({"access_token": None, "errors": ["Not today", "Nor ever"]}, r"\(Not today\)\."),
+        (
+            {"access_token": None, "errors": [{"code": "E7", "message": "Not today"}]},
+            r"E7 \(Not today\)\.",
+        ),
         ({"token_type": "mac", "error": "use_dpop"}, r"use_dpop\."),
         ({"access_token": "a b", "error": "busy_now"}, r"busy_now\."),
         ({"access_token": None, "error": "access_denied"}, r"access_denied\."),
@@ -203,6 +209,18 @@ def test_own_words_in_200(server: Server, more: dict[str, Any], said: str) -> No
         login("benchling", tenant=server.url, **CLIENT)
     assert "without a token" not in str(caught.value)
     assert "kanari" not in repr(caught.value.response.content)
+
+
+def test_captive_portal(server: Server) -> None:
+    """A web page where a token was due is called one, with where it may come from."""
+    server.answer = lambda *_: (200, HTML, b"<html>Welcome to our Wi-Fi</html>")
+    with pytest.raises(SignInRefused) as caught:
+        login("benchling", tenant=server.url, **CLIENT)
+    said = str(caught.value)
+    assert said.startswith("Benchling answered 200 (a web page instead of data")
+    assert "proxy or firewall" in said
+    assert "network that wants you to sign in first" in said
+    assert "without a token" not in said
 
 
 @pytest.mark.parametrize("expires_in", ["3600", 0, -5, None, "soon", float("nan"), float("inf"), 1e308, [], True])

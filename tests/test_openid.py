@@ -772,7 +772,11 @@ def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
 CONFIG = "The identity provider answered 200 without a configuration in it. Check the issuer's address."
 MISSING = "The identity provider's {} is missing or no https address: tell its admin."
 DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
-    ("html", lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}), CONFIG),
+    (
+        "html",
+        lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}),
+        "answered 200 (a web page instead of data: is the issuer right, and is it up?). An API sends",
+    ),
     ("a list", lambda it: it.says([]), CONFIG),
     ("no JSON", lambda it: it.says("{"), CONFIG),
     (
@@ -826,7 +830,7 @@ def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: 
     assert caught.value.field == "issuer"
 
 
-BUSY = "Too many requests: wait a little and go on."
+BUSY = "Too many requests: wait a little, then start again."
 DOWN = "The identity provider has a problem of its own: try again in a minute."
 
 

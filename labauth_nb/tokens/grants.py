@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import sys
 import threading
 import warnings
@@ -33,6 +34,7 @@ from ..errors import (
     SignInRefused,
     UnsafeRequest,
     finite,
+    is_page,
     json_of,
     miscopied,
     one_line,
@@ -224,15 +226,19 @@ def refused(
     provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
     hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
+    if exchange.patience is not None:  # not signed in yet: this attempt has ended
+        hints = {**hints, "429": "Too many requests: wait {retry}, then start again."}
     busy = response.status_code == 429 or response.status_code >= 500
     error_class = ProviderError if busy else SignInRefused
     error = provider_error(title, response, hints, known, error_class, provider.pacing)
     if response.is_redirect:
         error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
-    elif response.status_code < 400 and (json_of(response) is None or not any(read_error(response))):
+    elif response.status_code < 400 and not is_page(response) and not any(_own_words(response)):
         had = f"without {what} in it"
         if kind is not None:
-            named = shown(scrub(str(kind), known))
+            named = scrub(str(kind), known)
+            # Names of token types are public, and short (RFC 9449 7.1: DPoP).
+            named = repr(named) if re.fullmatch("[A-Za-z_]{1,12}", named) else shown(named)
             had = f"with a token of the type {named}, not Bearer (RFC 6750)"
         error.args = (f"{title} answered {response.status_code} {had}. {_TENANT}",)
     offset = offset_of(response, exchange.clock.time())
@@ -241,6 +247,11 @@ def refused(
     if response.request is not None:
         response.request.body = None
     return error
+
+
+def _own_words(response: requests.Response) -> tuple[str, str]:
+    """As `read_error`, but ("", "") where there is no JSON to hold an error."""
+    return read_error(response) if json_of(response) is not None else ("", "")
 
 
 def _exchanged(response: requests.Response) -> list[str]:
