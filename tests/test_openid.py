@@ -299,6 +299,42 @@ def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch
     attempt.cancel()
 
 
+@pytest.mark.parametrize(
+    ("supported", "given", "sent"),
+    [
+        (["openid", "email"], {}, "openid email"),
+        (["openid", "email", "offline_access"], {}, "openid email offline_access"),
+        (None, {}, "openid email offline_access"),
+        ("openid", {}, "openid email offline_access"),
+        (["openid"], {"scopes": "openid offline_access"}, "openid offline_access"),
+    ],
+    ids=str,
+)
+def test_offline_access_where_supported(issuer: Issuer, supported: Any, given: dict[str, str], sent: str) -> None:
+    """What nobody typed is asked for only where the issuer has it; what was typed always is."""
+    listed = {} if supported is None else {"scopes_supported": supported}
+    issuer.says(issuer.configuration | listed)
+    attempt = begin("benchling", "oidc", tenant="sandbox", issuer=issuer.address, **given)
+    asked_for = parameters(attempt)
+    attempt.cancel()
+    assert asked_for["scope"] == sent
+    assert asked_for.get("prompt") == ("consent" if "offline_access" in sent else None)
+
+
+def test_parameters_once(issuer: Issuer) -> None:
+    """Of what the authorization endpoint's address has already, ours comes once; the rest stays."""
+    address = f"{issuer.address}/authorize?prompt=login&p=B2C%20x&state=theirs&empty"
+    issuer.says(issuer.configuration | {"authorization_endpoint": address})
+    attempt = begin("benchling", "oidc", tenant="sandbox", issuer=issuer.address)
+    pairs = parse_qsl(urlsplit(attempt.url).query, keep_blank_values=True)
+    attempt.cancel()
+    assert len({name for name, _ in pairs}) == len(pairs)
+    assert dict(pairs)["prompt"] == "consent"
+    assert dict(pairs)["state"] != "theirs"
+    assert (dict(pairs)["p"], dict(pairs)["empty"]) == ("B2C x", "")
+    assert "p=B2C%20x&empty&" in attempt.url
+
+
 def test_no_consent_elsewhere(lab: Lab) -> None:
     """Foundry, which speaks no OpenID here, is asked for its scopes only."""
     sent = parameters(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access"))
@@ -471,7 +507,7 @@ def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
 # Clocks that differ
 
 
-@pytest.mark.parametrize("skew", [0, 20, 240, 86400, -20, -240, -350])
+@pytest.mark.parametrize("skew", [0, 20, 240, 86400, -20, -240, -350, -400, -7200])
 def test_the_issuers_clock(lab: Lab, skew: float) -> None:
     """However the issuer's clock differs from ours, the token's own life counts down, and one is issued for each life."""
     lab.set("idp", life=300)

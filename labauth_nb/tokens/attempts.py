@@ -23,7 +23,7 @@ from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlencode, urlsplit
 
 from ..clocks import started
 from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
@@ -140,7 +140,11 @@ class Attempt:
         address = (
             str(exchange.metadata["authorization_endpoint"]) if self._openid else exchange.auth_origin + self._flow.authorize
         )
-        return Secret(f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}")
+        address, _, query = address.partition("?")
+        pieces = [each for each in query.split("&") if each]
+        # What stands there stays (RFC 6749 3.1), but no parameter comes twice.
+        kept = (each for each in pieces if unquote_plus(each.partition("=")[0]) not in asked)
+        return Secret(f"{address}?{'&'.join([*kept, urlencode(asked)])}")
 
     @property
     def proof(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,8 +92,18 @@ def discover(exchange: Exchange) -> None:
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
             raise _about("issuer", f"The identity provider's {name} is missing or no https address: tell its admin.")
     exchange.metadata = metadata
+    _ask_for_less(exchange)
     if exchange.fields.get("client_secret"):
         auth_methods(exchange)  # else a person signs in first, in vain
+
+
+def _ask_for_less(exchange: Exchange) -> None:
+    """Take offline_access out of scopes that nobody typed, where the issuer does not have it."""
+    fields, supported = exchange.fields, exchange.metadata.get("scopes_supported")
+    default = next(f.default for f in exchange.method.fields if f.name == "scopes")
+    lacks = isinstance(supported, list) and "offline_access" not in supported
+    if lacks and fields.get("scopes") == default:
+        fields["scopes"] = " ".join(each for each in default.split() if each != "offline_access")
 
 
 def _error_in(body: dict[str, Any]) -> bool:
@@ -197,10 +208,16 @@ def _key(keys: _Keys, kid: object, alg: str) -> jwt.PyJWK:
     return fitting[0]
 
 
-def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dict[str, Any]:
+def verified(
+    exchange: Exchange,
+    id_token: str,
+    nonce: str | None = None,
+    ahead: Callable[[dict[str, Any]], float] = lambda claims: 0.0,
+) -> dict[str, Any]:
     """The claims of an ID token whose signature, iss, aud, exp, iat and (where one was sent) nonce are as they must be.
 
-    Raises `SignInRefused` with what is wrong. Keys that have rotated are fetched once more.
+    `ahead`: how many seconds the issuer's clock is ahead of ours, by the claims. Raises
+    `SignInRefused` with what is wrong. Keys that have rotated are fetched once more.
     """
     id_token = Secret(id_token)
     try:
@@ -245,7 +262,7 @@ def verified(exchange: Exchange, id_token: str, nonce: str | None = None) -> dic
                 raise _distrusted("its signature is wrong") from None
             exchange.keys = None  # the issuer may have a new key under the old name
     now, exp = exchange.clock.time(), _moment(claims["exp"])
-    if not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now:
+    if not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now + ahead(claims):
         raise _distrusted("it has expired already; check this computer's clock")
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (several or "azp" in claims) and claims.get("azp") != exchange.fields["client_id"]:
@@ -277,10 +294,11 @@ def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce
     id_token = _id_token(response)
     if id_token is None:
         raise _distrusted("there was none in the answer (is openid among the scopes?)")
-    claims = verified(exchange, id_token, nonce)
+    ahead_by = partial(_ahead, exchange, response, token.issued_at)
+    claims = verified(exchange, id_token, nonce, ahead_by)
     if exchange.subject and claims["sub"] != exchange.subject:
         raise _distrusted("it is another person's (sub)")
-    exchange.subject, ahead = claims["sub"], _ahead(exchange, claims, response, token.issued_at)
+    exchange.subject, ahead = claims["sub"], ahead_by(claims)
     exchange.offset = ahead if abs(ahead) > SKEW_SECONDS else 0.0
     exp = _moment(claims["exp"]) - ahead
     expires_at = exp if exp - exchange.clock.time() < LONGEST_SECONDS else None
@@ -296,7 +314,12 @@ def _first(exchange: Exchange, token: Token, response: requests.Response, nonce:
         raise
 
 
-def _ahead(exchange: Exchange, claims: dict[str, Any], response: requests.Response, began: float) -> float:
+def _ahead(
+    exchange: Exchange,
+    response: requests.Response,
+    began: float,
+    claims: dict[str, Any],
+) -> float:
     """Seconds that the issuer's clock is ahead of ours: it issued the token between `began` and now."""
     now, iat = exchange.clock.time(), _moment(claims["iat"])
     if "nbf" in claims:
