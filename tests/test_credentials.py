@@ -280,6 +280,19 @@ WRAPPED = {
     "a line of a shell": "export {name}='{}'",
     "another name": "MY_LAB_SECRET={}",
     "its own word": "client_secret={}",
+    "quotes and a comma": '"{}",',
+    "a line of JSON": '"client_secret": "{}",',
+    "a line of JSON without a space": '"{name}":"{}"',
+    "a line of YAML": "{name}: {}",
+    "a line of YAML by another name": "secret: '{}'",
+    "PowerShell": "$env:{name}='{}'",
+    "PowerShell, with spaces": '$Env:{name} = "{}";',
+    "cmd": "set {name}={}",
+    "cmd with quotes": 'set "{name}={}"',
+    "setx": "setx {name} {}",
+    "setx for all": 'SETX {name} "{}" /M',
+    "csh": "setenv {name} {}",
+    "fish": "set -gx {name} '{}'",
 }
 SECRET = "sandbox-qbench-client-secret-0001"
 WAYS = ["given", "environment", "prompt", "panel"]
@@ -325,6 +338,8 @@ def test_pasted_with_more(
         ("client_id", "sandbox-qbench-client\n"),
         ("tenant", "'sandbox'"),
         ("tenant", "QBENCH_URL=sandbox"),
+        ("tenant", "QBENCH_URL: sandbox"),
+        ("client_id", '"client_id": "sandbox-qbench-client",'),
     ],
 )
 def test_pasted_names(lab: Lab, field: str, value: str) -> None:
@@ -352,7 +367,11 @@ def test_wrapped_paste(lab: Lab, end: str) -> None:
         ("kanari\nsecret", "The Client secret holds .*a line break"),
         (f"{SECRET}\nQBENCH_CLIENT_ID=x", "The Client secret holds .*a line break"),
         (f"QBENCH_CLIENT_ID=x\nQBENCH_CLIENT_SECRET={SECRET}", "holds .*a line break"),
-        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID=, which is another field's"),
+        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID, which is another field's"),
+        ('"client_id": "kanari",', "was given as client_id, which is another field's"),
+        ("$env:QBENCH_CLIENT_ID='kanari'", "was given as QBENCH_CLIENT_ID, which is another"),
+        ("setx QBENCH_CLIENT_ID kanari", "was given as QBENCH_CLIENT_ID, which is another"),
+        ('{"client_id": "a",\n"client_secret": "kanari"}', "holds .*a line break"),
     ],
 )
 @pytest.mark.parametrize("way", ["given", "prompt", "panel"])
@@ -390,7 +409,7 @@ def test_wrapped_id(lab: Lab) -> None:
         login("qbench", tenant="sandbox", client_id="sandbox-\nqbench-client")
 
 
-KEPT = ["Q==", "QUJDREVGR0g=", "ABCDEFGH==", "a=b", 'say "hi" twice', '"half', "x" * 30]
+KEPT = ["Q==", "QUJDREVGR0g=", "ABCDEFGH==", "a=b", "a:b", "SECRET:b", "abc,", "set", 'say "hi" twice', '"half', "x" * 30]
 
 
 @pytest.mark.parametrize("value", KEPT)

@@ -92,8 +92,17 @@ def variables(provider: Provider, wanted: Field) -> list[str]:
 _EDGES = " \t\r\n\xa0\u200b\u2060\ufeff"
 """What a copy from a page has at its ends, and nobody sees."""
 _QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
-_NAMED = re.compile(r"(?:export\s+|set\s+)?([A-Za-z_]\w{0,63})[ \t]*=[ \t]*(?=[^=\s])")
-"""How a line of a .env or a shell begins; no key does, as its padding stands at the end."""
+_NAME = r"([A-Za-z_]\w{0,63})"
+_LINES = (  # of sh and cmd; PowerShell; cmd, csh and fish; JSON; YAML
+    rf'(?:export|set)\s+"?{_NAME}[ \t]*=[ \t]*(?=\S)',
+    rf"\$\{{?env:{_NAME}\}}?[ \t]*=[ \t]*(?=\S)",
+    rf"(?:setx|setenv|set\s+-\w+)[ \t]+{_NAME}[ \t]+(?=\S)",
+    r"""(["'])(?P<name>\w{1,64})\1[ \t]*:[ \t]*(?=\S)""",
+    rf"{_NAME}[ \t]*:[ \t]+(?=\S)",
+)
+"""How a line that sets a variable begins, whatever that is called."""
+_DOTENV_LINE = rf"{_NAME}[ \t]*=[ \t]*(?=[^=\s])"
+"""How a line of a .env begins: to be told by its name, as a key may look like one."""
 _WRAPPED_LEAST = 20
 """Characters: the first line of a token that was wrapped is as long, and none is longer."""
 
@@ -101,24 +110,28 @@ _WRAPPED_LEAST = 20
 def healed(provider: Provider, wanted: Field, value: str) -> str:
     """`value` for the field `wanted` without what a paste brought along.
 
-    That is white space and quotes around it, ``NAME=`` before it, and line breaks in a token. Of
+    That is white space and quotes around it, what sets a variable before it (``NAME=``, or as
+    PowerShell, cmd, JSON or YAML have it), and line breaks in a token. Of
     what a person made up only the line's end is taken. Raises `InvalidInput` for another field's
     line, and where lines cannot be put together for certain.
     """
     if wanted.verbatim:
         return Secret(value.rstrip("\r\n"))
-    value = _unquoted(value)
-    if match := _NAMED.match(value):
-        name, fields = match[1], [f for m in provider.methods for f in (provider.tenant, *m.fields)]
+    if (line := _line(value)) is None:
+        line = _line(value := _unquoted(value))
+    if line is not None:
+        name, rest, certain = line
+        fields = [f for m in provider.methods for f in (provider.tenant, *m.fields)]
         names = {n.lower(): f.name for f in fields for n in (*variables(provider, f), f.name)}
-        of = names.get(name.lower(), wanted.name if name.isupper() else "")
+        of = names.get(name.lower(), wanted.name if certain or name.isupper() else "")
         if of == wanted.name and "\n" not in value:
-            value = _unquoted(value[match.end() :])
+            value = rest
         elif of and "\n" not in value:
-            said = f"The {wanted.label} was given as {name}=, which is another field's"
+            said = f"The {wanted.label} was given as {name}, which is another field's"
             error = InvalidInput(f"{said}. Where to find it: {wanted.hint}.")
             error.field = wanted.name
             raise error
+    value = _unquoted(value)
     whole = value if value.startswith("-----BEGIN") else _joined(value)
     if whole is None and (wanted.secret or wanted.name == "client_id"):
         raise miscopied(wanted.label, wanted.name, wanted.hint)
@@ -126,8 +139,23 @@ def healed(provider: Provider, wanted: Field, value: str) -> str:
     return value if wanted.secret else str.__str__(value)
 
 
+def _line(value: str) -> tuple[str, Secret, bool] | None:
+    """(name, value, whether it is certain) of a line that sets a variable; None for another."""
+    value = Secret(value.strip(_EDGES))
+    for pattern in (*_LINES, _DOTENV_LINE):
+        if match := re.match(pattern, value, re.IGNORECASE):
+            rest = Secret(re.sub(r"[ \t]+/m$", "", value[match.end() :], flags=re.IGNORECASE))
+            if '"' in match[0] and rest.count('"') == 1:  # set "NAME=value"
+                rest = Secret(rest.removesuffix('"'))
+            name = match.groupdict().get("name") or match[1]
+            return name, rest, pattern in _LINES
+    return None
+
+
 def _unquoted(value: str) -> Secret:
     value = Secret(value.strip(_EDGES))
+    if value[-1:] in (",", ";") and value[:1] + value[-2:-1] in _QUOTES:  # of JSON, or of a shell
+        value = Secret(value[:-1])
     if len(value) > 2 and value[0] + value[-1] in _QUOTES:
         value = Secret(value[1:-1].strip(_EDGES))
     return value
@@ -139,7 +167,7 @@ def _joined(value: str) -> Secret | None:
     if not more:
         return first
     whole = len(first) >= max(_WRAPPED_LEAST, *map(len, more))
-    named = any(map(_NAMED.match, (first, *more)))
+    named = any(map(_line, (first, *more)))
     return Secret("".join((first, *more))) if whole and not named else None
 
 
@@ -147,7 +175,7 @@ def afterthought(wanted: Field, value: str) -> str:
     """What to say of a refused `value` that was sent as it was given; "" for nothing."""
     if not wanted.verbatim or not value.strip():
         return ""
-    if _unquoted(value) == value and not _NAMED.match(value):
+    if _unquoted(value) == value and _line(value) is None:
         return ""
     around = "with a name, quote marks or spaces around it"
     said = f"The {wanted.label} was sent as it was given, {around}"
