@@ -411,8 +411,6 @@ def unreachable(
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
     if re.search("certificate (has expired|is not yet valid)", str(error)):
         why = "has a certificate that is out of date by this computer's clock: check the clock first."
-    if "CA certificate bundle" in str(error):  # requests gives it no class of its own
-        why = "was not asked: REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE names no file."
     result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
     result.sent = not any(isinstance(each, _UNSENT) for each in causes)
     result.passing = is_passing(error)

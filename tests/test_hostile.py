@@ -280,6 +280,25 @@ def test_redirected_credentials(server: Server, lab: Lab) -> None:
     assert lab.token_requests("benchling") == 0
 
 
+@pytest.mark.parametrize("code", [302, 307, 404])
+@pytest.mark.parametrize("provider", ["foundry", "dnanexus"])
+def test_redirected_revocation(server: Server, provider: str, code: int) -> None:
+    """A revocation that was not done, as it was redirected or not found, is not called one."""
+    method, fields = ("password", {"username": "u", "password": "p"}) if provider == "dnanexus" else (None, CLIENT)
+
+    def answered(verb: str, path: str, *_: object) -> Answer:
+        if "revoke" in path or "destroy" in path:
+            return code, {"Location": f"{server.url}/elsewhere"}, b""
+        return token_answer() if "oken" in path else (200, JSON, b'{"id": "user-u", "username": "u"}')
+
+    server.answer = answered
+    login(provider, method, tenant=server.url, **fields)
+    (said,) = logout(provider)
+    assert "The token was not revoked" in said
+    assert "The token was revoked" not in said
+    assert str(code) in said
+
+
 def test_proxy(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A company proxy in the environment is not used for this computer itself: no credential goes to it."""
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):

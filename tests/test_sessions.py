@@ -719,6 +719,19 @@ def test_broken_walk(
     assert len({str(row) for row in rows}) == total
 
 
+def test_frame_without_threads(lab: Lab, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+    """Where no thread can be started, a frame comes without a warning of the progress bar's."""
+
+    def refuse(thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("tqdm._monitor.TMonitor.start", refuse)
+    monkeypatch.setattr("tqdm.std.tqdm.monitor", None)
+    login("benchling", tenant="sandbox")
+    assert len(session("benchling").frame("plates", limit=3)) == 3
+    assert [str(each.message) for each in recwarn if "tqdm" in str(each.message)] == []
+
+
 @pytest.mark.parametrize("end", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
 def test_frame_interrupted_between_pages(

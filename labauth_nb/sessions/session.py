@@ -684,10 +684,14 @@ class LabSession(requests.Session):
         import pandas
         from tqdm.auto import tqdm
 
+        class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+            monitor_interval = 0  # no thread of its own: it would warn where none can be started
+
         records: list[dict[str, Any]] = []
         following = cursor
+        shape: dict[str, Any] = {"unit": " records", "delay": PROGRESS_AFTER_SECONDS, "leave": False, "miniters": 1}
         try:
-            with tqdm(unit=" records", desc=path, delay=PROGRESS_AFTER_SECONDS, leave=False) as bar:
+            with Bar(desc=path, **shape) as bar:
                 for page, total, after in self._pages(path, params, json, cursor):
                     records += page
                     following, bar.total = after, total

@@ -72,8 +72,6 @@ class Attempt:
         self, exchange: Exchange, complete: Callable[[Token], Any], changed: Callable[[], None] = lambda: None
     ) -> None:
         assert exchange.method.flow is not None
-        if started(bool, name="labauth trial") is None:
-            raise _threadless(exchange)
         self._exchange, self._complete, self._changed, self._flow = exchange, complete, changed, exchange.method.flow
         self._openid = not self._flow.token
         if self._openid:
@@ -115,7 +113,9 @@ class Attempt:
         self._finalize = weakref.finalize(self, _dropped, self._listener, self._ended)
         self._finalize.atexit = False
         watched = (weakref.ref(self), self._ended, self._expires_at)
-        started(_watch, *watched, name="labauth sign-in")
+        if started(_watch, *watched, name="labauth sign-in") is None:
+            self._finalize()
+            raise _threadless(exchange)
 
     @property
     def url(self) -> str:

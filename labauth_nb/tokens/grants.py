@@ -618,7 +618,7 @@ def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret |
     """RFC 7009 2.1 for each of `tokens` that there is. Raises `SignInRefused`, `ProviderUnreachable`."""
     for one in filter(None, tokens):
         response = as_client(exchange, {"token": one}, token.secrets(), url, again=False)
-        if not response.ok:
+        if response.status_code // 100 != 2:  # a redirect is not followed, so it revoked nothing
             raise refused(exchange, response, token.secrets())
 
 
@@ -627,7 +627,7 @@ def revoke_dnanexus(exchange: Exchange, token: Token) -> None:
     body = {"tokenSignature": hashlib.sha256(token.access_token.encode()).hexdigest()}
     url = exchange.auth_origin + exchange.provider.paths["destroy"]
     response = send(exchange, "POST", url, token.secrets(), json=body, headers={"Authorization": token.header})
-    if not response.ok:
+    if response.status_code // 100 != 2:
         raise refused(exchange, response, token.secrets())
 
 
