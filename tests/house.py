@@ -82,25 +82,39 @@ def climbs(found: Arrows) -> set[tuple[str, str]]:
     return {(a, b) for a in found for b in found[a] if wing(a) != wing(b) and floor(b) >= floor(a)}
 
 
-def circles(found: Arrows) -> set[frozenset[str]]:
-    """The sets of rooms that import each other, by whatever way round."""
-    reach: Arrows = {}
+def reach(found: Arrows) -> Arrows:
+    """What each room imports, and what that imports, and so on."""
+    whole: Arrows = {}
     for room in found:
         seen, todo = set(), [room]
         while todo:
             for target in found[todo.pop()] - seen:
                 seen.add(target)
                 todo.append(target)
-        reach[room] = seen
-    together = {room: frozenset(r for r in reach[room] if room in reach[r]) for room in found}
+        whole[room] = seen
+    return whole
+
+
+def circles(found: Arrows) -> set[frozenset[str]]:
+    """The sets of rooms that import each other, by whatever way round."""
+    whole = reach(found)
+    together = {room: frozenset(r for r in whole[room] if room in whole[r]) for room in found}
     return {ring for ring in together.values() if len(ring) > 1}
 
 
 def drawn(found: Arrows) -> str:
-    """The wings and the arrows between them, as a mermaid flowchart (top: the highest floor)."""
-    wings = {(wing(a), wing(b)) for a in found for b in found[a] if wing(a) != wing(b)}
+    """The wings with their rooms, and the arrows between wings, as a mermaid flowchart; an implied arrow is left out."""
+    rows: Arrows = {wing(room): set() for room in found}
+    for a in found:
+        rows[wing(a)] |= {wing(b) for b in found[a]} - {wing(a)}
     lines = ["flowchart TD"]
-    lines += [f"    {a} --> {b}" for a, b in sorted(wings, key=lambda e: (-floor(e[0]), e))]
+    for each in sorted(rows, key=lambda w: (-floor(w), w)):
+        inside = sorted(room.partition(".")[2] for room in found if room.startswith(f"{each}."))
+        lines.append(f'    {each}["<b>{each}</b><br>{", ".join(inside)}"]' if inside else f"    {each}")
+    whole = reach(rows)
+    for a in sorted(rows, key=lambda w: (-floor(w), w)):
+        implied = set().union(*(whole[b] for b in rows[a]))
+        lines += [f"    {a} --> {b}" for b in sorted(rows[a] - implied)]
     return "\n".join(lines)
 
 

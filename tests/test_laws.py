@@ -38,6 +38,12 @@ def test_arrows_run_down() -> None:
     assert house.climbs(house.arrows()) <= CLIMBS
 
 
+def test_drawing() -> None:
+    """CONTRIBUTING.md draws the house as its imports do."""
+    drawing = f"```mermaid\n{house.drawn(house.arrows())}\n```"
+    assert drawing in (REPO / "CONTRIBUTING.md").read_text("utf-8"), f"python tests/house.py prints:\n{drawing}"
+
+
 def test_public_names() -> None:
     """Public names are complete, sorted, and there; nothing else is offered."""
     assert labauth_nb.__all__ == sorted(labauth_nb.__all__)

@@ -66,7 +66,16 @@ def test_source_distribution_has_no_strays(built: tuple[Path, Path]) -> None:
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tops = {name.partition("/")[0] for name in names}
-    pages = {"README.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    pages = {
+        "README.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "pyproject.toml",
+        "PKG-INFO",
+        ".gitignore",
+    }
     assert tops == {"labauth_nb", "tests", "notebooks", "binder"} | pages
     assert not [name for name in names if "stray" in name or "__pycache__" in name or "test-output" in name]
 

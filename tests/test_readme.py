@@ -153,7 +153,7 @@ def test_import_on_a_python_too_old() -> None:
         assert ran.stderr.splitlines()[-1] == f"ImportError: {TOO_OLD}", python
 
 
-@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"])
 def test_pages_are_plain(name: str) -> None:
     """The pages people read name no registry's host and no path of a machine."""
     text = (REPO / name).read_text("utf-8")
