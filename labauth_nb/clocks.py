@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .masking import shown
-
 
 class Clock:
     """The wall clock: a laptop that slept has aged its tokens (time.monotonic would not say so on Linux)."""
@@ -71,13 +69,16 @@ LONGEST_SECONDS = 100 * 365 * 86400.0
 
 
 def seconds_in(amount: str) -> float:
-    """The seconds in "90", "90s", "15m", "2h" or "1d". Raises `ValueError` with a sentence."""
+    """The seconds in "90", "90s", "15m", "2h" or "1d".
+
+    Raises `ValueError` with a message; it does not repeat `amount`, which may be a secret in the wrong place.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
     if not match:
-        raise ValueError(f"{shown(amount)} is not a length of time: write 90s, 15m, 2h or 1d.")
+        raise ValueError("That is not a length of time: write 90s, 15m, 2h or 1d.")
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     if seconds > LONGEST_SECONDS:
-        raise ValueError(f"That is too long a time: {LONGEST_SECONDS / 86400:.0f}d at the most.")
+        raise ValueError(f"That is too long: at most {LONGEST_SECONDS / 86400:.0f}d.")
     return seconds
 
 

@@ -91,7 +91,7 @@ def test_side_by_side(kernel: Kernel) -> None:
         ("%labauth login dnanexus --tenant platform.dnanexus.com", "is a web page, not DNAnexus's API: use api.dnanexus.com"),
         ("%labauth login 'benchling", "A quote is open at the end of the line"),
         ("%labauth session nowhere", "NotSignedIn: There is no"),
-        ("%labauth sandbox advance soon", "'soon' is not a length of time: write 90s, 15m, 2h or 1d."),
+        ("%labauth sandbox advance soon", "That is not a length of time: write 90s, 15m, 2h or 1d."),
         ("%labauth sandbox advance", "By how much? Type %labauth sandbox advance 15m"),
         ("%labauth sandbox halt", "There is no sandbox verb 'halt'"),
         ("%labauth logout", "NotSignedIn: There are no logins."),
