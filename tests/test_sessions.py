@@ -789,9 +789,14 @@ def test_json_by_get(lab: Lab, provider: str, verb: str) -> None:
 
 
 def listing(lab: Lab, provider: str, page: Callable[[int], object]) -> LabSession:
-    """A session whose list is `page(1)`, `page(2)`, ..., whatever page is asked for."""
+    """A session whose list is `page(1)`, `page(2)`, ..., whatever is asked for, 500 in all."""
     numbers = count(1)
-    lab.sites[provider].app.get("/odd")(lambda: page(next(numbers)))
+
+    def bounded() -> object:
+        number = next(numbers)
+        return page(number) if number <= 500 else ({}, 410)
+
+    lab.sites[provider].app.get("/odd")(bounded)
     login(provider, tenant="sandbox")
     return session(provider)
 
