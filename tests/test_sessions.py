@@ -814,6 +814,17 @@ def test_ignored_page_number(lab: Lab, total: object) -> None:
     assert caught.value.records == [{"id": 1}]
 
 
+@pytest.mark.parametrize("cursor", ["abc", 0, 2.5, [], "9" * 400])
+def test_cursor_that_is_no_number(lab: Lab, cursor: object) -> None:
+    """Where pages have numbers, a cursor that is none is refused in a sentence, unsent."""
+    held = listing(lab, "qbench", lambda _: {"data": []})
+    before = lab.count("qbench", "/odd")
+    with pytest.raises(InvalidInput, match=r"is not the number of a page: QBench .*error\.cursor"):
+        list(held.pages("/odd", cursor=cursor))
+    assert lab.count("qbench", "/odd") == before
+    assert list(held.pages("/odd", cursor="3")) == [[]]
+
+
 @pytest.mark.parametrize("total", ["many", -1, 0, {}, 1e300, None])
 def test_odd_totals(lab: Lab, total: object) -> None:
     """A total that is not one is unknown: the walk goes on to an empty page."""

@@ -402,8 +402,16 @@ def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: A
     """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
     if not paging.number:
         return page.get(paging.cursor) or None  # Benchling ends with "", others with null or none
-    number, last = int(sent or 1), finite(page.get(paging.total_pages))
+    number, last = _number(sent), finite(page.get(paging.total_pages))
     return None if not records or 1 <= last <= number else number + 1
+
+
+def _number(sent: Any) -> int:
+    """The number of the page that `sent` asks for, the first by default. Raises `ValueError`."""
+    number = finite(1 if sent is None else sent)
+    if not number >= 1 or number != int(number):
+        raise ValueError
+    return int(number)
 
 
 def _may_be_new(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> bool:
@@ -591,8 +599,17 @@ class LabSession(requests.Session):
         if not isinstance(json, Mapping | None):
             raise InvalidInput("json= of a walk takes a dict: the body of each request for a page.")
         query, body = _query(params), dict(json or {}) if paging.verb == "POST" else None
+        sent, name = query if body is None else body, paging.number or paging.send
         if cursor is not None:
-            (query if body is None else body)[paging.number or paging.send] = cursor
+            sent[name] = cursor
+        if paging.number:
+            try:
+                _number(sent.get(name))
+            except ValueError:
+                raise InvalidInput(
+                    f"That cursor is not the number of a page: {self.login.provider.title} numbers "
+                    "its pages 1, 2, 3. Give one of them, such as error.cursor."
+                ) from None
         return self._walk(path, query, body)
 
     def _walk(
