@@ -17,9 +17,17 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 import urllib3
 
-from labauth_nb import LabauthError, ProviderError, SignInRefused, login
+from labauth_nb import (
+    LabauthError,
+    LabSession,
+    ProviderError,
+    ProviderUnreachable,
+    SignInRefused,
+    login,
+)
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
+from labauth_nb.sessions import session as sessions
 from labauth_nb.tokens import grants, wire
 
 Script = Callable[[], Iterable[bytes]]
@@ -167,6 +175,63 @@ def test_probe(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None
         login("dnanexus", tenant=server.url, token="kanari-token")
     assert time.monotonic() - began < 15
     assert peak() - before < 60
+
+
+def walk(server: Wire, second: Script) -> LabSession:
+    """A session of Benchling whose list has a page of one record, and then `second`."""
+    server.scripts["/api/v2/token"] = lambda: reply(TOKEN)
+    first = b'{"rows": [{"id": 1}], "nextToken": "t2"}'
+    server.scripts["/api/v2/odd"], server.script = lambda: reply(first), second
+    return login("benchling", tenant=server.url, **CLIENT).session()
+
+
+@pytest.mark.parametrize("case", [case for case, (_, said) in CASES.items() if said == SLOW])
+def test_slow_page(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """A walk ends where a page trickles in, headers or body, and keeps what was read before."""
+    monkeypatch.setattr(sessions, "TIMEOUT", (5, 2))
+    held = walk(server, CASES[case][0])
+    monkeypatch.setattr(wire, "SECONDS", 0.7)
+    began = time.monotonic()
+    said = "did not answer in time" if case == "silence" else SLOW
+    with pytest.raises(ProviderUnreachable, match=f"Benchling gave no answer: .* {said}") as caught:
+        held.frame("odd")
+    assert time.monotonic() - began < 15
+    assert (caught.value.records, caught.value.cursor) == ([{"id": 1}], "t2")
+
+
+def test_page_without_an_end(server: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that never ends, however fast it comes, ends the walk before memory does."""
+    monkeypatch.setattr(wire, "PAGE_BYTES", 5_000_000)
+    held, before = walk(server, pour(OK + b"\r\n", b" " * 65536)), peak()
+    with pytest.raises(ProviderUnreachable, match="sent a response of more than 5 MB") as caught:
+        held.frame("odd")
+    assert (caught.value.records, caught.value.cursor) == ([{"id": 1}], "t2")
+    assert peak() - before < 60
+
+
+def test_page_that_takes_its_time(server: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large page may take longer than a short one, before it begins and while it keeps coming."""
+    monkeypatch.setattr(wire, "SECONDS", 0.5)
+
+    def script() -> Iterator[bytes]:
+        time.sleep(0.8)
+        yield OK + b'\r\n{"rows": [{"id": 2}]'
+        for _ in range(10):
+            yield b" " * 300_000
+            time.sleep(0.1)
+        yield b"}"
+
+    assert list(walk(server, script).frame("odd")["id"]) == [1, 2]
+
+
+def test_own_request_takes_its_time(server: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request of the user's own is bounded by timeout= only, also on the connection of a walk."""
+    steady = [b"{", *[b" "] * 20, b"}"]
+    held = walk(server, lambda: reply(b'{"rows": []}'))
+    assert len(held.frame("odd")) == 1
+    server.script = lambda: (time.sleep(0.05) or each for each in [OK + b"\r\n", *steady])
+    monkeypatch.setattr(wire, "SECONDS", 0.2)
+    assert held.get("slow").json() == {}
 
 
 NAME = b'{"id": "user-ada", "username": "ada"}'

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
@@ -48,7 +48,7 @@ from ..masking import Secret, scrub
 from ..providers import PROVIDERS, Paging, Provider, is_loopback
 from ..tokens.grants import TIMEOUT, _bare, patience_seconds
 from ..tokens.token import Token
-from ..tokens.wire import UNREADABLE, trusted
+from ..tokens.wire import UNREADABLE, BoundedAdapter, paged, trusted
 
 if TYPE_CHECKING:
     import pandas
@@ -445,7 +445,7 @@ class LabSession(requests.Session):
         self.tries = TRIES
         self._patience: float | None = None
         for scheme in ("https://", "http://"):
-            self.mount(scheme, HTTPAdapter(pool_maxsize=32))
+            self.mount(scheme, BoundedAdapter(pool_maxsize=32))
 
     @property
     def patience(self) -> float:
@@ -662,7 +662,8 @@ class LabSession(requests.Session):
         prepared = self.prepare_request(requests.Request(verb, path, params=query, json=body))
         prepared._in_walk = True  # type: ignore[attr-defined]
         settings = self.merge_environment_settings(prepared.url, {}, None, None, None)
-        return self.send(prepared, **settings)
+        with paged():
+            return self.send(prepared, **settings)
 
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         title, paging = self.login.provider.title, self.login.provider.paging

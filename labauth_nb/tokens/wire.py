@@ -1,4 +1,4 @@
-"""One HTTP exchange that ends: a whole, short response, or an error, within a time and a size.
+"""HTTP exchanges that end: a whole response, or an error, within a time and a size.
 
 http.client reads header lines, interim responses (RFC 9110 15.2), chunk sizes and trailers
 (RFC 9112 7.1) in loops of its own, and each byte starts a new time-out. So the bound is beneath
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import os
 import ssl
 import time
 import zlib
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import requests
@@ -24,6 +28,8 @@ from ..errors import LabauthError, Unfinished, one_line
 
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
+PACE, PAGE_SECONDS, PAGE_BYTES = 1000.0, 3600.0, 500_000_000
+"""For a page of a list: the slowest that it may come, bytes per second; in all; its size as sent."""
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -31,36 +37,97 @@ CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 UNREADABLE = "sent a response that cannot be read. Try again."
 
 
-def _slow() -> Unfinished:
-    said = f"it did not send a whole response within {SECONDS:g} s"
+def _slow(seconds: float) -> Unfinished:
+    said = f"it did not send a whole response within {seconds:g} s"
     return Unfinished(f"was too slow: {said}. Try again.")
 
 
-def _long() -> Unfinished:
-    return Unfinished(f"sent a response of more than {BYTES / 1e6:g} MB. Check the address.")
+def _long(most: float) -> Unfinished:
+    return Unfinished(f"sent a response of more than {most / 1e6:g} MB. Check the address.")
+
+
+class _Short:
+    """The bounds of an exchange for a token and the like: all of it within `SECONDS` and `BYTES`."""
+
+    def __init__(self) -> None:
+        self.most, self.bytes = BYTES, 0
+        self._end = time.monotonic() + SECONDS
+
+    def left(self) -> float:
+        """Seconds until it is too slow."""
+        return self._end - time.monotonic()
+
+    def slow(self) -> Unfinished:
+        """The error for one that is."""
+        return _slow(SECONDS)
+
+
+class _Page:
+    """The bounds of a page of a list: it may be large, if it keeps coming once it has begun.
+
+    `SECONDS` from its first byte, and a second more for each `PACE` bytes: what trickles ends soon,
+    what comes over a slow line does not. How long the first byte takes is the time-out's business.
+    """
+
+    def __init__(self) -> None:
+        self.most, self.bytes, self._began = PAGE_BYTES, 0, 0.0
+
+    def left(self) -> float:
+        """Seconds until it is too slow."""
+        if not self.bytes:
+            self._began = time.monotonic()
+            return math.inf
+        return self._began + min(SECONDS + self.bytes / PACE, PAGE_SECONDS) - time.monotonic()
+
+    def slow(self) -> Unfinished:
+        """The error for one that is."""
+        return _slow(round(time.monotonic() - self._began))
+
+
+_bounds: ContextVar[Callable[[], _Short | _Page] | None] = ContextVar("bounds", default=None)
+"""Gives the bounds of the next response; None: it has none."""
+
+
+@contextmanager
+def _within(bounds: Callable[[], _Short | _Page]) -> Iterator[None]:
+    before = _bounds.set(bounds)
+    try:
+        yield
+    finally:
+        _bounds.reset(before)
+
+
+def paged() -> AbstractContextManager[None]:
+    """While it is open, each response that this thread gets by a `BoundedAdapter` is a page."""
+    return _within(_Page)
 
 
 class _Metered(io.RawIOBase):
-    """What a socket sends, until the adapter's time or bytes are used up."""
+    """What a socket sends, within `bounds`."""
 
-    def __init__(self, adapter: _Adapter, sock: Any, file: Any) -> None:
-        self._adapter, self._sock, self._file = adapter, sock, file
+    def __init__(self, bounds: _Short | _Page, sock: Any, file: Any) -> None:
+        self._bounds, self._sock, self._file = bounds, sock, file
+        timeout = sock.gettimeout()
+        self._timeout = math.inf if timeout is None else timeout
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._adapter.end - time.monotonic()
-        if left <= 0:
-            raise _slow()
-        self._sock.settimeout(min(left, self._sock.gettimeout() or left))
+        bounds = self._bounds
+        if (left := bounds.left()) <= 0:
+            raise bounds.slow()
+        seconds = min(left, self._timeout)
+        self._sock.settimeout(None if seconds == math.inf else seconds)
         try:
             count: int = self._file.readinto1(buffer)
         except TimeoutError:
-            raise _slow() from None
-        self._adapter.bytes -= count
-        if self._adapter.bytes < 0:
-            raise _long()
+            if left > self._timeout:
+                raise
+            raise bounds.slow() from None
+        bounds.bytes += count
+        if bounds.bytes > bounds.most:
+            raise _long(bounds.most)
         return count
 
     def close(self) -> None:
@@ -69,17 +136,14 @@ class _Metered(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    def __init__(self, adapter: _Adapter, sock: Any, *args: Any, **options: Any) -> None:
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_Metered(adapter, sock, self.fp))
+        if (bounds := _bounds.get()) is not None:
+            self.fp = io.BufferedReader(_Metered(bounds(), sock, self.fp))
 
 
-class _Adapter(HTTPAdapter):
-    """An adapter for one exchange, also through a proxy."""
-
-    def __init__(self) -> None:
-        self.end, self.bytes = time.monotonic() + SECONDS, BYTES
-        super().__init__()
+class BoundedAdapter(HTTPAdapter):
+    """An adapter, also through a proxy, whose responses keep to the bounds that are set."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
@@ -90,7 +154,7 @@ class _Adapter(HTTPAdapter):
 
     def _meter(self, manager: Any) -> Any:
         """`manager`, whose connections read by `_Response` from now on."""
-        ours, pools = {"response_class": staticmethod(partial(_Response, self))}, {}
+        ours, pools = {"response_class": _Response}, {}
         for scheme, pool in manager.pool_classes_by_scheme.items():
             connection = type("Connection", (pool.ConnectionCls,), ours)
             pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
@@ -133,17 +197,18 @@ def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Res
     Redirects are not followed. `trust_env`: whether proxies come from the environment; `parts`:
     as `requests.request` has them. Raises `FAILURES`.
     """
-    with requests.Session() as session:
+    short = _Short()
+    with requests.Session() as session, _within(lambda: short):
         session.trust_env = trust_env
         for scheme in ("https://", "http://"):
-            session.mount(scheme, _Adapter())
+            session.mount(scheme, BoundedAdapter())
         # A redirect's next request would hold the body; and its address may be none.
         session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         parts["headers"] = {"Accept-Encoding": "gzip", **parts.get("headers", {})}
         try:
             response = session.request(verb, url, allow_redirects=False, stream=True, **parts)
         except requests.ReadTimeout:  # while TLS was agreed on
-            raise _slow() from None
+            raise short.slow() from None
         try:
             body = _unpacked(_read(response.raw), response.headers.get("Content-Encoding", ""))
         finally:
@@ -174,7 +239,7 @@ def _unpacked(body: bytes, coding: str) -> bytes:
     except zlib.error:
         raise Unfinished(UNREADABLE) from None
     if len(body) > BYTES:
-        raise _long()
+        raise _long(BYTES)
     if coding not in ("gzip", "x-gzip", "deflate") or not unpacker.eof:
         raise Unfinished(UNREADABLE)
     return body
