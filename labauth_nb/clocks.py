@@ -21,6 +21,10 @@ class Clock:
         """Wait `seconds`."""
         time.sleep(seconds)
 
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """Wait `seconds`, or until `event` is set."""
+        event.wait(seconds)
+
 
 class SandboxClock(Clock):
     """The wall clock plus what it was advanced by. Waiting on it moves it instead of taking time.
@@ -42,6 +46,10 @@ class SandboxClock(Clock):
         with self._lock:
             self._ahead = max(self._ahead, until - time.time())
         self._tell()
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        """As `sleep`: it takes no time."""
+        self.sleep(seconds)
 
     def advance(self, seconds: float) -> None:
         """Move this clock forward by `seconds` (0 or more)."""

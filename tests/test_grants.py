@@ -408,19 +408,61 @@ def test_told_patience_with_a_busy_token_endpoint(
 ) -> None:
     """The line that a busy token endpoint is waited for names the patience, where it is shorter."""
     monkeypatch.setenv("LABAUTH_PATIENCE", "15s")
-    monkeypatch.setattr("labauth_nb.tokens.grants.TOLD_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr("labauth_nb.tokens.wire.TOLD_AFTER_SECONDS", 0.5)
     lab.next("foundry", 503, path="token")
     login("foundry", tenant="sandbox")
     line = "Foundry answered 503. Trying again for up to 15 s.\n"
     assert capsys.readouterr().err == line
 
 
-def test_renewal_at_a_busy_token_endpoint(lab: Lab) -> None:
-    """A renewal after the sign-in sends its token request up to 3 times, as the sign-in did."""
+@pytest.mark.parametrize(("patience", "sent"), [(0, 1), (4, 4), ("2h", 9)])
+def test_renewal_at_a_busy_token_endpoint(
+    lab: Lab,
+    capsys: pytest.CaptureFixture[str],
+    patience: float | str,
+    sent: int,
+) -> None:
+    """A renewal for a session's request is tried for as long as that session's patience, with one line."""
     login("foundry", tenant="sandbox")
     held, before = session("foundry"), lab.token_requests("foundry")
     lab.advance("2h")
-    lab.next("foundry", 503, times=2, path="token")
-    held.patience = 0
-    assert held.get("ontologies").status_code == 200
-    assert lab.token_requests("foundry") == before + 3
+    lab.next("foundry", 503, times=8, path="token")
+    held.patience = patience
+    if sent < 9:
+        with pytest.raises(ProviderError, match="Foundry answered 503"):
+            held.get("ontologies")
+    else:
+        assert held.get("ontologies").status_code == 200
+    assert lab.token_requests("foundry") == before + sent
+    line = "The token endpoint for Foundry answered 503. Trying again for up to 7200 s (lab.patience).\n"
+    assert capsys.readouterr().err == (line if sent == 9 else "")
+
+
+@pytest.mark.parametrize("patience", ["0s", "2h"])
+def test_renewal_for_a_plain_request(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    patience: str,
+) -> None:
+    """A plain requests call by session.auth waits for a busy token endpoint by LABAUTH_PATIENCE."""
+    held = login("foundry", tenant="sandbox").session()
+    lab.advance("2h")
+    lab.next("foundry", 503, times=8, path="token")
+    monkeypatch.setenv("LABAUTH_PATIENCE", patience)
+    if patience == "0s":
+        with pytest.raises(ProviderError, match="Foundry answered 503"):
+            requests.get(held.url("ontologies"), auth=held.auth, timeout=10)
+    else:
+        assert requests.get(held.url("ontologies"), auth=held.auth, timeout=10).ok
+
+
+def test_renewal_that_may_wait(lab: Lab) -> None:
+    """While the old token is good, a busy token endpoint holds no request up, nor is asked by each."""
+    token = login("foundry", tenant="sandbox").token()
+    held, before = session("foundry"), lab.token_requests("foundry")
+    lab.advance(f"{0.8 * token.life:.0f}s")
+    lab.next("foundry", 503, times=9, path="token")
+    began = lab.clock.time()
+    assert [held.get("ontologies").status_code for _ in range(4)] == [200] * 4
+    assert lab.clock.time() - began < 5
+    assert lab.token_requests("foundry") == before + 1

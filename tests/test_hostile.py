@@ -631,6 +631,22 @@ def test_interrupted_between_token_requests(lab: Lab, monkeypatch: pytest.Monkey
     assert alive(lab, "foundry") == []
 
 
+@pytest.mark.parametrize("how", ["busy", "unreachable"])
+def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Ctrl-C while a token endpoint is waited for comes back at once, and not when the wait ends."""
+    monkeypatch.setattr(grants, "DISCARD_SECONDS", 30)
+    monkeypatch.setattr("labauth_nb.tokens.wire.BACKOFF_SECONDS", (9.0,))
+    monkeypatch.setenv("LABAUTH_PATIENCE", "60s")
+    url = server.url if how == "busy" else "http://127.0.0.1:1"
+    server.answer = lambda *_: (503, {"Retry-After": "9"}, b"{}")
+    timer = threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        login("foundry", tenant=url, **CLIENT)
+    assert time.monotonic() - began < 6
+
+
 def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
     """Set once the token has come that is issued while `during` runs, long after it was waited for."""
     monkeypatch.setattr("labauth_nb.tokens.token.CLOSE_SECONDS", 0.1)
@@ -1060,7 +1076,7 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[S
     """An https server with a certificate of an organization's own authority, and that one's file."""
     trustme = pytest.importorskip("trustme")
     for name in CA_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
@@ -1152,7 +1168,7 @@ def test_no_certificates_in_the_file(
 def test_certificates_where_none_are_needed(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over plain http, to the sandbox, a variable that names no file stops nothing; without any, requests' own count."""
     for name in CA_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
     assert trusted() is True
     assert trusted(False) is False
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))

@@ -449,7 +449,7 @@ def test_patience_counts_the_attempts(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     held = session("benchling")
     outage = Outage(lab, monkeypatch, 1000, requests.ConnectionError("refused"))
     ticks = count(0, 20)
-    monkeypatch.setattr("labauth_nb.sessions.session.time", SimpleNamespace(monotonic=ticks.__next__))
+    monkeypatch.setattr("labauth_nb.tokens.wire.time", SimpleNamespace(monotonic=ticks.__next__))
     with pytest.raises(ProviderUnreachable):
         held.get("plates")
     assert len(outage.requests) == 4

@@ -12,9 +12,7 @@ import multiprocessing
 import os
 import re
 import socket
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -48,7 +46,7 @@ from ..masking import Secret, scrub
 from ..providers import PROVIDERS, Paging, Provider, is_loopback
 from ..tokens.grants import TIMEOUT, _bare, patience_seconds
 from ..tokens.token import Token
-from ..tokens.wire import UNREADABLE, BoundedAdapter, paged, trusted
+from ..tokens.wire import UNREADABLE, BoundedAdapter, Patience, paged, trusted
 
 if TYPE_CHECKING:
     import pandas
@@ -58,11 +56,7 @@ if TYPE_CHECKING:
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
 """Attempts in all that the provider responds to (benchling-sdk: 5)."""
-BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""Waits where the provider names none (benchling-sdk: 1, 2, 4, 8)."""
 PROGRESS_AFTER_SECONDS = 2.0
-TOLD_AFTER_SECONDS = 5.0
-"""A request that waits longer than this in all says so."""
 EMPTY_PAGES = 100
 """Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
 EQUAL_PAGES = 100
@@ -93,7 +87,8 @@ class TokenAuth(AuthBase):
         self.login = login
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.sign(request) is not None:
+        patience = Patience(patience_seconds(), self.login.clock, setting="LABAUTH_PATIENCE")
+        if self.patiently(request, patience) is not None:
             request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
             _go_direct(str(request.url))
         return request
@@ -114,6 +109,25 @@ class TokenAuth(AuthBase):
         token = self.login.token(rejected)
         request.headers["Authorization"] = token.header
         return token
+
+    def patiently(
+        self,
+        request: requests.PreparedRequest,
+        patience: Patience,
+        rejected: Token | None = None,
+    ) -> Token | None:
+        """As `sign`, again while the token endpoint is busy or cannot be reached: nothing was sent."""
+        while True:
+            try:
+                return self.sign(request, rejected)
+            except (ProviderError, ProviderUnreachable) as error:
+                how, asked, passing = "cannot be reached", None, getattr(error, "passing", False)
+                if isinstance(error, ProviderError):
+                    how, asked = f"answered {error.status}", error.retry_after
+                    passing = error.status in (*RETRY_STATUSES, 500)
+                said = f"The token endpoint for {self.login.provider.title} {how}"
+                if not (passing and error.repeats and patience.wait(said, asked)):
+                    raise
 
     def _plain(self, request: requests.PreparedRequest, advice: str = "") -> UnsafeRequest:
         url = scrub(request.url or "", self.login.secrets())
@@ -175,16 +189,21 @@ class _Attempts:
         request: requests.PreparedRequest,
         options: dict[str, Any],
     ) -> requests.Response:
-        session, login = self._session, self._session.login
-        waits, rejected, denied = _Waits(session, request), None, login.denied
+        session, left = self._session, self._session.tries
+        seconds = session.patience  # first, as a bad LABAUTH_PATIENCE is told before sending
+        rejected, login = None, session.login
+        denied = login.denied
+        patience = Patience(seconds if left > 1 else 0, login.clock, setting="lab.patience")
         place = (str(request.method), urlsplit(request.url or "").path)
         own = getattr(request, "_own_auth", False)
         while True:
+            token = None if own else session.auth.patiently(request, patience, rejected)
             try:
-                token = None if own else session.auth.sign(request, rejected)
                 response = self._once(request, options)
-            except (*BROKEN, ProviderError) as error:  # of the token request as well
-                if not waits.after_break(error):
+            except BROKEN as error:
+                who = scrub(_title(session, request), login.secrets())
+                again = is_passing(error) and _reads(login, request) and _rewound(request)
+                if not (again and patience.wait(f"{who} cannot be reached")):
                     raise
                 continue
             if token is not None and is_dead(login.provider, response):
@@ -198,8 +217,14 @@ class _Attempts:
             if token is not None:
                 login.accepted(token)
                 denied.discard(place)
-            if not waits.after(response):
+            left -= 1
+            if left < 1 or not (_later(login, request, response) and _rewound(request)):
                 return response
+            # A window's reset paces 429 only; for the others it says nothing.
+            pacing = login.provider.pacing if response.status_code == 429 else ("retry-after",)
+            if not patience.wait(asked=wait_seconds(response, pacing)):
+                return response
+            response.close()
 
     def _once(
         self,
@@ -250,68 +275,6 @@ def _read_whole(response: requests.Response) -> None:
     except ValueError:  # http.client, of a negative chunk size
         response.close()
         raise Unfinished(UNREADABLE) from None
-
-
-class _Waits:
-    """The waits between the attempts at one request, within the session's patience in all."""
-
-    def __init__(self, session: LabSession, request: requests.PreparedRequest) -> None:
-        self._session, self._request = session, request
-        self._failed = self._refused = 0
-        self._spent, self._since, self._told = 0.0, 0.0, False
-        self._patience = session.patience  # here, as a bad LABAUTH_PATIENCE is told before sending
-
-    def after(self, response: requests.Response) -> bool:
-        """Wait after `response`; False where the request is not to be sent again."""
-        session, status = self._session, response.status_code
-        self._refused += 1
-        if self._refused >= session.tries or not _later(session.login, self._request, response):
-            return False
-        # A window's reset paces 429 only; for the others it says nothing.
-        pacing = session.login.provider.pacing if status == 429 else ("retry-after",)
-        again = self._wait(wait_seconds(response, pacing))
-        if again:
-            response.close()
-        return again
-
-    def after_break(self, error: Exception) -> bool:
-        """Wait after a connection that was not made or broke; False as for `after`."""
-        if isinstance(error, LabauthError):
-            down = isinstance(error, ProviderError) and error.status in (*RETRY_STATUSES, 500)
-            passing = error.repeats and (down or getattr(error, "passing", False))
-        else:
-            passing = is_passing(error)
-        if not passing:
-            return False
-        # Without a token nothing was sent yet, so that any verb may wait for one.
-        unsent = isinstance(error, LabauthError)
-        if self._session.tries < 2 or not (unsent or _reads(self._session.login, self._request)):
-            return False
-        return self._wait(getattr(error, "retry_after", None), tell=True)
-
-    def _wait(self, asked: float | None, tell: bool = False) -> bool:
-        """Wait as `asked` (seconds), else longer each time; False where patience ends before.
-
-        `tell`: say so, once, where it takes longer than a few seconds.
-        """
-        session, patience = self._session, self._patience
-        if self._failed:  # by the clock that stands still while a laptop sleeps
-            self._spent += time.monotonic() - self._since
-        step = min(self._failed, len(BACKOFF_SECONDS) - 1)
-        self._failed += 1
-        left = patience - self._spent
-        wait = min(BACKOFF_SECONDS[step], left) if asked is None else max(asked, 0.2 * 2**step)
-        if left <= 0 or wait > left or not _rewound(self._request):
-            return False
-        self._spent += wait
-        if tell and self._spent > TOLD_AFTER_SECONDS and not self._told:
-            self._told = True
-            who = scrub(_title(session, self._request), session.login.secrets())
-            said = f"{who} cannot be reached. Trying again for up to {patience:.0f} s (lab.patience)."
-            print(said, file=sys.stderr)
-        session.login.clock.sleep(wait)
-        self._since = time.monotonic()
-        return True
 
 
 def _reads(login: Login, request: requests.PreparedRequest) -> bool:

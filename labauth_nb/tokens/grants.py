@@ -10,7 +10,6 @@ import base64
 import hashlib
 import os
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -65,8 +64,6 @@ BROKEN = (500, 502, 504)
 """Responses after which the request may have been worked on."""
 PATIENCE_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
 """How long a server is tried to be reached; less at a sign-in that a person waits for: its address may be misspelled."""
-TOLD_AFTER_SECONDS = 5.0
-"""A sign-in that waits longer than this in all says so."""
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
 """A token request is sent so often at the most, and the provider is waited for so long at the most each time."""
 SKEW_SECONDS = 60.0
@@ -85,7 +82,7 @@ class Exchange:
     `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.tokens.openid`);
     `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
     `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that is busy or
-    cannot be reached is tried for (None once it is signed in: then a session's patience counts);
+    cannot be reached is tried for (None once it is signed in: then the session waits whose request it is);
     `ended`: set when nobody waits for a token any more, so that `ask` sends nothing more.
     """
 
@@ -184,32 +181,25 @@ def ask(
     `once`: it holds what works once, a code or a refresh token, which a server may take for stolen
     when it comes again (RFC 9700 4.14.2): so only where it surely was not worked on.
     """
-    again, clock = AGAIN if once else (*AGAIN, *BROKEN), exchange.clock
-    began, left, wait, told = clock.time(), AGAIN_TRIES, 0.5, False
-    patience = finite(exchange.patience)  # NaN for None: a busy server is asked 3 times then
+    again, left = AGAIN if once else (*AGAIN, *BROKEN), AGAIN_TRIES
+    patience = wire.Patience(exchange.patience or 0, exchange.clock, exchange.ended)
     while True:
-        wait = min(wait * 2, AGAIN_SECONDS)
         if exchange.ended.is_set():
             raise NotSignedIn("Nothing more was sent: the sign-in was cancelled, or logged out.")
         try:
             response = send(exchange, verb, url or exchange.token_url, secrets, **parts)
         except ProviderUnreachable as error:
             error.repeats = not (once and error.sent)
-            pause = min(wait, patience - (clock.time() - began))
-            if not (error.passing and error.repeats and patience > 0 and pause > 0):
+            lasting = not (error.passing and error.repeats)
+            if lasting or not patience.wait(f"{exchange.title} cannot be reached"):
                 raise
-            said, most = "cannot be reached", patience
-        else:
-            said, most = f"answered {response.status_code}", min(AGAIN_TRIES * AGAIN_SECONDS, patience)
-            left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
-            pause = wait if asked is None else asked
-            late = pause > AGAIN_SECONDS or clock.time() + pause - began > patience
-            if response.status_code not in again or not left or late:
-                return response
-        if clock.time() + pause - began > TOLD_AFTER_SECONDS and not told:
-            told = True
-            print(f"{exchange.title} {said}. Trying again for up to {most:.0f} s.", file=sys.stderr)
-        clock.sleep(pause)
+            continue
+        left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
+        if response.status_code not in again or not left or finite(asked) > AGAIN_SECONDS:
+            return response
+        said = f"{exchange.title} answered {response.status_code}"
+        if not patience.wait(said, asked, AGAIN_TRIES * AGAIN_SECONDS):
+            return response
 
 
 def refused(

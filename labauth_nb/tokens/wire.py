@@ -12,6 +12,8 @@ import io
 import math
 import os
 import ssl
+import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,12 +26,17 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from ..clocks import Clock
 from ..errors import LabauthError, Unfinished, one_line
 
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
 PACE, PAGE_SECONDS, PAGE_BYTES = 1000.0, 3600.0, 500_000_000
 """For a page of a list: the slowest that it may come, bytes per second; in all; its size as sent."""
+BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Waits where the server names none (benchling-sdk: 1, 2, 4, 8), then the last again."""
+TOLD_AFTER_SECONDS = 5.0
+"""A request that waits longer than this in all says so."""
 FAILURES = (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 """What the network and a malformed response raise, by way of requests or not; the rest is a bug."""
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -160,6 +167,46 @@ class BoundedAdapter(HTTPAdapter):
             pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
         manager.pool_classes_by_scheme = pools
         return manager
+
+
+class Patience:
+    """How long one request is tried for: the waits between its attempts, and one line about them.
+
+    `seconds`: in all, what the attempts take included; `clock`: what is waited by; `ended`: ends a
+    wait once it is set; `setting`: what sets the seconds, for the line.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        clock: Clock,
+        ended: threading.Event | None = None,
+        setting: str = "",
+    ) -> None:
+        self._seconds, self._clock, self._ended = seconds, clock, ended or threading.Event()
+        self._setting = setting and f" ({setting})"
+        self._waits, self._spent, self._since, self._told = 0, 0.0, 0.0, False
+
+    def wait(self, said: str = "", asked: float | None = None, most: float = math.inf) -> bool:
+        """Wait as `asked` (seconds), else longer each time; False, at once, if that is too long.
+
+        `said`: what is printed, once, where it takes longer than a few seconds ("": nothing);
+        `most`: how long whoever calls goes on at most (seconds).
+        """
+        if self._waits:  # by the clock that stands still while a laptop sleeps
+            self._spent += time.monotonic() - self._since
+        step, left = min(self._waits, len(BACKOFF_SECONDS) - 1), self._seconds - self._spent
+        pause = min(BACKOFF_SECONDS[step], left) if asked is None else max(asked, 0.2 * 2**step)
+        self._waits += 1
+        if left <= 0 or pause > left:
+            return False
+        self._spent += pause
+        if said and self._spent > TOLD_AFTER_SECONDS and not self._told:
+            self._told, most = True, min(self._seconds, most)
+            print(f"{said}. Trying again for up to {most:.0f} s{self._setting}.", file=sys.stderr)
+        self._clock.wait(self._ended, pause)
+        self._since = time.monotonic()
+        return True
 
 
 def trusted(verify: Any = True) -> Any:
