@@ -16,7 +16,7 @@ from labauth_nb.sandbox import Lab
 
 ALL = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods]
 BROWSER = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.flow]
-MINTING = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.minted and (m.refreshes or not m.flow)]
+MINTING = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.issued_here and (m.refreshes or not m.flow)]
 PASTED = sorted(set(ALL) - set(MINTING) - set(BROWSER))
 SECRET_FIELD = {(p.name, m.name): "client_id" if m.flow else m.secret.name for p in PROVIDERS.values() for m in p.methods}
 SITE = {("benchling", "oidc"): "idp"}

@@ -179,14 +179,14 @@ def assert_clean(error: BaseException, secrets: list[str]) -> None:
 
 ENDS = {"qbench": "auth/token", "dnanexus": "newAuthToken", "idp": "/token"}
 METHODS = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]
-TYPED = [(name, m.name) for name, m in METHODS if not m.flow and not m.marker]
+TYPED = [(name, m.name) for name, m in METHODS if not m.flow and not m.job_variable]
 
 
 @pytest.mark.parametrize("status", [302, 400, 503])
 @pytest.mark.parametrize(("provider", "method"), TYPED)
 def test_typed(lab: Lab, provider: str, method: str, status: int) -> None:
     """A sign-in whose server says back what it was sent: the error shows no secret."""
-    minted = PROVIDERS[provider].method(method).minted
+    minted = PROVIDERS[provider].method(method).issued_here
     hostile = Hostile(lab, provider, ENDS.get(provider, "token") if minted else "", status)
     with pytest.raises(LabauthError) as caught:
         login(provider, method, tenant="sandbox")

@@ -32,7 +32,7 @@ from labauth_nb.tokens import grants, wire
 
 Script = Callable[[], Iterable[bytes]]
 OFFERED = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]
-METHODS = [(name, m.name) for name, m in OFFERED if not m.flow and not m.marker]
+METHODS = [(name, m.name) for name, m in OFFERED if not m.flow and not m.job_variable]
 
 
 class Wire(socketserver.ThreadingTCPServer):

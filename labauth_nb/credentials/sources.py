@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, MissingCredentials, miscopied, refuse_secret
 from ..masking import Fields, Secret, holds_key, looks_secret, noticed
-from ..providers import RETURN, SERVER, Field, Method, Provider, is_loopback, whole_address, without_page
+from ..providers import RETURN, SERVER, Env, Field, Method, Provider, is_loopback, whole_address, without_page
 from . import presets
 from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
-from .vendor_files import FILES, nearest_dotenv, small_text, unwrapped, why_unread
+from .vendor_files import FILES, Unusable, nearest_dotenv, small_text, unwrapped, why_unread
 
 _PRESETS = {
     "tenant": "tenants",
@@ -86,7 +86,7 @@ class Found:
 
 def variables(provider: Provider, wanted: Field) -> list[str]:
     """The environment variables that supply `wanted`, the most specific first."""
-    return [wanted.variable or f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.env]
+    return [wanted.variable or f"LABAUTH_{provider.name}_{wanted.name}".upper(), *wanted.variables]
 
 
 _EDGES = " \t\r\n\xa0\u200b\u2060\ufeff"
@@ -219,11 +219,7 @@ def _supply(provider: Provider, method: Method, found: Found, source: Source, lo
     """Take what one source has. One that names another tenant keeps all it has, of another issuer all but the tenant."""
     fields = (provider.tenant, *method.fields)
     values = {f.name: lookup(f) for f in fields}
-    own, variable = values["tenant"]
-    if "HOST" in variable and "." not in own and own:
-        found.reasons.append(f"{source}: {variable} was ignored, as it does not look like a host")
-        found.ignored.add(variable)
-        own, values["tenant"] = "", ("", "")
+    own, _ = values["tenant"]
     if not own and not preset(provider, method, "tenant") and any(values[f.name][0] for f in method.fields if f.secret):
         values["tenant"] = provider.tenant.default, ""  # as the vendor's own tools take it
     for f in fields:
@@ -421,33 +417,44 @@ def _in_values(values: Mapping[str, str]) -> Lookup:
 
 def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: Source, found: Found) -> Lookup:
     """The look-up in environment variables, or in a file that holds the like."""
-    reasons = found.reasons
 
     def lookup(wanted: Field) -> tuple[str, str]:
-        for name in variables(provider, wanted):
-            value = mapping.get(name)
-            if name == "FOUNDRY_HOSTNAME" and value and mapping.get("FOUNDRY_PROXY_URL"):
-                reasons.append(f"{source}: {name} was ignored, it is a part of the Code Workspace")
-                found.ignored.add(name)
+        for env in (Env(variables(provider, wanted)[0]), *wanted.env):
+            given = mapping.get(env.name)
+            if given is None:
                 continue
-            if name == "DX_APISERVER_HOST" and value and "://" not in value:
-                port = mapping.get("DX_APISERVER_PORT")
-                value = f"{mapping.get('DX_APISERVER_PROTOCOL') or 'https'}://{value}{f':{port}' if port else ''}"
-            if value is not None and not value.strip():
-                reasons.append(f"{source}: {name} is empty")
-            elif value is not None and not _sendable(value):
-                reasons.append(f"{source}: {name} was ignored, it is not text in UTF-8")
-            elif value is not None:
-                try:
-                    value = unwrapped(name, healed(provider, wanted, value), reasons)
-                except InvalidInput as error:
-                    reasons.append(f"{source}: {name} was ignored ({error})")
-                    continue
+            try:
+                value = unwrapped(env, healed(provider, wanted, _whole(env, given, mapping)))
+                if value and env.full_host and "." not in value:
+                    raise _Unrelated("was ignored, as it does not look like a host")
                 if value:
-                    return value, name
+                    return value, env.name
+            except Unusable as error:
+                found.reasons.append(f"{source}: {env.name} {error}")
+                found.ignored |= {env.name} if isinstance(error, _Unrelated) else set()
+            except InvalidInput as error:
+                found.reasons.append(f"{source}: {env.name} was ignored ({error})")
         return "", ""
 
     return lookup
+
+
+class _Unrelated(Unusable):
+    """A variable is there for something else, so that another way to give the field is advised."""
+
+
+def _whole(env: Env, value: str, mapping: Mapping[str, str | None]) -> str:
+    """`value` with what stands in the variables beside `env`. Raises `Unusable`."""
+    if not value.strip():
+        raise Unusable("is empty")
+    if env.unless and mapping.get(env.unless):
+        raise _Unrelated(f"was ignored, {env.because}")
+    if not _sendable(value):
+        raise Unusable("was ignored, it is not text in UTF-8")
+    if env.port and "://" not in value:
+        port = mapping.get(env.port)
+        return f"{mapping.get(env.scheme) or 'https'}://{value}{f':{port}' if port else ''}"
+    return value
 
 
 def _dotenv(reasons: list[str], refused: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
@@ -559,7 +566,8 @@ def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
 
     For the tenant --tenant too; "" where its variable does not serve, so that only --tenant does.
     """
-    name = next((name for name in wanted.env if name != "DX_SECURITY_CONTEXT"), variables(provider, wanted)[0])
+    plain = (env.name for env in wanted.env if not env.json_key)
+    name = next(plain, variables(provider, wanted)[0])
     if wanted is not provider.tenant:
         return name
     return "" if name in found.ignored else f"{name} (or --tenant)"

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..providers.dnanexus import SECURITY_CONTEXT
+from ..providers.model import Env
 from .trust import Source, Trust
 
 MOST_BYTES = 65_536
@@ -86,21 +88,22 @@ def nearest_dotenv() -> Path | None:
     return next((path for path in found if os.path.lexists(path) and not os.path.isdir(path)), None)
 
 
-def unwrapped(name: str, value: str, reasons: list[str]) -> str:
-    """The token in `DX_SECURITY_CONTEXT`, which is JSON; any other variable as it is."""
-    if name != "DX_SECURITY_CONTEXT":
+def unwrapped(env: Env, value: str) -> str:
+    """What is meant by `value` of the variable `env`: of JSON, what stands under its key.
+
+    Raises `Unusable` where there is nothing, or the vendor's tool has signed out.
+    """
+    if not env.json_key:
         return value
     try:
-        token = json.loads(value)["auth_token"]
+        secret = json.loads(value)[env.json_key]
     except (ValueError, TypeError, KeyError, RecursionError):
-        token = None
-    if not isinstance(token, str):
-        reasons.append(f"{name}: it is not the JSON that dx writes")
-        return ""
-    if token == "PUBLIC":  # noqa: S105 (what dx writes after a log out)
-        reasons.append(f"{name}: dx is logged out")
-        return ""
-    return token
+        secret = None
+    if not isinstance(secret, str) or not secret:
+        raise Unusable(f"was ignored, it is not the JSON that {env.written_by} writes")
+    if secret == env.signed_out:
+        raise Unusable(f"was ignored, as {env.written_by} is logged out")
+    return secret
 
 
 def _home() -> Path:
@@ -133,12 +136,15 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
             reasons.append(f"dx login: {path} was ignored ({why_unread(error)})")
             continue
         if isinstance(content, dict):
-            token = unwrapped("DX_SECURITY_CONTEXT", str(content.get("DX_SECURITY_CONTEXT")), reasons)
-            if token:
-                host, port = content.get("DX_APISERVER_HOST"), content.get("DX_APISERVER_PORT")
-                scheme = content.get("DX_APISERVER_PROTOCOL") or "https"
-                tenant = f"{scheme}://{host}{f':{port}' if port else ''}" if host else ""
-                yield Source("dx login", Trust.HOME, str(path)), {"token": token, "tenant": tenant}
+            try:
+                token = unwrapped(SECURITY_CONTEXT, str(content.get(SECURITY_CONTEXT.name)))
+            except Unusable as error:
+                reasons.append(f"dx login: {SECURITY_CONTEXT.name} in {path} {error}")
+                continue
+            host, port = content.get("DX_APISERVER_HOST"), content.get("DX_APISERVER_PORT")
+            scheme = content.get("DX_APISERVER_PROTOCOL") or "https"
+            tenant = f"{scheme}://{host}{f':{port}' if port else ''}" if host else ""
+            yield Source("dx login", Trust.HOME, str(path)), {"token": token, "tenant": tenant}
 
 
 def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:

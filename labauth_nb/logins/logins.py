@@ -62,8 +62,8 @@ class Login:
         self.parsed_origin = origin_of(exchange.origin)
         self.signed_in = True
         method, self._advice = exchange.method, f"To sign in again, type {self.command}"
-        token = first if method.minted else GRANTS[method.grant](exchange, None)
-        renews = method.minted and (method.flow is None or (first is not None and first.refresh_token is not None))
+        token = first if method.issued_here else GRANTS[method.grant](exchange, None)
+        renews = method.issued_here and (method.flow is None or (first is not None and first.refresh_token is not None))
         what = "The token has expired, and what was pasted cannot be renewed."
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
@@ -150,7 +150,7 @@ class Login:
     def identity(self) -> Identity:
         """Whom it acts for: (client, (issuer, subject of its token), name); "" for what is unknown."""
         method, fields, token = self.method, self._exchange.fields, self._tokens.current
-        alone = method.minted and method.flow is None
+        alone = method.issued_here and method.flow is None
         claims = claims_of(token.access_token) if token is not None else {}
         subject = (str(claims.get("iss") or ""), str(claims.get("sub") or ""))
         return (alone and fields.get("client_id")) or "", subject, self.who or fields.get("username", "")
@@ -166,7 +166,7 @@ class Login:
 
     def follows(self, old: Login) -> bool:
         """Whether the sessions of `old`, which has the same name, may go on with this login."""
-        secret = None if self.method.minted else self.method.secret.name
+        secret = None if self.method.issued_here else self.method.secret.name
         mine, theirs = (each._exchange.fields.get(secret or "") for each in (self, old))
         same = self.method is old.method and mine is not None and mine == theirs
         return self.origin == old.origin and (same or self.acts_for(old.identity) is True)
@@ -223,11 +223,11 @@ class Login:
         token = self._tokens.current
         if not self.signed_in:
             return SIGNED_OUT
-        refused = token is self._tokens.refused and not self.method.lasting
+        refused = token is self._tokens.refused and not self.method.never_expires
         if token is None or refused or self.seconds_left == 0:
             return EXPIRED
         if token.expires_at is None:
-            return VALID if self.method.lasting else UNKNOWN
+            return VALID if self.method.never_expires else UNKNOWN
         return EXPIRING if self.clock.time() >= token.renew_at else VALID
 
     @property
@@ -239,7 +239,7 @@ class Login:
         if self.status == EXPIRED:
             return "0 min, renews at the next request" if self._tokens.renewable else "0 min"
         if left is None:
-            return "does not expire" if self.method.lasting else "unknown"
+            return "does not expire" if self.method.never_expires else "unknown"
         return in_words(left)
 
     @property
@@ -276,14 +276,14 @@ class Login:
             said = f"{said} {forgotten}".strip()
             if newest is not None and newest.access_token not in {token.access_token for token in live}:
                 live.append(newest)
-        if method.keep_word:
-            kept = method.keep_word
+        if method.why_not_revoked:
+            kept = method.why_not_revoked
         elif not live:
             kept = "There was no live token to revoke."
         elif not method.revoke:
-            kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.minted else 'it'} from here."
+            kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.issued_here else 'it'} from here."
         else:
-            minted = method.minted
+            minted = method.issued_here
             pasted = self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
             if revoke is None and not minted and pasted and sources.can_ask():
                 revoke = sources.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")

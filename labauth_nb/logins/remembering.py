@@ -60,7 +60,7 @@ def chosen(provider: Provider, method: Method, remember: str | None, store: str)
         raise InvalidInput(
             f"{provider.title} {method.name} has no refresh token: write --remember {CREDENTIALS}, or leave it out."
         )
-    if method.marker:
+    if method.job_variable:
         raise InvalidInput("A job's token is not remembered: the job supplies it.")
     if method.flow and not method.refreshes:
         raise InvalidInput(
@@ -127,11 +127,11 @@ def keep(exchange: Exchange, found: Found, keeps: str, memory: Memory, token: To
     typed = (GIVEN, ASKED, *PLACES.values())
     kept = Fields()
     for field in exchange.method.fields:
-        mine = found.sources.get(field.name) in typed and field.name in found.fields and field.name != "otp"
+        mine = found.sources.get(field.name) in typed and field.name in found.fields and not field.once
         where = field.address == SERVER and field.name in found.fields  # it goes nowhere else, whoever named it
         if where or (mine and (keeps == CREDENTIALS or not field.secret or exchange.method.flow)):
             kept[field.name] = found.fields[field.name]
-    share = exchange.method.minted and memory.tenant != "sandbox"  # each kernel has a sandbox of its own
+    share = exchange.method.issued_here and memory.tenant != "sandbox"  # each kernel has a sandbox of its own
     if keeps == REFRESH_TOKEN and (token.refresh_token is None or not share):
         return None
     if not share and not kept.secrets():

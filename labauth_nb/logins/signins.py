@@ -185,7 +185,7 @@ def _attempt(plan: _Plan, watch: Callable[[], None] = lambda: None) -> Attempt:
 def _needs_person(plan: _Plan, over: str) -> MissingCredentials:
     """The error where a browser method is asked for, and nobody with a browser can be reached."""
     provider, method = plan.exchange.provider, plan.exchange.method
-    others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.marker)
+    others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.job_variable)
     stored = f" (What was remembered is over: {over})" if over else ""
     remember = ", once with --remember" if method.refreshes else ""
     if credentials.can_ask():
@@ -259,7 +259,7 @@ def _planned(
     name = _checked_name(name or chosen.name)
     asked = None if method is None else _allowed(chosen, method).name
     recall = None
-    if recalling and not _marked(chosen):
+    if recalling and not _in_job(chosen):
         try:
             recall = _recalled(chosen, name, asked, tenant, sources)
         except StoreUnavailable as error:
@@ -324,9 +324,9 @@ def _recalled(provider: Provider, name: str, method: str | None, tenant: str | N
     return recall if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider) else None
 
 
-def _marked(provider: Provider) -> bool:
+def _in_job(provider: Provider) -> bool:
     """Whether this is a place that signs in by itself (inside a job)."""
-    return any(m.marker and os.environ.get(m.marker) for m in provider.methods)
+    return any(m.job_variable and os.environ.get(m.job_variable) for m in provider.methods)
 
 
 def _allowed(provider: Provider, name: str) -> Method:
@@ -360,10 +360,10 @@ def _choose_method(
     if _is_sandbox(tenant):
         return methods[0]
     for method in methods:
-        if method.marker and os.environ.get(method.marker):
+        if method.job_variable and os.environ.get(method.job_variable):
             return method
     for method in methods:
-        if not method.marker:
+        if not method.job_variable:
             found = credentials.collect(provider, method, tenant, {}, sources)
             preset = {source for field, source in found.sources.items() if field != "tenant"} - {DEFAULT}
             if not found.missing(method) and (preset or not method.flow):
@@ -391,9 +391,9 @@ def _complete(
         missing.insert(0, provider.tenant)
     if not missing:
         return
-    if method.marker:
+    if method.job_variable:
         why = f" ({'; '.join(found.reasons)})" if found.reasons else ""
-        names = ", ".join(variable for f in missing for variable in f.env)
+        names = ", ".join(variable for f in missing for variable in f.variables)
         raise MissingCredentials(
             f"This does not look like a {provider.title} job: {names} is not set{why}. "
             f"Outside a job, type %labauth login {provider.name}"
@@ -493,7 +493,7 @@ def _revoked_if_lost(login: Login, plan: _Plan) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        asked = login.method.minted and plan.recall is None  # what is remembered is other kernels' too
+        asked = login.method.issued_here and plan.recall is None  # what is remembered is other kernels' too
         if asked and (login._tokens.current or not isinstance(error, LabauthError)):
             login.abandon()
         raise
@@ -577,7 +577,7 @@ def _who(login: Login) -> str | None:
     """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
     who: str | None = None
     for probe in login.provider.probes:
-        if login.method.minted and not probe.keys:
+        if login.method.issued_here and not probe.keys:
             continue  # it would prove a token that the provider has just made
         follows = "{answer}" in probe.path
         if follows != bool(who):
@@ -590,7 +590,7 @@ def _who(login: Login) -> str | None:
 
 def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
     """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
-    exchange, proves = login._exchange, not login.method.minted and previous is None
+    exchange, proves = login._exchange, not login.method.issued_here and previous is None
     url = login.origin + probe.path.replace("{answer}", previous or "")
     token = login.token()
     response = _answered(login, probe, url, proves)

@@ -101,7 +101,7 @@ class Panel(anywidget.AnyWidget):
                 login.refresh()
             elif message.get("type") == "logout":
                 # Nobody can be asked at a prompt here: what was pasted is left alone at the provider.
-                self.note = " ".join(logins.logout(login.name, revoke=None if login.method.minted else False))
+                self.note = " ".join(logins.logout(login.name, revoke=None if login.method.issued_here else False))
         except LabauthError as error:
             self.note = "" if isinstance(error, ProviderError | ProviderUnreachable) else str(error)
         self.tell()
@@ -316,7 +316,7 @@ class LoginPanel(Panel):
             found = self._found(method)
             fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
             flow = method.flow
-            able = not method.marker and (flow is None or method.refreshes)
+            able = not method.job_variable and (flow is None or method.refreshes)
             where, doubts = self._sends_to(method, found), self._doubts(method, found)
             self._shown[method.name] = {each["address"] for each in (*where, *doubts)}
             keeps = [stores.REFRESH_TOKEN] if flow else [stores.CREDENTIALS, *([stores.REFRESH_TOKEN] * method.refreshes)]
@@ -536,7 +536,7 @@ class LoginPanel(Panel):
         fields = {f.name: f for f in (self._provider.tenant, *method.fields)}
         if isinstance(error, UntrustedOrigin):
             return UntrustedOrigin("Nothing was sent yet: look at the address first, then send the form again.")
-        if isinstance(error, MissingCredentials) and error.field in fields and not method.marker:
+        if isinstance(error, MissingCredentials) and error.field in fields and not method.job_variable:
             wanted = fields[error.field]
             error = MissingCredentials(f"{wanted.label} is missing: fill it in ({wanted.hint}).")
             error.field = wanted.name
@@ -712,7 +712,7 @@ def run_login(
 
 
 def _is_job(provider: Provider, method: str | None) -> bool:
-    return method is not None and bool(provider.method(method).marker)
+    return method is not None and bool(provider.method(method).job_variable)
 
 
 async def _nothing() -> None:

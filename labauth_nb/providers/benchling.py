@@ -1,12 +1,12 @@
 """Benchling (API v2): facts from its API reference, its SDK and the authentication guide."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Tenant",
     "the name before .benchling.com in your browser's address bar, such as acme",
-    env=("BENCHLING_TENANT", "BENCHLING_TENANT_URL", "BENCHLING_URL"),
+    env=(Env("BENCHLING_TENANT"), Env("BENCHLING_TENANT_URL"), Env("BENCHLING_URL")),
     address=SERVER,
 )
 
@@ -16,7 +16,7 @@ BENCHLING = Provider(
     docs="https://docs.benchling.com/docs/authentication",
     tenant=TENANT,
     suffix=".benchling.com",
-    closed=True,
+    suffix_required=True,
     api_base="/api/v2",
     token_path="/api/v2/token",
     client_authentication="basic",
@@ -26,17 +26,17 @@ BENCHLING = Provider(
             "App (client ID and secret)",
             "client_credentials",
             fields=(
-                Field("client_id", "Client ID", "Developer Console, your app, Client ID", env=("BENCHLING_CLIENT_ID",)),
+                Field("client_id", "Client ID", "Developer Console, your app, Client ID", env=(Env("BENCHLING_CLIENT_ID"),)),
                 Field(
                     "client_secret",
                     "Client secret",
                     "Developer Console, your app, Generate Client Secret",
-                    env=("BENCHLING_CLIENT_SECRET",),
+                    env=(Env("BENCHLING_CLIENT_SECRET"),),
                     secret=True,
                 ),
             ),
             hint="for scripts and integrations: acts as the app, which must have been added to the projects it reads",
-            minted=True,
+            issued_here=True,
         ),
         Method(
             "api-key",
@@ -47,12 +47,12 @@ BENCHLING = Provider(
                     "api_key",
                     "API key",
                     "your profile settings, API Key, Generate; it starts with sk_",
-                    env=("BENCHLING_API_KEY",),
+                    env=(Env("BENCHLING_API_KEY"),),
                     secret=True,
                 ),
             ),
             hint="for a quick look: acts as you, and does not expire",
-            lasting=True,
+            never_expires=True,
         ),
         Method(
             "id-token",
@@ -104,7 +104,7 @@ BENCHLING = Provider(
                 REDIRECT_URI,
             ),
             hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
-            minted=True,
+            issued_here=True,
             claim="email",
             revoke="openid",
             refreshes=True,

@@ -1,16 +1,26 @@
 """DNAnexus: facts from its API documentation and from dxpy."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "API host",
     "api.dnanexus.com (the default), or api.cn.dnanexus.com for China",
-    env=("DX_APISERVER_HOST",),
+    env=(
+        Env(
+            "DX_APISERVER_HOST",
+            scheme="DX_APISERVER_PROTOCOL",
+            port="DX_APISERVER_PORT",
+            full_host=True,
+        ),
+    ),
     optional=True,
     default="api.dnanexus.com",
     address=SERVER,
 )
+
+SECURITY_CONTEXT = Env("DX_SECURITY_CONTEXT", json_key="auth_token", written_by="dx", signed_out="PUBLIC")
+"""What `dx login`, and inside a job the platform, has as the token. Source: dxpy."""
 
 WHERE = "on platform.dnanexus.com, your user name, Profile, API Tokens, New Token"
 
@@ -39,7 +49,7 @@ DNANEXUS = Provider(
             "api-token",
             "API token",
             "bearer",
-            fields=(Field("token", "API token", WHERE, env=("DX_SECURITY_CONTEXT",), secret=True),),
+            fields=(Field("token", "API token", WHERE, env=(SECURITY_CONTEXT,), secret=True),),
             hint="acts as you, until the day chosen when it was made",
             revoke="dnanexus",
             files="dxpy",
@@ -53,20 +63,20 @@ DNANEXUS = Provider(
                     "token",
                     "Job token",
                     "DNAnexus sets DX_SECURITY_CONTEXT inside a job",
-                    env=("DX_SECURITY_CONTEXT",),
+                    env=(SECURITY_CONTEXT,),
                     secret=True,
                 ),
             ),
             hint="in a DXJupyterLab session or an app: nothing to give",
-            keep_word="A job's token is never destroyed: the job needs it until it ends.",
-            marker="DX_JOB_ID",
+            why_not_revoked="A job's token is never destroyed: the job needs it until it ends.",
+            job_variable="DX_JOB_ID",
         ),
         Method(
             "password",
             "User name and password",
             "dnanexus_password",
             fields=(
-                Field("username", "User name", "what you type on platform.dnanexus.com", env=("DX_USERNAME",)),
+                Field("username", "User name", "what you type on platform.dnanexus.com", env=(Env("DX_USERNAME"),)),
                 Field(
                     "password",
                     "Password",
@@ -80,10 +90,11 @@ DNANEXUS = Provider(
                     "the 6 digits of your authenticator app, where two-factor sign-in is on",
                     secret=True,
                     optional=True,
+                    once=True,
                 ),
             ),
             hint="acts as you, for 18 hours",
-            minted=True,
+            issued_here=True,
             revoke="dnanexus",
         ),
         Method(
@@ -101,7 +112,7 @@ DNANEXUS = Provider(
                 REDIRECT_URI,
             ),
             hint="acts as you: you sign in on DNAnexus' own page",
-            minted=True,
+            issued_here=True,
             revoke="dnanexus",
             flow=Flow(
                 authorize="/oauth2/authorize",

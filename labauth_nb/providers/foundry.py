@@ -1,12 +1,20 @@
 """Palantir Foundry: facts from its documentation and from the vendor's SDKs."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Field, Flow, Method, Paging, Probe, Provider
+from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Host",
     "the host in your browser's address bar, such as acme.palantirfoundry.com",
-    env=("FOUNDRY_HOSTNAME", "FDT_CREDENTIALS__DOMAIN"),
+    env=(
+        Env(
+            "FOUNDRY_HOSTNAME",
+            full_host=True,
+            unless="FOUNDRY_PROXY_URL",
+            because="it is a part of the Code Workspace",
+        ),
+        Env("FDT_CREDENTIALS__DOMAIN"),
+    ),
     address=SERVER,
 )
 
@@ -30,26 +38,26 @@ FOUNDRY = Provider(
                     "client_id",
                     "Client ID",
                     "Developer Console, your application, OAuth & scopes",
-                    env=("FOUNDRY_CLIENT_ID", "FDT_CREDENTIALS__OAUTH__CLIENT_ID"),
+                    env=(Env("FOUNDRY_CLIENT_ID"), Env("FDT_CREDENTIALS__OAUTH__CLIENT_ID")),
                 ),
                 Field(
                     "client_secret",
                     "Client secret",
                     "Developer Console, your application, OAuth & scopes; shown once, when the application is made",
-                    env=("FOUNDRY_CLIENT_SECRET", "FDT_CREDENTIALS__OAUTH__CLIENT_SECRET"),
+                    env=(Env("FOUNDRY_CLIENT_SECRET"), Env("FDT_CREDENTIALS__OAUTH__CLIENT_SECRET")),
                     secret=True,
                 ),
                 Field(
                     "scopes",
                     "Scopes",
                     "what the application may do, separated by spaces, such as api:ontologies-read",
-                    env=("FOUNDRY_SCOPES", "FDT_CREDENTIALS__OAUTH__SCOPES"),
+                    env=(Env("FOUNDRY_SCOPES"), Env("FDT_CREDENTIALS__OAUTH__SCOPES")),
                     optional=True,
                     default="api:ontologies-read",
                 ),
             ),
             hint="for scripts and integrations: acts as the application's service user",
-            minted=True,
+            issued_here=True,
             revoke="oauth2",
             files="foundry-dev-tools",
         ),
@@ -62,7 +70,7 @@ FOUNDRY = Provider(
                     "token",
                     "Token",
                     "Account, Settings, Tokens, Create token",
-                    env=("FOUNDRY_TOKEN", "FDT_CREDENTIALS__JWT"),
+                    env=(Env("FOUNDRY_TOKEN"), Env("FDT_CREDENTIALS__JWT")),
                     secret=True,
                 ),
             ),
@@ -78,7 +86,7 @@ FOUNDRY = Provider(
                     "client_id",
                     "Client ID",
                     "Developer Console, your application with the authorization code grant, OAuth & scopes",
-                    env=("FOUNDRY_CLIENT_ID", "FDT_CREDENTIALS__OAUTH__CLIENT_ID"),
+                    env=(Env("FOUNDRY_CLIENT_ID"), Env("FDT_CREDENTIALS__OAUTH__CLIENT_ID")),
                 ),
                 Field(
                     "client_secret",
@@ -91,14 +99,14 @@ FOUNDRY = Provider(
                     "scopes",
                     "Scopes",
                     "what the application may do as you; with offline_access the sign-in lasts longer than an hour",
-                    env=("FOUNDRY_SCOPES", "FDT_CREDENTIALS__OAUTH__SCOPES"),
+                    env=(Env("FOUNDRY_SCOPES"), Env("FDT_CREDENTIALS__OAUTH__SCOPES")),
                     optional=True,
                     default="api:ontologies-read offline_access",
                 ),
                 REDIRECT_URI,
             ),
             hint="acts as you: you sign in on Foundry's own page, and nothing is pasted",
-            minted=True,
+            issued_here=True,
             revoke="oauth2",
             refreshes=True,
             flow=Flow(

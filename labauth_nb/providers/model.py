@@ -12,24 +12,59 @@ from ..masking import shown
 
 
 @dataclass(frozen=True)
-class Field:
-    """One thing that the user gives: `env` are the variables already in use for it, `hint` says where to find it.
-
-    `variable`: our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's; `address`: SERVER where it
-    names who gets the credentials, RETURN where it names the page that the browser brings the code back to.
-    `verbatim`: whether a person made it up, so that quotes and spaces may belong to it.
-    """
+class Env:
+    """An environment variable that the vendor's own tools use, and how its value is to be read."""
 
     name: str
+    json_key: str = ""
+    """The value is a JSON object, as `written_by` writes it, and what it has under this key is meant."""
+    written_by: str = ""
+    """The vendor's tool that writes the JSON, for messages."""
+    signed_out: str = ""
+    """What `written_by` leaves there after a log out, instead of a secret."""
+    scheme: str = ""
+    """The variable beside it that has the scheme of its host (https where it is not set)."""
+    port: str = ""
+    """The variable beside it that has the port of its host."""
+    full_host: bool = False
+    """Whether it is ignored where its value has no dot: it is then no host, but the computer's own name."""
+    unless: str = ""
+    """A variable: where that is set too, this one means something else, and is ignored."""
+    because: str = ""
+    """What it means then, for the message that says so."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that the user gives."""
+
+    name: str
+    """The keyword of `login`; with dashes the option of ``%labauth``."""
     label: str
+    """What a form and a message call it."""
     hint: str
-    env: tuple[str, ...] = ()
+    """Where the user finds it."""
+    env: tuple[Env, ...] = ()
+    """The variables that are in use for it already, the most usual first."""
     secret: bool = False
+    """Whether it is masked, asked for unseen and never shown."""
     optional: bool = False
+    """Whether a sign-in goes without it."""
     default: str = ""
+    """What it is where nobody says otherwise."""
     variable: str = ""
+    """Our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's."""
     address: str = ""
+    """SERVER: it names who gets the credentials. RETURN: it names where the browser brings the code."""
     verbatim: bool = False
+    """Whether a person made it up, so that quotes and spaces may belong to it."""
+    once: bool = False
+    """Whether it works once only, so that it is never remembered."""
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of the variables in `env`."""
+        return [each.name for each in self.env]
 
 
 SERVER, RETURN = "server", "return"
@@ -45,47 +80,57 @@ REDIRECT_URI = Field(
 
 @dataclass(frozen=True)
 class Flow:
-    """How a browser method runs: where its endpoints are, what they keep to, and what to say.
-
-    `authorize`, `token`: paths at the authentication server; both "": found by discovery at the field `issuer` (OpenID
-    Connect Discovery 1.0). `pkce`: whether the code is bound to us (RFC 7636); `echoes_state`: whether the answer always
-    brings `state` back; `who`: who answers, in messages; `note`: what must be known first; `hints`: as `Provider.hints`.
-    """
+    """How a browser method runs: where its endpoints are, what they keep to, and what to say."""
 
     authorize: str = ""
+    """Path of the authorization endpoint at the authentication server. "": found by discovery at the
+    field `issuer` (OpenID Connect Discovery 1.0), as is the token endpoint."""
     token: str = ""
+    """Path of the token endpoint."""
     pkce: bool = True
+    """Whether the code is bound to us (RFC 7636)."""
     echoes_state: bool = True
+    """Whether every response to the browser brings `state` back."""
     who: str = ""
+    """Who responds, in messages, where that is not the provider itself."""
     note: str = ""
+    """What the person must know before they begin."""
     hints: Mapping[str, str] = field(default_factory=dict)
+    """As `Provider.hints`, for the endpoints of this flow."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to sign in: its fields and the name of its grant (`labauth_nb.tokens.grants.GRANTS`).
-
-    `revoke`: the name of the revocation, where the provider offers one; `minted`: whether we asked for the token
-    (then logging out revokes it without asking); `files`: vendors' own files that hold these fields;
-    `marker`: an environment variable that says "this is the place for this method"; `claim`: a claim that the pasted
-    token must carry; `lasting`: whether what is pasted never expires; `keep_word`: why logging out leaves the token alone;
-    `flow`: what is done in a browser, where a person signs in there; `refreshes`: whether it is renewed by a refresh token.
-    """
+    """A way to sign in."""
 
     name: str
+    """The word after ``--method``."""
     label: str
+    """What the form calls it."""
     grant: str
+    """The name of its grant (`labauth_nb.tokens.grants.GRANTS`)."""
     fields: tuple[Field, ...]
+    """What it needs, in the order of the form."""
     hint: str
-    minted: bool = False
+    """When to choose it, and whom it acts for."""
+    issued_here: bool = False
+    """Whether its token is issued at our request (then logging out revokes it without asking)."""
     revoke: str = ""
-    keep_word: str = ""
+    """The name of its revocation (`labauth_nb.tokens.grants.REVOCATIONS`); "": there is none."""
+    why_not_revoked: str = ""
+    """Why logging out leaves the token alone."""
     files: str = ""
-    marker: str = ""
+    """The vendor's own files that hold these fields (`labauth_nb.credentials.vendor_files.FILES`)."""
+    job_variable: str = ""
+    """An environment variable that is set inside a job, and only there: the job signs in by itself."""
     claim: str = ""
-    lasting: bool = False
+    """A claim that the pasted token must carry."""
+    never_expires: bool = False
+    """Whether what is pasted never expires."""
     flow: Flow | None = None
+    """What is done in a browser, where a person signs in there."""
     refreshes: bool = False
+    """Whether it is renewed by a refresh token."""
 
     @property
     def secret(self) -> Field:
@@ -95,71 +140,96 @@ class Method:
 
 @dataclass(frozen=True)
 class DeadToken:
-    """An answer that means "this token is dead": the status, and the error codes or words in it (none: any)."""
+    """A response that means "this token is dead"."""
 
     status: int
+    """Its HTTP status."""
     codes: tuple[str, ...] = ()
+    """The error codes that mean it (none: any)."""
     words: tuple[str, ...] = ()
+    """Words in its message that mean it (none: any)."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A request that tells who is signed in: the first of `keys` in the response. `{answer}` is what the one before told.
-
-    `items`: the list that a good response holds, where it tells no name; `forbidden`: "status code" of
-    each error that, by the provider's document, only a good token gets.
-    """
+    """A request that tells who is signed in."""
 
     verb: str
+    """GET or POST."""
     path: str
+    """Its path; `{answer}` is the name that the probe before it told."""
     keys: tuple[str, ...] = ()
+    """Where the name is in a good response: the first of these keys that is there."""
     items: str = ""
+    """The list that a good response holds, where it tells no name."""
     forbidden: tuple[str, ...] = ()
+    """The "status code" of each error that, by the provider's document, only a good token gets."""
 
 
 @dataclass(frozen=True)
 class Paging:
-    """How lists come in pages: by a cursor (`send` it back as `cursor`) or by number (until `total_pages`)."""
+    """How lists come in pages: by a cursor, or by number."""
 
     verb: str = "GET"
+    """The verb of a list."""
     items: str = ""
+    """The key of a page's list ("": the only list there is)."""
     cursor: str = ""
+    """The key of the cursor of the next page; missing or empty on the last one."""
     send: str = ""
+    """The parameter that sends the cursor back."""
     number: str = ""
+    """The parameter that asks for a page by its number, from 1."""
     total_pages: str = ""
+    """The key that says how many pages there are."""
     total_count: str = ""
+    """The key that says how many items there are."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider: where it is, how one signs in, what its answers mean, what to do about its errors.
-
-    `suffix`: what a bare tenant name is completed with; `closed`: whether every tenant is under that suffix;
-    `web_pages`: hosts that people paste and that are not the API, with the right one; `pacing`: headers that
-    tell how many seconds to wait; `reads`: patterns (`fnmatch`) of paths whose POST changes nothing;
-    `limits_first`: whether a 429 says, by its document, that the request was not worked on.
-    """
+    """A provider: where it is, how one signs in, what its responses mean, what to do about its errors."""
 
     name: str
+    """The word after ``%labauth login``."""
     title: str
+    """What messages call it."""
     tenant: Field
+    """Whose installation it is."""
     methods: tuple[Method, ...]
+    """The ways to sign in, the default one first."""
     api_base: str
+    """The path before every path of its API."""
     token_path: str
+    """The path of its token endpoint."""
     paging: Paging
+    """How its lists come in pages."""
     probes: tuple[Probe, ...]
+    """The requests that tell who is signed in, one after the other."""
     dead_token: tuple[DeadToken, ...]
+    """The responses that mean "this token is dead"."""
     hints: Mapping[str, str]
+    """What to do about an error: by its code, "status code", or status ("5xx": any from 500 on)."""
     suffix: str = ""
-    closed: bool = False
+    """What a bare tenant name is completed with."""
+    suffix_required: bool = False
+    """Whether every tenant is under that suffix."""
     client_authentication: str = "basic"
+    """Where the client secret goes: "basic" (the header) or "body" (RFC 6749 2.3.1)."""
     paths: Mapping[str, str] = field(default_factory=dict)
+    """Its other paths, by what a grant or a revocation calls them."""
     auth_hosts: Mapping[str, str] = field(default_factory=dict)
+    """The origin of the authentication server by the API's host, where that is another one."""
     web_pages: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that people paste and that are not the API, with the right one."""
     pacing: tuple[str, ...] = ("retry-after",)
+    """Headers that say how many seconds to wait."""
     reads: tuple[str, ...] = ()
+    """Patterns (`fnmatch`) of paths whose POST changes nothing."""
     limits_first: bool = False
+    """Whether a 429 says, by its document, that the request was not worked on."""
     docs: str = ""
+    """The page that documents signing in."""
 
     def method(self, name: str | None) -> Method:
         """The method called `name` (None: the default one). Raises `InvalidInput`, listing the choices."""
@@ -197,7 +267,7 @@ class Provider:
             if not self.suffix:
                 raise self._bad_tenant(typed)
             host += self.suffix
-        if self.closed and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
+        if self.suffix_required and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
             raise _about_tenant(f"{host} is not a {self.title} address: they end in {self.suffix}. Give {self.tenant.hint}.")
         if port == {"http": 80, "https": 443}[parts.scheme]:
             port = None

@@ -1,12 +1,12 @@
 """QBench (API v2): facts from its API guide, its OpenAPI file and independent clients."""
 
-from .model import SERVER, DeadToken, Field, Method, Paging, Probe, Provider
+from .model import SERVER, DeadToken, Env, Field, Method, Paging, Probe, Provider
 
 TENANT = Field(
     "tenant",
     "Address",
     "the address of your QBench, such as acme.qbench.net, or only acme",
-    env=("QBENCH_BASE_URL", "QBENCH_URL"),
+    env=(Env("QBENCH_BASE_URL"), Env("QBENCH_URL")),
     address=SERVER,
 )
 
@@ -29,18 +29,18 @@ QBENCH = Provider(
                     "client_id",
                     "Client ID",
                     "Configuration, Application, Developer, Settings, API Clients",
-                    env=("QBENCH_CLIENT_ID", "QBENCH_API_KEY"),
+                    env=(Env("QBENCH_CLIENT_ID"), Env("QBENCH_API_KEY")),
                 ),
                 Field(
                     "client_secret",
                     "Client secret",
                     "Configuration, Application, Developer, Settings, API Clients",
-                    env=("QBENCH_CLIENT_SECRET", "QBENCH_API_SECRET"),
+                    env=(Env("QBENCH_CLIENT_SECRET"), Env("QBENCH_API_SECRET")),
                     secret=True,
                 ),
             ),
             hint="an API client of the type Server-Side Web Application",
-            minted=True,
+            issued_here=True,
             refreshes=True,
         ),
     ),

@@ -528,7 +528,7 @@ def _poll(reference: weakref.ref[Attempt], exchange: Exchange, device: Any, ende
 def _threadless(exchange: Exchange) -> InvalidInput:
     """The error where no thread can be started."""
     provider, method = exchange.provider, exchange.method
-    others = [f"--method {m.name}" for m in provider.methods if not m.flow and not m.marker]
+    others = [f"--method {m.name}" for m in provider.methods if not m.flow and not m.job_variable]
     return InvalidInput(
         f"{provider.title} {method.name} waits for a browser in a thread, and none can be started "
         f"here (Pyodide, or a limit of this computer). Use {' or '.join(others)}."
