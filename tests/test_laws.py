@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import house
@@ -90,6 +92,65 @@ def test_no_branch_on_a_provider(path: Path) -> None:
         if isinstance(node, ast.Compare):
             constants = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
             assert not set(constants) & set(PROVIDERS)
+
+
+# Vendors' words that still stand in general wings, named one by one; nothing joins them.
+VENDORS_WORDS = {
+    *(("credentials", word) for word in ("benchling", "foundry")),  # examples, in help
+    ("credentials", "jid"),  # a cookie beside QBench's refresh token
+    *(("errors", f"error{part}") for part in ("code", "description", "name")),  # Foundry's errors
+    *(("errors", word) for word in ("missingscope", "usermessage")),
+    *(("logins", word) for word in ("otp", "otprequirederror")),  # DNAnexus' second factor
+    ("logins", "benchling"),  # an example, in a message
+    *(("notebook", name) for name in PROVIDERS),  # examples, in the usage
+    ("notebook", "otp"),
+    ("tokens", "dnanexus"),  # its own grant, for the user name and password
+    *(("tokens", word) for word in ("jid", "otp", "otpmismatcherror", "otprequirederror")),
+    *(("tokens", word) for word in ("tokensignature", "usernameorpassworderror")),
+}
+
+
+def vendors_words() -> set[str]:
+    """What has a vendor for an author: providers' names, variables and error codes, in small letters.
+
+    Words like `nextPageToken`, which nobody else would write, are taken from the data and the sandbox.
+    """
+    words = {"jid", "multipass"} | {word for p in PROVIDERS.values() for word in (p.name, p.title)}
+    for provider in PROVIDERS.values():
+        for field in (provider.tenant, *(f for m in provider.methods for f in m.fields)):
+            words |= {field.name} if field.once else set()
+            words |= {n for e in field.env for n in (e.name, e.scheme, e.port, e.unless)}
+        words |= {m.job_variable for m in provider.methods}
+        words |= {code for code in provider.hints if re.fullmatch(r"[A-Z]\w+", code)}
+    for path in FILES:
+        if wing(path) in ("providers", "sandbox"):
+            words |= set(re.findall(r"\b[a-z]+[A-Z]\w*\b", " ".join(said(path))))
+    return {word.lower() for word in words if word}
+
+
+def wing(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def said(path: Path) -> Iterator[str]:
+    """Every string in a file that is no docstring, and every name in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    prose = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
+            yield node.value
+        for name in ("id", "attr", "arg", "name"):
+            if isinstance(found := getattr(node, name, None), str):
+                yield found
+
+
+@pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.name)
+def test_no_vendors_word(path: Path) -> None:
+    """Vendors' names, variables and error codes stand in providers/, the sandbox and the readers of their files only."""
+    words = "|".join(sorted(map(re.escape, vendors_words()), key=len, reverse=True))
+    found = re.findall(rf"(?<![a-z0-9])({words})(?![a-z0-9])", "\n".join(said(path)).lower())
+    if path.stem != "vendor_files":
+        assert {(wing(path), word) for word in found} <= VENDORS_WORDS
 
 
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda p: p.name)
