@@ -9,8 +9,19 @@ const { inWords, phase } = await import(`data:text/javascript,${encodeURICompone
 
 test("a time left is told in the two largest units, rounded up, and never as 0", () => {
   const told = [
-    [0, "expired"], [-5, "expired"], [0.2, "1 s"], [1, "1 s"], [59.1, "1 min 00 s"], [60, "1 min 00 s"], [845, "14 min 05 s"],
-    [3599.5, "1 h 00 min"], [3600, "1 h 00 min"], [64800, "18 h 00 min"], [86400, "1 d 0 h"], [2592000, "30 d 0 h"], [90061, "1 d 1 h"],
+    [0, "expired"],
+    [-5, "expired"],
+    [0.2, "1 s"],
+    [1, "1 s"],
+    [59.1, "1 min 00 s"],
+    [60, "1 min 00 s"],
+    [845, "14 min 05 s"],
+    [3599.5, "1 h 00 min"],
+    [3600, "1 h 00 min"],
+    [64800, "18 h 00 min"],
+    [86400, "1 d 0 h"],
+    [2592000, "30 d 0 h"],
+    [90061, "1 d 1 h"],
   ];
   for (const [seconds, words] of told) assert.equal(inWords(seconds), words, String(seconds));
 });

@@ -276,6 +276,15 @@ def test_types_of_the_page() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
+def test_format_of_the_page() -> None:
+    """panel.js and its tests are as prettier writes them, 100 characters wide."""
+    files = ["labauth_nb/notebook/panel.js", "tests/panel.test.mjs"]
+    command = ["npx", "-y", "prettier@3", "--no-config", "--print-width", "100", "--check", *files]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stderr}To format: {' '.join(command).replace('--check', '--write')}"
+
+
 def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
     """Where a login of that name is there already, the form is shown all the same, and its answer replaces the login."""
     kernel.run("%labauth login benchling --tenant sandbox --as twice", [])
