@@ -285,6 +285,15 @@ def test_format_of_the_page() -> None:
     assert done.returncode == 0, f"{done.stderr}To format: {' '.join(command).replace('--check', '--write')}"
 
 
+def test_functions_of_the_page() -> None:
+    """No function of panel.js has more than 60 lines."""
+    text = (REPO / "labauth_nb" / "notebook" / "panel.js").read_text("utf-8")
+    found = re.finditer(r"^(?:export )?function (\w+).*?^}", text, re.M | re.S)
+    lengths = {each[1]: each[0].count("\n") + 1 for each in found}
+    assert "render" in lengths
+    assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
+
+
 def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
     """Where a login of that name is there already, the form is shown all the same, and its answer replaces the login."""
     kernel.run("%labauth login benchling --tenant sandbox --as twice", [])

@@ -1,43 +1,243 @@
 // @ts-check
-// The page's side of the panels: plain ESM, no build step. It shows the state that the kernel sends and counts down by
-// itself. A secret leaves a field once, in the message that submits it, and is kept nowhere.
+// The page's side of the panels: plain ESM, no build step. It shows the state that the kernel sends
+// and counts down by itself. A secret leaves a field once, in the message that submits it, and is
+// kept nowhere.
+//
+// In this order: what decides (pure, tested by node), what makes elements, what a state shows, and
+// what happens when the page draws, ticks or hears the kernel. `render` at the end ties them.
 
-/** @typedef {{name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string, supplied: string, locked: boolean}} Field */
-/** @typedef {{field: string, address: string, by: string}} Where */
-/** @typedef {{name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[], fields: Field[], where: Where[], doubts: {address: string, field: string, why: string}[]}} Method */
-/** @typedef {{methods: Method[], method: string, sandbox: boolean, remember: string, store: string, unavailable: string, refused: string[]}} Form */
-/** @typedef {{where: Where[], url: string, note: string, here: boolean, proof: string, offers: boolean, link: string, code: string, busy: boolean, confirm: string, question: number, error: string}} Attempt */
-/** @typedef {{name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string, method: string, status: string, left: number | null, life: number | null, words: string, renewable: boolean, source: string, story: string, note: string, error: string, code: string, kept: string}} Row */
-/** @typedef {{view: string, title?: string, login?: Row | null, form?: Form | null, attempt?: Attempt | null, busy?: boolean, error?: string, field?: string, note?: string, rows?: Row[], empty?: string}} State */
-/** @typedef {{get(name: string): any, send(message: object): void, on(name: string, callback: (...args: any[]) => void): void, off(name: string, callback: (...args: any[]) => void): void, widget_manager?: any}} Model */
+// What the kernel sends; panel.py says what each key is, and a test holds the two equal.
+
+/**
+ * @typedef {{
+ *   name: string, label: string, hint: string, secret: boolean, optional: boolean, value: string,
+ *   supplied: string, locked: boolean,
+ * }} FieldState
+ * @typedef {{field: string, address: string, by: string}} PlaceState
+ * @typedef {{field: string, address: string, why: string}} DoubtState
+ * @typedef {{
+ *   name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[],
+ *   fields: FieldState[], where: PlaceState[], doubts: DoubtState[],
+ * }} MethodState
+ * @typedef {{
+ *   methods: MethodState[], method: string, sandbox: boolean, remember: string, store: string,
+ *   unavailable: string, refused: string[],
+ * }} FormState
+ * @typedef {{
+ *   where: PlaceState[], url: string, note: string, here: boolean, proof: string, offers: boolean,
+ *   link: string, code: string, busy: boolean, confirm: string, question: number, error: string,
+ * }} AttemptState
+ * @typedef {{
+ *   name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string,
+ *   method: string, status: string, left: number | null, life: number | null, words: string,
+ *   renewable: boolean, source: string, story: string, note: string, error: string, code: string,
+ *   kept: string,
+ * }} LoginState
+ * @typedef {{
+ *   view: "login", title: string, login: LoginState | null, form: FormState | null,
+ *   attempt: AttemptState | null, busy: boolean, error: string, field: string, note: string,
+ * }} PanelState
+ * @typedef {{view: "status", rows: LoginState[], note: string, empty: string}} StatusState
+ * @typedef {{number: number, address: string, error: string}} ResolvedState
+ * @typedef {PanelState | StatusState} State
+ */
+
+/**
+ * What anywidget gives: one comm to the kernel.
+ * @typedef {object} Model
+ * @property {(name: string) => any} get
+ * @property {(message: object) => void} send
+ * @property {(name: string, callback: (...args: any[]) => void) => void} on
+ * @property {(name: string, callback: (...args: any[]) => void) => void} off
+ * @property {any} [widget_manager]
+ */
+
+/**
+ * What one view of a panel knows. Only `state` comes from the kernel.
+ * @typedef {object} Page
+ * @property {string} id what the ids of its elements begin with
+ * @property {HTMLElement} root
+ * @property {HTMLElement} body what a state is drawn into
+ * @property {HTMLElement} live the line that a screen reader reads out
+ * @property {State | null} state the last one, null before the first
+ * @property {number} received when it came, in ms
+ * @property {number} hellos how many were sent since the kernel last answered
+ * @property {boolean} had whether there was a kernel
+ * @property {boolean} lost whether the kernel is gone
+ * @property {boolean} pending whether the response to a submit is still to come
+ * @property {boolean} asked whether the kernel was asked for a form, as the login has expired
+ * @property {string} method the one chosen here, "" for the kernel's choice
+ * @property {string} remember what to remember, "" for nothing
+ * @property {Record<string, string>} typed what was typed and is no secret, by field
+ * @property {ResolvedState | null} resolved what the typed tenant stands for, null for none
+ * @property {number} looked the number of the last tenant that the kernel was asked about
+ * @property {ReturnType<typeof setTimeout>} [asking] asks about a tenant when typing pauses
+ * @property {string} way the way home chosen here: "here", "paste", "device", or "" for the best
+ * @property {string} proving the address that was asked whether this browser reaches the kernel
+ * @property {number} unproven until when that may still be answered, in ms
+ * @property {string} device the attempt whose code was asked for
+ * @property {string} phase the last one that was announced
+ */
+
+/**
+ * What a part of a panel can do.
+ * @typedef {object} Actions
+ * @property {(message: object) => void} send to the kernel
+ * @property {() => void} draw the state, again
+ * @property {(text: string) => void} say it in the live line
+ */
 
 const HELLO_MS = 400;
 const HELLOS = 50;
 const SILENT = 15;
 const PROOF_MS = 1500;
 const RESOLVE_MS = 150;
+const GONE = "The kernel is gone: reconnect the kernel or restart it, then run this cell again.";
+
+// What decides: pure.
 
 /** "14 min 05 s" from seconds; "expired" at 0. @param {number} seconds */
 export function inWords(seconds) {
   if (seconds <= 0) return "expired";
   const whole = Math.ceil(seconds);
-  const days = Math.floor(whole / 86400),
-    hours = Math.floor((whole % 86400) / 3600);
-  const minutes = Math.floor((whole % 3600) / 60),
-    rest = whole % 60;
+  const days = Math.floor(whole / 86400);
+  const hours = Math.floor((whole % 86400) / 3600);
+  const minutes = Math.floor((whole % 3600) / 60);
   const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
   if (days) return `${days} d ${hours} h`;
   if (hours) return `${hours} h ${two(minutes)} min`;
-  return minutes ? `${minutes} min ${two(rest)} s` : `${rest} s`;
+  return minutes ? `${minutes} min ${two(whole % 60)} s` : `${whole} s`;
 }
 
-/** "valid", "expiring" (under 10 % of the life or 60 s, whichever is less) or "expired". @param {number} left @param {number | null} life */
+/**
+ * "valid", "expiring" (under 10 % of the life or 60 s, whichever is less) or "expired".
+ * @param {number} left @param {number | null} life
+ */
 export function phase(left, life) {
   if (left <= 0) return "expired";
   return left <= Math.min(60, (life ?? 600) * 0.1) ? "expiring" : "valid";
 }
 
-/** An element with attributes (on...: a listener) and children; text is always text. @param {string} tag @param {Record<string, any>} attributes @param {(Node | string)[]} children */
+/**
+ * The seconds that a login has left `ms` after its row came.
+ * @param {LoginState} row @param {number} ms
+ */
+export function leftOf(row, ms) {
+  return row.left === null ? null : Math.max(row.left - ms / 1000, 0);
+}
+
+/**
+ * A login's phase, and the words for its time left. `lost`: the kernel is gone.
+ * @param {LoginState} row @param {number | null} left @param {boolean} lost
+ */
+export function timeOf(row, left, lost) {
+  let now = left === null ? "valid" : phase(left, row.life);
+  if (row.status === "expired") now = "expired";
+  let text = left === null ? row.words : inWords(left);
+  if (now === "expired") text = row.renewable ? "expired; renews at the next request" : "expired";
+  return { now, text: lost ? "unknown: reconnect the kernel" : text };
+}
+
+/**
+ * The addresses that a sign-in goes to, each with the reason (or "") to look at it twice. The page
+ * resolves nothing: for a typed tenant the kernel has said the address, or has not said it yet.
+ * @param {PlaceState[]} where @param {DoubtState[]} doubts @param {ResolvedState | null} resolved
+ */
+export function placesOf(where, doubts, resolved) {
+  const typed = (/** @type {PlaceState | DoubtState} */ each) =>
+    !!resolved && each.field === "tenant";
+  const doubted = (/** @type {PlaceState} */ each) =>
+    doubts.some((one) => one.address === each.address);
+  return [
+    ...(resolved ? [{ address: resolved.address, why: "" }] : []),
+    ...where
+      .filter((each) => !typed(each) && !doubted(each))
+      .map(({ address, by }) => ({ address, why: by && `Only ${by} names this address.` })),
+    ...doubts.filter((each) => !typed(each)).map(({ address, why }) => ({ address, why })),
+  ];
+}
+
+/**
+ * Whether the form asks for a yes.
+ * @param {MethodState} method @param {ResolvedState | null} resolved
+ */
+export function asks(method, resolved) {
+  return method.doubts.some((doubt) => doubt.field !== "tenant" || !resolved);
+}
+
+/**
+ * What the form's button says.
+ * @param {MethodState} method @param {ResolvedState | null} resolved
+ */
+export function submitLabel(method, resolved) {
+  if (asks(method, resolved)) return "Yes, sign in there";
+  return method.browser ? "Sign in with the browser" : "Sign in";
+}
+
+/** What a password manager may fill in. @param {FieldState} field @param {FieldState[]} fields */
+export function autofill(field, fields) {
+  if (field.name === "otp") return "one-time-code";
+  if (field.secret) return "current-password";
+  const user = fields.find((each) => !each.secret && !each.optional && each.name !== "tenant");
+  return field === user ? "username" : "off";
+}
+
+/** What of `remember` this method can keep. @param {string} remember @param {string[]} keeps */
+export function kept(remember, keeps) {
+  if (!remember || keeps.includes(remember)) return remember;
+  return keeps[0] ?? "";
+}
+
+/** The ways home that an attempt offers: [name, label]. @param {AttemptState} attempt */
+export function waysOf(attempt) {
+  const ways = [["paste", "Paste the address"]];
+  if (attempt.proof) ways.unshift(["here", "In this browser"]);
+  if (attempt.offers) ways.push(["device", "With a code"]);
+  return ways;
+}
+
+/**
+ * The best way home. `proving`: this browser may still prove that it reaches the kernel.
+ * @param {AttemptState} attempt @param {boolean} proving
+ */
+export function bestWay(attempt, proving) {
+  if (attempt.here || proving) return "here";
+  return attempt.offers ? "device" : "paste";
+}
+
+/**
+ * What is announced when `state` comes after `before`. `page`: how the view stood until then, with
+ * the kernel gone or not; `said`: what the live line says. @param {State} state
+ * @param {State | null} before @param {{phase: string, lost: boolean}} page @param {string} said
+ */
+export function announcement(state, before, page, said) {
+  if (state.view !== "login") return state.note;
+  if (!state.login || state.form) return state.busy ? "Signing in…" : state.note;
+  if (state.note) return state.note;
+  const old = before?.view === "login" ? before : null;
+  const was = !page.phase || page.phase === "valid";
+  const is = state.login.status.startsWith("valid");
+  if (!old?.login || old.form) return `Signed in to ${state.title}.`;
+  if (is && !was) return "Renewed.";
+  // Nothing new: what was said stays to be read.
+  return is === was && !old.note && !page.lost ? said : "";
+}
+
+/** Whether a notebook's kernel does not answer any more. @param {any} kernel */
+export function isDead(kernel) {
+  const ended = ["dead", "terminating", "restarting", "autorestarting"];
+  return (
+    kernel.isDisposed || ended.includes(kernel.status) || kernel.connectionStatus === "disconnected"
+  );
+}
+
+// What makes elements.
+
+/**
+ * An element with attributes (on...: a listener) and children; text is always text.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag @param {Record<string, any>} attributes @param {(Node | string)[]} children
+ */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -50,765 +250,743 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** @param {string} text @param {() => void} onclick */
+function button(text, onclick, main = false) {
+  return make("button", { type: "button", class: main ? "main" : "", onclick }, text);
+}
+
+/**
+ * A link to a provider's page, which learns nothing of the notebook.
+ * @param {string} text @param {string} href
+ */
+function link(text, href) {
+  const away = { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" };
+  return make("a", { class: "button main", href, ...away }, text);
+}
+
+/** @param {string} text @param {boolean} sandbox */
+function heading(text, sandbox) {
+  return make("h3", {}, text, ...(sandbox ? [make("span", { class: "mark" }, "SANDBOX")] : []));
+}
+
+/** @param {string} text */
+function soft(text) {
+  return make("p", { class: "soft" }, text);
+}
+
+/** An error, which a field can name as its description. @param {Page} page @param {string} text */
+function problem(page, text) {
+  return make("p", { class: "error", role: "alert", id: `${page.id}-error` }, text);
+}
+
+/**
+ * The addresses, in large where there is a reason to look twice.
+ * @param {ReturnType<typeof placesOf>} places
+ */
+function shownPlaces(places) {
+  return places.map(({ address, why }) =>
+    why
+      ? make(
+          "div",
+          { class: "doubt", role: "alert" },
+          make("p", { class: "large" }, address),
+          make("p", {}, `${why} Continue only if you recognize it.`),
+        )
+      : make("p", { class: "where" }, address),
+  );
+}
+
+// The form.
+
+/** The method that the form shows. @param {Page} page @param {FormState} form */
+function methodOf(page, form) {
+  const wanted = page.method || form.method;
+  return form.methods.find((each) => each.name === wanted) ?? form.methods[0];
+}
+
+/** @param {Page} page @param {PanelState} state @param {FormState} form @param {Actions} actions */
+function formOf(page, state, form, actions) {
+  const method = methodOf(page, form);
+  const near = method.fields.some((each) => each.name === state.field && !each.locked);
+  const it = make("form", {
+    autocomplete: "on",
+    novalidate: true,
+    "aria-label": `Sign in to ${state.title}`,
+  });
+  const places = shownPlaces(placesOf(method.where, method.doubts, page.resolved));
+  it.append(heading(`Sign in to ${state.title}`, form.sandbox));
+  it.append(make("div", { class: "places" }, ...places), ...form.refused.map(soft));
+  if (state.error && !near) it.append(problem(page, state.error));
+  if (form.methods.length > 1) it.append(methodRow(page, form, method, actions));
+  for (const field of method.fields) {
+    const error = near && field.name === state.field ? state.error : "";
+    it.append(field.locked ? lockedRow(field) : fieldRow(page, method, field, error, actions));
+  }
+  if (method.keeps.length) it.append(rememberRow(page, form, method));
+  if (method.note) it.append(soft(method.note));
+  const label = state.busy ? "Signing in…" : submitLabel(method, page.resolved);
+  it.append(make("button", { type: "submit", class: "main", disabled: state.busy }, label));
+  const no = button("No", () => actions.send({ type: "decline" }));
+  no.setAttribute("name", "no");
+  no.toggleAttribute("hidden", !asks(method, page.resolved));
+  it.append(no);
+  it.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(page, method, it, actions);
+  });
+  return it;
+}
+
+/**
+ * @param {Page} page @param {FormState} form @param {MethodState} method @param {Actions} actions
+ */
+function methodRow(page, form, method, actions) {
+  const key = `${page.id}-method`;
+  const select = make("select", { id: key, name: "method", "aria-describedby": `${page.id}-how` });
+  for (const each of form.methods)
+    select.append(make("option", { value: each.name, selected: each === method }, each.label));
+  select.addEventListener("change", () => {
+    page.method = select.value;
+    if (page.state?.view === "login") page.state = { ...page.state, error: "" };
+    actions.draw();
+  });
+  return make(
+    "div",
+    { class: "row" },
+    make("label", { for: key }, "How"),
+    select,
+    make("span", { class: "hint", id: `${page.id}-how` }, method.hint),
+  );
+}
+
+/** A field that is supplied, and not asked for. @param {FieldState} field */
+function lockedRow(field) {
+  const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
+  const from = make("span", { class: "soft" }, `from ${field.supplied}`);
+  const label = make("span", { class: "label" }, field.label);
+  return make("div", { class: "row" }, label, ...value, from);
+}
+
+/**
+ * @param {Page} page @param {MethodState} method @param {FieldState} field @param {string} error
+ * @param {Actions} actions
+ */
+function fieldRow(page, method, field, error, actions) {
+  const key = `${page.id}-${field.name}`;
+  const box = make("input", {
+    id: key,
+    name: field.name,
+    type: field.secret ? "password" : "text",
+    autocomplete: autofill(field, method.fields),
+    autocapitalize: "none",
+    spellcheck: "false",
+    placeholder: field.supplied ? `leave empty: from ${field.supplied}` : "",
+    "aria-invalid": error ? "true" : null,
+    "aria-describedby": `${key}-hint${error ? ` ${page.id}-error` : ""}`,
+  });
+  if (!field.secret) {
+    box.value = page.typed[field.name] ?? field.value;
+    box.addEventListener("input", () => (page.typed[field.name] = box.value));
+  }
+  const label = field.label + (field.optional ? " (optional)" : "");
+  const row = make("div", { class: "row" }, make("label", { for: key }, label), box);
+  row.append(make("span", { class: "hint", id: `${key}-hint` }, field.hint));
+  if (field.name === "tenant") {
+    row.append(make("span", { class: "soft address" }));
+    box.addEventListener("input", () => resolve(page, box.value, actions));
+  }
+  if (error) row.append(problem(page, error));
+  return row;
+}
+
+/**
+ * Ask the kernel, when typing pauses, which address a tenant stands for.
+ * @param {Page} page @param {string} tenant @param {Actions} actions
+ */
+function resolve(page, tenant, actions) {
+  clearTimeout(page.asking);
+  const number = ++page.looked;
+  // An empty box stands for what was found.
+  page.resolved = tenant.trim() ? { number, address: "", error: "" } : null;
+  if (page.resolved)
+    page.asking = setTimeout(() => actions.send({ type: "resolve", tenant, number }), RESOLVE_MS);
+  follow(page);
+}
+
+/**
+ * The form follows what the kernel said of the typed tenant; nothing else is redrawn.
+ * @param {Page} page
+ */
+function follow(page) {
+  const { body, state, resolved } = page;
+  const form = state?.view === "login" ? state.form : null;
+  const hint = body.querySelector(".address");
+  if (hint) hint.textContent = resolved?.error ?? "";
+  if (!form?.methods.length) return;
+  const method = methodOf(page, form);
+  const places = shownPlaces(placesOf(method.where, method.doubts, resolved));
+  body.querySelector(".places")?.replaceChildren(...places);
+  const main = body.querySelector("button[type='submit']");
+  if (main) main.textContent = submitLabel(method, resolved);
+  body.querySelector("button[name='no']")?.toggleAttribute("hidden", !asks(method, resolved));
+}
+
+/**
+ * What is kept for the next kernel: a box, and a choice where there is one.
+ * @param {Page} page @param {FormState} form @param {MethodState} method
+ */
+function rememberRow(page, form, method) {
+  const key = `${page.id}-remember`;
+  page.remember = kept(page.remember, method.keeps);
+  const box = make("input", {
+    type: "checkbox",
+    id: key,
+    name: "remember",
+    "aria-describedby": `${key}-hint`,
+    disabled: !!form.unavailable,
+  });
+  box.checked = !!page.remember && !form.unavailable;
+  const about =
+    form.unavailable ||
+    `In the ${form.store}: the next kernel signs in without asking. Log out forgets it.`;
+  const label = make("label", { for: key, class: "check" }, box, " Remember me on this computer");
+  const it = make("div", { class: "row" }, label);
+  it.append(make("span", { class: "hint", id: `${key}-hint` }, about));
+  const select = method.keeps.length > 1 ? keepSelect(page, method, !box.checked) : null;
+  if (select) it.append(select);
+  box.addEventListener("change", () => {
+    page.remember = box.checked ? select?.value || method.keeps[0] : "";
+    if (select) select.hidden = !box.checked;
+  });
+  return it;
+}
+
+/** @param {Page} page @param {MethodState} method @param {boolean} hidden */
+function keepSelect(page, method, hidden) {
+  /** @type {Record<string, string>} */
+  const words = { credentials: "what I typed", "refresh-token": "the refresh token only" };
+  const about = { name: "what", "aria-label": "What is remembered", hidden };
+  const select = make("select", { id: `${page.id}-remember-what`, ...about });
+  for (const each of method.keeps) {
+    const selected = each === page.remember;
+    select.append(make("option", { value: each, selected }, `Keep ${words[each]}`));
+  }
+  select.addEventListener("change", () => (page.remember = select.value));
+  return select;
+}
+
+/**
+ * Send what the form holds; its secrets leave the page with it.
+ * @param {Page} page @param {MethodState} method @param {HTMLFormElement} form
+ * @param {Actions} actions
+ */
+function submit(page, method, form, actions) {
+  /** @type {Record<string, string>} */ const fields = {};
+  for (const field of method.fields) {
+    /** @type {HTMLInputElement | null} */
+    const box = form.querySelector(`input[name="${field.name}"]`);
+    if (!box) continue;
+    fields[field.name] = box.value;
+    if (field.secret) box.value = "";
+  }
+  page.method = method.name;
+  page.way = "";
+  const remember = method.keeps.includes(page.remember) ? page.remember : "";
+  actions.send({ type: "submit", method: method.name, fields, remember });
+  page.pending = true;
+  if (page.state?.view === "login") page.state = { ...page.state, busy: true, error: "", note: "" };
+  actions.draw();
+  actions.say("Signing in…");
+}
+
+// The browser sign-in under way.
+
+/**
+ * The attempt: its ways home, the best one first.
+ * @param {Page} page @param {PanelState} state @param {AttemptState} attempt
+ * @param {Actions} actions
+ */
+function attemptOf(page, state, attempt, actions) {
+  const cancel = button("Cancel", () => actions.send({ type: "cancel" }));
+  const it = make("div", { class: "attempt" });
+  it.append(heading(`Sign in to ${state.title}`, !!state.form?.sandbox));
+  it.append(...shownPlaces(placesOf(attempt.where, [], null)));
+  if (attempt.confirm) {
+    it.append(...questionOf(attempt, actions), cancel);
+    return it;
+  }
+  if (attempt.busy) {
+    it.append(make("p", {}, "The answer has come; signing in…"), cancel);
+    return it;
+  }
+  const way = wayOf(page, attempt);
+  const ways = waysOf(attempt);
+  if (ways.length > 1) it.append(tabsOf(page, ways, way, actions));
+  if (attempt.note) it.append(soft(attempt.note));
+  if (way === "paste") {
+    it.append(link("Open the sign-in page", attempt.url), pasteOf(page, attempt, cancel, actions));
+    return it;
+  }
+  if (attempt.error) it.append(problem(page, attempt.error));
+  if (way === "device") it.append(...deviceOf(page, attempt, actions));
+  else {
+    const text = "Sign in on the page that opens. Then come back: this panel goes on by itself.";
+    it.append(make("p", {}, text), link("Open the sign-in page", attempt.url));
+  }
+  it.append(cancel);
+  return it;
+}
+
+/**
+ * The question about a response without state.
+ * @param {AttemptState} attempt @param {Actions} actions
+ */
+function questionOf(attempt, actions) {
+  const said = (/** @type {boolean} */ yes) => () =>
+    actions.send({ type: "confirm", yes, question: attempt.question });
+  return [
+    make("p", { class: "error", role: "alert" }, attempt.confirm),
+    button("Yes, I have just signed in there", said(true), true),
+    button("No", said(false)),
+  ];
+}
+
+/** The way home that is shown. @param {Page} page @param {AttemptState} attempt */
+function wayOf(page, attempt) {
+  const asked = !!attempt.proof && page.proving === attempt.proof;
+  return page.way || bestWay(attempt, asked && Date.now() < page.unproven);
+}
+
+/** @param {Page} page @param {string[][]} ways @param {string} way @param {Actions} actions */
+function tabsOf(page, ways, way, actions) {
+  const about = { role: "group", "aria-label": "How the answer comes back" };
+  const tabs = make("div", { class: "ways", ...about });
+  for (const [name, label] of ways) {
+    const tab = button(label, () => {
+      page.way = name;
+      actions.draw();
+      /** @type {HTMLElement | null} */
+      const shown = page.body.querySelector(`[name="way-${name}"]`);
+      shown?.focus();
+    });
+    tab.setAttribute("aria-pressed", String(name === way));
+    tab.setAttribute("name", `way-${name}`);
+    tabs.append(tab);
+  }
+  return tabs;
+}
+
+/** @param {Page} page @param {AttemptState} attempt @param {Actions} actions */
+function deviceOf(page, attempt, actions) {
+  if (attempt.code) {
+    return [
+      make(
+        "p",
+        {},
+        "Open the page below in any browser, also on another device. Sign in there, and check " +
+          "that it shows this code, or type it. The panel then goes on by itself.",
+      ),
+      make("p", { class: "code", "aria-label": "Code" }, attempt.code),
+      link("Open the page for the code", attempt.link),
+      soft(attempt.link.split("?")[0]),
+    ];
+  }
+  if (page.device === attempt.url && attempt.error)
+    return [button("Ask for a code again", () => actions.send({ type: "device" }), true)];
+  return [make("p", {}, "Asking for a code…")];
+}
+
+/**
+ * @param {Page} page @param {AttemptState} attempt @param {HTMLElement} cancel
+ * @param {Actions} actions
+ */
+function pasteOf(page, attempt, cancel, actions) {
+  const key = `${page.id}-answer`;
+  const box = make("input", {
+    id: key,
+    name: "answer",
+    type: "text",
+    autocomplete: "off",
+    autocapitalize: "none",
+    spellcheck: "false",
+    "aria-describedby": `${page.id}-paste${attempt.error ? ` ${page.id}-error` : ""}`,
+    "aria-invalid": attempt.error ? "true" : null,
+  });
+  const about =
+    "After the sign-in the browser goes to a page that it may not be able to open, or that shows " +
+    "a code: copy the whole address (or the code) and paste it here.";
+  const row = make("div", { class: "row" });
+  row.append(make("label", { for: key }, "Address that the browser landed on"), box);
+  row.append(make("span", { class: "hint", id: `${page.id}-paste` }, about));
+  if (attempt.error) row.append(problem(page, attempt.error));
+  const it = make("form", { novalidate: true, "aria-label": "Paste the answer" }, row);
+  it.append(make("button", { type: "submit", class: "main" }, "Use it"), cancel);
+  it.addEventListener("submit", (event) => {
+    event.preventDefault();
+    actions.send({ type: "answer", text: box.value });
+    box.value = "";
+    page.pending = true;
+  });
+  return it;
+}
+
+/**
+ * Have the browser prove that it reaches the kernel, once per attempt.
+ * @param {Page} page @param {AttemptState} attempt @param {Actions} actions
+ */
+function prove(page, attempt, actions) {
+  // Only a page of this computer may ask it: from elsewhere the browser would ask for permission.
+  const local = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
+  if (!attempt.proof || attempt.proof === page.proving || !local) return;
+  page.proving = attempt.proof;
+  page.unproven = Date.now() + PROOF_MS - 50;
+  const how = { cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" };
+  fetch(attempt.proof, /** @type {RequestInit} */ ({ mode: "no-cors", ...how })).catch(() => {});
+  setTimeout(actions.draw, PROOF_MS);
+}
+
+/**
+ * Ask for a device code, once per attempt, when that way is shown.
+ * @param {Page} page @param {AttemptState} attempt @param {Actions} actions
+ */
+function askForCode(page, attempt, actions) {
+  if (attempt.confirm || attempt.busy || attempt.code) return;
+  if (page.device === attempt.url || wayOf(page, attempt) !== "device") return;
+  page.device = attempt.url;
+  actions.send({ type: "device" });
+}
+
+// A login, and all of them.
+
+/** @param {LoginState} row @param {Actions} actions */
+function cardOf(row, actions) {
+  const act = (/** @type {string} */ text, /** @type {string} */ type) =>
+    button(text, () => actions.send({ type, name: row.name }));
+  const facts = [
+    ["Address", row.address],
+    ["Who am I", row.who],
+    ["Method", row.method],
+    ["Login", row.name],
+    ["Credentials from", row.source],
+    ["For next time", row.kept],
+  ];
+  const list = make("dl");
+  for (const [name, value] of facts)
+    if (value) list.append(make("dt", {}, name), make("dd", {}, value));
+  const it = make("div", { class: "card", "data-name": row.name });
+  it.append(heading(`Signed in to ${row.title}`, row.sandbox), list);
+  it.append(make("p", {}, "Time left: ", make("span", { class: "time" })));
+  if (row.life !== null)
+    it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
+  for (const text of [row.note, row.error])
+    if (text) it.append(make("p", { class: "error" }, text));
+  if (row.renewable) it.append(act("Renew", "renew"));
+  if (row.error) it.append(act("Sign in again", "again"));
+  it.append(act("Log out", "logout"), copyButton(row, actions));
+  return it;
+}
+
+/** @param {LoginState} row @param {Actions} actions */
+function copyButton(row, actions) {
+  const byHand = () => actions.say(`Copy this: ${row.code}`);
+  const copy = button("Copy code", () => {
+    const copying = navigator.clipboard?.writeText(row.code);
+    if (copying) copying.then(() => actions.say("Copied."), byHand);
+    else byHand();
+  });
+  copy.title = row.code;
+  return copy;
+}
+
+const COLUMNS = [
+  "Login",
+  "Provider",
+  "Tenant",
+  "Who am I",
+  "Method",
+  "Time left",
+  "Credentials from",
+  "Last error",
+  "Do",
+];
+
+/** @param {StatusState} state @param {Actions} actions */
+function tableOf(state, actions) {
+  if (!state.rows.length) return make("p", {}, state.empty);
+  const heads = COLUMNS.map((name) => make("th", { scope: "col" }, name));
+  const table = make("table", {}, make("caption", { class: "soft" }, "All logins of this kernel"));
+  table.append(make("thead", {}, make("tr", {}, ...heads)));
+  table.append(make("tbody", {}, ...state.rows.map((row) => lineOf(row, actions))));
+  return table;
+}
+
+/** @param {LoginState} row @param {Actions} actions */
+function lineOf(row, actions) {
+  const act = (/** @type {string} */ text, /** @type {string} */ type) => {
+    const it = button(text, () => actions.send({ type, name: row.name }));
+    it.setAttribute("aria-label", `${text} ${row.name}`);
+    return it;
+  };
+  const acts = [...(row.renewable ? [act("Renew", "renew")] : []), act("Log out", "logout")];
+  const cells = [
+    make("th", { scope: "row" }, row.name),
+    make("td", {}, row.title),
+    make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant),
+    make("td", {}, row.who || "not told"),
+    make("td", {}, row.method),
+    make("td", {}, make("span", { class: "time" })),
+    make("td", { title: row.story }, row.source),
+    make("td", {}, [row.note, row.error].filter(Boolean).join("; ")),
+    make("td", {}, ...acts),
+  ];
+  cells.forEach((cell, at) => cell.setAttribute("data-label", COLUMNS[at]));
+  return make("tr", { "data-name": row.name }, ...cells);
+}
+
+// Drawing.
+
+/** What a state shows. @param {Page} page @param {State} state @param {Actions} actions */
+function partOf(page, state, actions) {
+  if (state.view === "status") return tableOf(state, actions);
+  if (state.attempt) return attemptOf(page, state, state.attempt, actions);
+  if (state.form) return formOf(page, state, state.form, actions);
+  return state.login ? cardOf(state.login, actions) : "";
+}
+
+/** @param {Page} page @param {Actions} actions */
+function draw(page, actions) {
+  const { state, body, root } = page;
+  if (!state) return;
+  const attempt = state.view === "login" ? state.attempt : null;
+  const busy = state.view === "login" && state.busy;
+  if (attempt && !attempt.confirm && !attempt.busy) prove(page, attempt, actions);
+  const focused = root.contains(document.activeElement) ? document.activeElement : null;
+  const caret = focused instanceof HTMLInputElement ? focused.selectionStart : null;
+  const half = busy ? {} : halfTyped(body);
+  root.classList.toggle("wide", state.view === "status");
+  body.replaceChildren(partOf(page, state, actions));
+  body.querySelectorAll("input").forEach((box) => half[box.name] && (box.value = half[box.name]));
+  const answered = page.pending && !busy && !attempt?.busy;
+  if (answered) page.pending = false;
+  refocus(body, focused, caret, answered);
+  if (page.lost) switchOff(body);
+  if (attempt) askForCode(page, attempt, actions);
+  tick(page, actions);
+}
+
+/**
+ * What is half typed and kept by the page alone stays, while another login redraws the panel.
+ * @param {HTMLElement} body
+ */
+function halfTyped(body) {
+  /** @type {Record<string, string>} */ const half = {};
+  body.querySelectorAll("input").forEach((box) => {
+    if (box.type === "password" || box.name === "answer") half[box.name] = box.value;
+  });
+  return half;
+}
+
+/**
+ * Put the focus after a redraw. `answered`: this is the response to a submit, so the wrong field or
+ * the first button gets it; else what had it keeps it. @param {HTMLElement} body
+ * @param {Element | null} focused @param {number | null} caret @param {boolean} answered
+ */
+function refocus(body, focused, caret, answered) {
+  const find = (/** @type {string} */ selector) =>
+    /** @type {HTMLElement | null} */ (body.querySelector(selector));
+  const name = focused?.getAttribute("name");
+  const same = name ? find(`[name="${name}"]`) : null;
+  const first = find("button:not(:disabled)");
+  if (answered && (focused || document.activeElement === document.body))
+    (find("[aria-invalid='true']") ?? same ?? first)?.focus();
+  else if (focused) (same ?? first)?.focus();
+  if (same instanceof HTMLInputElement && document.activeElement === same && caret !== null)
+    same.setSelectionRange(caret, caret);
+}
+
+/** Nothing can be pressed any more. @param {HTMLElement} body */
+function switchOff(body) {
+  body.querySelectorAll("button, input, select").forEach((one) => one.setAttribute("disabled", ""));
+  body.querySelectorAll("a").forEach((one) => one.removeAttribute("href"));
+}
+
+// Time, and the kernel.
+
+/**
+ * Counts on in the page: no message, also while the kernel computes or the laptop slept.
+ * @param {Page} page @param {Actions} actions
+ */
+function tick(page, actions) {
+  const { state } = page;
+  if (state?.view === "status") for (const row of state.rows) countDown(page, row);
+  if (state?.view !== "login" || !state.login) return;
+  const row = state.login;
+  const now = countDown(page, row);
+  if (!now || page.lost) return;
+  if (now !== page.phase) {
+    if (now === "expiring") actions.say(`${row.title}: the login expires soon.`);
+    if (now === "expired") actions.say(`${row.title}: the login has expired.`);
+    page.phase = now;
+  }
+  // A pasted token has run out in front of the user's eyes: the kernel sends the form, in place.
+  if (now === "expired" && !row.renewable && !state.form && !page.asked) {
+    page.asked = true;
+    actions.send({ type: "again", name: row.name });
+  }
+}
+
+/**
+ * Show the time that a login has left now; gives its phase, "" where it is not drawn.
+ * @param {Page} page @param {LoginState} row
+ */
+function countDown(page, row) {
+  const box = page.body.querySelector(`[data-name="${CSS.escape(row.name)}"]`);
+  const time = box?.querySelector(".time");
+  if (!box || !time) return "";
+  const left = leftOf(row, Date.now() - page.received);
+  const { now, text } = timeOf(row, left, page.lost);
+  if (time.textContent !== text) time.textContent = text;
+  box.classList.toggle("expiring", now === "expiring");
+  box.classList.toggle("expired", now === "expired");
+  /** @type {HTMLElement | null} */ const bar = box.querySelector(".bar > div");
+  if (bar && left !== null && row.life)
+    bar.style.width = `${Math.min(100, (100 * left) / row.life)}%`;
+  return now;
+}
+
+/**
+ * Whether the kernel is gone, or was and is back.
+ * @param {Page} page @param {Model} model @param {Actions} actions
+ */
+function watch(page, model, actions) {
+  if (!page.state) return;
+  const kernel = model.widget_manager?.kernel;
+  const gone = kernel ? isDead(kernel) : page.had;
+  page.had ||= !!kernel;
+  if (gone) {
+    page.hellos = 0;
+    if (page.lost) return;
+    page.lost = true;
+    page.root.classList.add("lost");
+    actions.say(GONE);
+    switchOff(page.body);
+  } else if (page.lost && page.hellos < SILENT) {
+    // Only an answer tells whether it is the same one: a new kernel knows nothing of this panel.
+    page.hellos += 1;
+    actions.send({ type: "hello" });
+  }
+}
+
+/**
+ * Say hello until the kernel answers.
+ * @param {Page} page @param {Model} model @param {Actions} actions
+ */
+function greet(page, model, actions) {
+  if (page.state || page.hellos >= HELLOS) return;
+  setTimeout(() => greet(page, model, actions), HELLO_MS);
+  const busy = model.widget_manager?.kernel?.status === "busy";
+  // A kernel that has just become free gets the time of two hellos to answer those it was sent.
+  if (page.hellos >= SILENT && (busy || page.hellos > SILENT + 1)) {
+    const text = busy
+      ? "The kernel is busy: if it asks below this cell, answer there. " +
+        "The panel appears when the kernel is free."
+      : "Not connected: run this cell to see the panel.";
+    const title = heading(model.get("provider") || "Logins", false);
+    page.body.replaceChildren(title, make("p", {}, text));
+  }
+  // A kernel that computes answers later; more hellos would only pile up.
+  if (page.hellos >= SILENT && busy) return;
+  page.hellos += 1;
+  actions.send({ type: "hello" });
+}
+
+/** A message of the kernel. @param {Page} page @param {any} message @param {Actions} actions */
+function heard(page, message, actions) {
+  if (message?.type === "state") update(page, message, actions);
+  else if (message?.type === "resolved" && message.number === page.resolved?.number) {
+    page.resolved = message;
+    follow(page);
+  }
+}
+
+/** @param {Page} page @param {State} state @param {Actions} actions */
+function update(page, state, actions) {
+  const before = page.state;
+  const form = state.view === "login" ? state.form : null;
+  // A form that stays as it is (another login changed) is not redrawn under somebody's hands.
+  const mine = !!form && !page.lost && !page.pending;
+  if (mine && JSON.stringify(state) === JSON.stringify(before)) return;
+  const text = announcement(state, before, page, page.live.textContent ?? "");
+  page.state = state;
+  page.received = Date.now();
+  page.lost = page.asked = false;
+  page.root.classList.remove("lost");
+  if (form && !before) page.remember = form.remember;
+  const tenant = form?.methods[0]?.fields.find((field) => field.name === "tenant");
+  // From here on the kernel says what was typed.
+  if (tenant?.value && tenant.value === page.typed.tenant?.trim()) page.resolved = null;
+  if (state.view === "login" && state.login && !form) {
+    page.method = "";
+    page.resolved = null;
+  }
+  actions.say(text);
+  actions.draw();
+}
+
 let count = 0;
 
-/** @param {{model: Model, el: HTMLElement}} view */
-function render({ model, el }) {
-  const id = `labauth-${++count}-${Math.random().toString(36).slice(2, 8)}`;
+/** @param {HTMLElement} el @returns {Page} */
+function pageIn(el) {
   const root = make("section", {
     class: "labauth",
     "data-lm-suppress-shortcuts": "true",
     "aria-label": "labauth",
   });
   const live = make("div", { role: "status", "aria-live": "polite", class: "soft" });
-  const body = make("div");
+  const body = make("div", {}, soft("Connecting to the kernel…"));
   root.append(body, live);
   el.append(root);
   for (const name of ["keydown", "keyup", "keypress"])
     root.addEventListener(name, (event) => event.stopPropagation());
+  const id = `labauth-${++count}-${Math.random().toString(36).slice(2, 8)}`;
+  const kernel = { state: null, received: 0, hellos: 0, had: false, lost: false };
+  const form = { method: "", remember: "", typed: {}, resolved: null, looked: 0 };
+  const attempt = { way: "", proving: "", unproven: 0, device: "" };
+  const said = { pending: false, asked: false, phase: "" };
+  return { id, root, body, live, ...kernel, ...form, ...attempt, ...said };
+}
 
-  /** @type {State | null} */ let state = null;
-  let received = 0,
-    hellos = 0,
-    lost = false,
-    had = false,
-    pending = false,
-    method = "",
-    shown = "",
-    way = "",
-    proving = "",
-    remember = "";
-  /** @type {Record<string, string>} what was typed and is no secret */
-  const typed = {};
-  /** @type {{number: number, tenant: string, address: string, error: string} | null} what the kernel said of the tenant that was typed */
-  let resolved = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */ let asking;
-  let looked = 0;
-
-  const send = (/** @type {object} */ message) => {
-    try {
-      model.send(message);
-    } catch {
-      // The kernel is gone: the tick below says so.
-    }
-  };
-  const say = (/** @type {string} */ text) => {
-    if (live.textContent !== text) live.textContent = text;
-  };
-  const gone = () => {
-    const kernel = model.widget_manager?.kernel;
-    if (!kernel) return had;
-    had = true;
-    return (
-      kernel.isDisposed ||
-      ["dead", "terminating", "restarting", "autorestarting"].includes(kernel.status) ||
-      kernel.connectionStatus === "disconnected"
-    );
-  };
-  const left = (/** @type {Row} */ row) =>
-    row.left === null ? null : Math.max(row.left - (Date.now() - received) / 1000, 0);
-
-  const button = (/** @type {string} */ text, /** @type {() => void} */ click, main = false) =>
-    make("button", { type: "button", class: main ? "main" : "", onclick: click }, text);
-  const heading = (/** @type {string} */ text, /** @type {boolean} */ sandbox) => {
-    const it = make("h3", {}, text);
-    if (sandbox) it.append(make("span", { class: "mark" }, "SANDBOX"));
-    return it;
-  };
-
-  function hello() {
-    if (state || hellos >= HELLOS) return;
-    setTimeout(hello, HELLO_MS);
-    const busy = model.widget_manager?.kernel?.status === "busy";
-    // A kernel that has just become free gets the time of two hellos to answer those that it was sent.
-    if (hellos >= SILENT && (busy || hellos > SILENT + 1)) {
-      const text = busy
-        ? "The kernel is busy: if it asks below this cell, answer there. The panel appears when the kernel is free."
-        : "Not connected: run this cell to see the panel.";
-      body.replaceChildren(heading(model.get("provider") || "Logins", false), make("p", {}, text));
-    }
-    // A kernel that computes answers later; more hellos would only pile up.
-    if (hellos >= SILENT && busy) return;
-    hellos += 1;
-    send({ type: "hello" });
-  }
-
-  /** @param {Field} field @param {string} error @param {string} filled what a password manager may fill in */
-  function input(field, error, filled) {
-    const key = `${id}-${field.name}`;
-    if (field.locked) {
-      const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
-      return make(
-        "div",
-        { class: "row" },
-        make("span", { class: "label" }, field.label),
-        ...value,
-        make("span", { class: "soft" }, `from ${field.supplied}`),
-      );
-    }
-    const about = [make("span", { class: "hint", id: `${key}-hint` }, field.hint)];
-    const box = /** @type {HTMLInputElement} */ (
-      make("input", {
-        id: key,
-        name: field.name,
-        type: field.secret ? "password" : "text",
-        autocomplete: filled,
-        autocapitalize: "none",
-        spellcheck: "false",
-        placeholder: field.supplied ? `leave empty: from ${field.supplied}` : "",
-        "aria-invalid": error ? "true" : null,
-        "aria-describedby": `${key}-hint${error ? ` ${id}-error` : ""}`,
-      })
-    );
-    if (!field.secret) {
-      box.value = typed[field.name] ?? field.value;
-      box.addEventListener("input", () => (typed[field.name] = box.value));
-    }
-    const row = make(
-      "div",
-      { class: "row" },
-      make("label", { for: key }, field.label + (field.optional ? " (optional)" : "")),
-      box,
-    );
-    if (field.name === "tenant") {
-      about.push(make("span", { class: "soft address" }));
-      box.addEventListener("input", () => {
-        clearTimeout(asking);
-        // An empty box stands for what was found.
-        resolved = box.value.trim()
-          ? { number: ++looked, tenant: box.value, address: "", error: "" }
-          : null;
-        if (!resolved) return goes();
-        asking = setTimeout(
-          () => send({ type: "resolve", tenant: box.value, number: resolved?.number }),
-          RESOLVE_MS,
-        );
-        goes();
-      });
-    }
-    row.append(...about);
-    if (error) row.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
-    return row;
-  }
-
-  /** The page follows what is typed: the kernel says which address it stands for, the page resolves nothing. */
-  function goes() {
-    const box = body.querySelector(".address"),
-      places = body.querySelector(".places");
-    if (box) box.textContent = resolved?.error ?? "";
-    const chosen = state?.form?.methods.find(
-      (each) => each.name === (method || state?.form?.method),
-    );
-    if (!chosen) return;
-    places?.replaceChildren(...placesOf(chosen.where, chosen.doubts));
-    const main = body.querySelector("button[type='submit']"),
-      no = body.querySelector("button[name='no']");
-    if (main) main.textContent = goOf(chosen);
-    no?.toggleAttribute("hidden", !asks(chosen));
-  }
-
-  /** Whether the form asks for a yes. @param {Method} chosen */
-  const asks = (chosen) => chosen.doubts.some((doubt) => doubt.field !== "tenant" || !resolved);
-  /** What its button says. @param {Method} chosen */
-  const goOf = (chosen) =>
-    asks(chosen) ? "Yes, sign in there" : chosen.browser ? "Sign in with the browser" : "Sign in";
-
-  /** Where a sign-in goes: in large where a file of a cloned folder says so. @param {Where[]} where @param {Method["doubts"]} doubts */
-  function placesOf(where, doubts) {
-    const typed = (/** @type {{field: string}} */ each) => !!resolved && each.field === "tenant";
-    const large = (/** @type {string} */ address, /** @type {string} */ why) =>
-      make(
-        "div",
-        { class: "doubt", role: "alert" },
-        make("p", { class: "large" }, address),
-        make("p", {}, `${why} Continue only if you recognize it.`),
-      );
-    const plain = where.filter(
-      (each) => !typed(each) && !doubts.some((doubt) => doubt.address === each.address),
-    );
-    const told = plain.map(({ address, by }) =>
-      by
-        ? large(address, `Only ${by} names this address.`)
-        : make("p", { class: "where" }, address),
-    );
-    if (resolved) told.unshift(make("p", { class: "where" }, resolved.address));
-    return [
-      ...told,
-      ...doubts.filter((doubt) => !typed(doubt)).map((doubt) => large(doubt.address, doubt.why)),
-    ];
-  }
-
-  /** @param {Form} form */
-  function formOf(form) {
-    const chosen =
-      form.methods.find((each) => each.name === (method || form.method)) ?? form.methods[0];
-    const error = state?.error ?? "",
-      near = chosen.fields.some((field) => field.name === state?.field && !field.locked)
-        ? state?.field
-        : "";
-    const it = /** @type {HTMLFormElement} */ (
-      make("form", {
-        autocomplete: "on",
-        novalidate: true,
-        "aria-label": `Sign in to ${state?.title}`,
-      })
-    );
-    const places = make("div", { class: "places" }, ...placesOf(chosen.where, chosen.doubts));
-    it.append(heading(`Sign in to ${state?.title}`, form.sandbox), places);
-    for (const text of form.refused) it.append(make("p", { class: "soft" }, text));
-    if (error && !near)
-      it.append(make("p", { class: "error", role: "alert", id: `${id}-error` }, error));
-    if (form.methods.length > 1) {
-      const select = /** @type {HTMLSelectElement} */ (
-        make("select", { id: `${id}-method`, name: "method", "aria-describedby": `${id}-how` })
-      );
-      for (const each of form.methods)
-        select.append(make("option", { value: each.name, selected: each === chosen }, each.label));
-      select.addEventListener("change", () => {
-        method = select.value;
-        if (state) state.error = "";
-        draw();
-        document.getElementById(`${id}-method`)?.focus();
-      });
-      it.append(
-        make(
-          "div",
-          { class: "row" },
-          make("label", { for: `${id}-method` }, "How"),
-          select,
-          make("span", { class: "hint", id: `${id}-how` }, chosen.hint),
-        ),
-      );
-    }
-    const user = chosen.fields.find(
-      (field) => !field.secret && !field.optional && field.name !== "tenant",
-    );
-    for (const field of chosen.fields) {
-      const filled =
-        field.name === "otp"
-          ? "one-time-code"
-          : field.secret
-            ? "current-password"
-            : field === user
-              ? "username"
-              : "off";
-      it.append(input(field, field.name === near ? error : "", filled));
-    }
-    if (chosen.keeps.length) it.append(keeping(form, chosen));
-    if (chosen.note) it.append(make("p", { class: "soft" }, chosen.note));
-    it.append(
-      make(
-        "button",
-        { type: "submit", class: "main", disabled: state?.busy },
-        state?.busy ? "Signing in…" : goOf(chosen),
-      ),
-    );
-    const no = button("No", () => send({ type: "decline" }));
-    no.setAttribute("name", "no");
-    no.toggleAttribute("hidden", !asks(chosen));
-    it.append(no);
-    it.addEventListener("submit", (event) => {
-      event.preventDefault();
-      /** @type {Record<string, string>} */ const fields = {};
-      for (const field of chosen.fields) {
-        const box = /** @type {HTMLInputElement | null} */ (
-          it.querySelector(`input[name="${field.name}"]`)
-        );
-        if (!box) continue;
-        fields[field.name] = box.value;
-        if (field.secret) box.value = "";
+/** @param {{model: Model, el: HTMLElement}} view */
+function render({ model, el }) {
+  const page = pageIn(el);
+  /** @type {Actions} */
+  const actions = {
+    send: (message) => {
+      try {
+        model.send(message);
+      } catch {
+        // The kernel is gone: the next tick says so.
       }
-      method = chosen.name;
-      way = "";
-      send({
-        type: "submit",
-        method: chosen.name,
-        fields,
-        remember: chosen.keeps.includes(remember) ? remember : "",
-      });
-      pending = true;
-      if (state) {
-        state.busy = true;
-        state.error = state.note = "";
-        draw();
-      }
-      say("Signing in…");
-    });
-    return it;
-  }
-
-  /** What is kept for the next kernel: a box, and a choice where there is one. @param {Form} form @param {Method} chosen */
-  function keeping(form, chosen) {
-    const key = `${id}-remember`,
-      words = /** @type {Record<string, string>} */ ({
-        credentials: "what I typed",
-        "refresh-token": "the refresh token only",
-      });
-    const it = make("div", { class: "row" });
-    const box = /** @type {HTMLInputElement} */ (
-      make("input", {
-        type: "checkbox",
-        id: key,
-        name: "remember",
-        "aria-describedby": `${key}-hint`,
-        disabled: !!form.unavailable,
-      })
-    );
-    const wanted = chosen.keeps.includes(remember) ? remember : remember ? chosen.keeps[0] : "";
-    box.checked = !!wanted && !form.unavailable;
-    remember = wanted;
-    it.append(make("label", { for: key, class: "check" }, box, " Remember me on this computer"));
-    const about =
-      form.unavailable ||
-      `In the ${form.store}: the next kernel signs in without asking. Log out forgets it.`;
-    it.append(make("span", { class: "hint", id: `${key}-hint` }, about));
-    /** @type {HTMLSelectElement | null} */ let select = null;
-    if (chosen.keeps.length > 1) {
-      select = /** @type {HTMLSelectElement} */ (
-        make("select", {
-          id: `${key}-what`,
-          name: "what",
-          "aria-label": "What is remembered",
-          hidden: !box.checked,
-        })
-      );
-      for (const each of chosen.keeps)
-        select.append(
-          make("option", { value: each, selected: each === remember }, `Keep ${words[each]}`),
-        );
-      select.addEventListener("change", () => (remember = select?.value ?? ""));
-      it.append(select);
-    }
-    box.addEventListener("change", () => {
-      remember = box.checked ? select?.value || chosen.keeps[0] : "";
-      if (select) select.hidden = !box.checked;
-    });
-    return it;
-  }
-
-  const local = () => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(location.hostname);
-
-  /** The browser sign-in under way: three ways home, the best one first. @param {Attempt} attempt */
-  function attemptOf(attempt) {
-    const it = make("div", { class: "attempt" });
-    it.append(heading(`Sign in to ${state?.title}`, !!state?.form?.sandbox));
-    const page = () =>
-      make(
-        "a",
-        {
-          class: "button main",
-          href: attempt.url,
-          target: "_blank",
-          rel: "noopener noreferrer",
-          referrerpolicy: "no-referrer",
-        },
-        "Open the sign-in page",
-      );
-    const cancel = button("Cancel", () => send({ type: "cancel" }));
-    it.append(...placesOf(attempt.where, []));
-    if (attempt.confirm) {
-      it.append(make("p", { class: "error", role: "alert" }, attempt.confirm));
-      it.append(
-        button(
-          "Yes, I have just signed in there",
-          () => send({ type: "confirm", yes: true, question: attempt.question }),
-          true,
-        ),
-        button("No", () => send({ type: "confirm", yes: false, question: attempt.question })),
-        cancel,
-      );
-      return it;
-    }
-    if (attempt.busy) {
-      it.append(make("p", {}, "The answer has come; signing in…"), cancel);
-      return it;
-    }
-    // Only a page of this computer may ask it: from elsewhere the browser would ask the person for permission.
-    if (attempt.proof && attempt.proof !== proving && local()) {
-      proving = attempt.proof;
-      fetch(attempt.proof, {
-        mode: "no-cors",
-        cache: "no-store",
-        credentials: "omit",
-        referrerPolicy: "no-referrer",
-      }).catch(() => {});
-      setTimeout(draw, PROOF_MS);
-      unproven = Date.now() + PROOF_MS - 50;
-    }
-    const maybe =
-      attempt.here || (attempt.proof && proving === attempt.proof && Date.now() < unproven);
-    const chosen = way || (maybe ? "here" : attempt.offers ? "device" : "paste");
-    const ways = [
-      ...(attempt.proof ? [["here", "In this browser"]] : []),
-      ["paste", "Paste the address"],
-      ...(attempt.offers ? [["device", "With a code"]] : []),
-    ];
-    const tabs = make("div", {
-      class: "ways",
-      role: "group",
-      "aria-label": "How the answer comes back",
-    });
-    for (const [name, label] of ways) {
-      const tab = button(label, () => {
-        way = name;
-        draw();
-        /** @type {HTMLElement | null} */ (body.querySelector(`[name="way-${name}"]`))?.focus();
-      });
-      tab.setAttribute("aria-pressed", String(name === chosen));
-      tab.setAttribute("name", `way-${name}`);
-      tabs.append(tab);
-    }
-    if (ways.length > 1) it.append(tabs);
-    if (attempt.note) it.append(make("p", { class: "soft" }, attempt.note));
-    const problem = attempt.error
-      ? [make("p", { class: "error", role: "alert", id: `${id}-error` }, attempt.error)]
-      : [];
-    if (chosen !== "paste") it.append(...problem);
-    if (chosen === "here") {
-      it.append(
-        make(
-          "p",
-          {},
-          "Sign in on the page that opens. Then come back: this panel goes on by itself.",
-        ),
-        page(),
-      );
-    } else if (chosen === "device") {
-      if (!attempt.code && asked === attempt.url && attempt.error) {
-        it.append(button("Ask for a code again", () => send({ type: "device" }), true));
-      } else if (!attempt.code) {
-        if (asked !== attempt.url) send({ type: "device" });
-        asked = attempt.url;
-        it.append(make("p", {}, "Asking for a code…"));
-      } else {
-        it.append(
-          make(
-            "p",
-            {},
-            "Open the page below in any browser, also on another device. Sign in there, and check that it shows this code, or type it. The panel then goes on by itself.",
-          ),
-        );
-        it.append(make("p", { class: "code", "aria-label": "Code" }, attempt.code));
-        it.append(
-          make(
-            "a",
-            {
-              class: "button main",
-              href: attempt.link,
-              target: "_blank",
-              rel: "noopener noreferrer",
-              referrerpolicy: "no-referrer",
-            },
-            "Open the page for the code",
-          ),
-        );
-        it.append(make("p", { class: "soft" }, attempt.link.split("?")[0]));
-      }
-    } else {
-      const paste = /** @type {HTMLFormElement} */ (
-        make("form", { novalidate: true, "aria-label": "Paste the answer" })
-      );
-      const box = /** @type {HTMLInputElement} */ (
-        make("input", {
-          id: `${id}-answer`,
-          name: "answer",
-          type: "text",
-          autocomplete: "off",
-          autocapitalize: "none",
-          spellcheck: "false",
-          "aria-describedby": `${id}-paste${attempt.error ? ` ${id}-error` : ""}`,
-          "aria-invalid": attempt.error ? "true" : null,
-        })
-      );
-      paste.append(
-        make(
-          "div",
-          { class: "row" },
-          make("label", { for: `${id}-answer` }, "Address that the browser landed on"),
-          box,
-          make(
-            "span",
-            { class: "hint", id: `${id}-paste` },
-            "After the sign-in the browser goes to a page that it may not be able to open, or that shows a code: copy the whole address (or the code) and paste it here.",
-          ),
-          ...problem,
-        ),
-      );
-      paste.append(make("button", { type: "submit", class: "main" }, "Use it"), cancel);
-      paste.addEventListener("submit", (event) => {
-        event.preventDefault();
-        send({ type: "answer", text: box.value });
-        box.value = "";
-        pending = true;
-      });
-      it.append(page(), paste);
-    }
-    if (chosen !== "paste") it.append(cancel);
-    return it;
-  }
-  let unproven = 0,
-    asked = "";
-
-  /** @param {Row} row */
-  function cardOf(row) {
-    const it = make("div", { class: "card", "data-name": row.name });
-    it.append(heading(`Signed in to ${row.title}`, row.sandbox));
-    const list = make("dl");
-    const facts = [
-      ["Address", row.address],
-      ["Who am I", row.who],
-      ["Method", row.method],
-      ["Login", row.name],
-      ["Credentials from", row.source],
-      ["For next time", row.kept],
-    ];
-    for (const [name, value] of facts)
-      if (value) list.append(make("dt", {}, name), make("dd", {}, value));
-    it.append(list, make("p", {}, "Time left: ", make("span", { class: "time" })));
-    if (row.life !== null)
-      it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
-    for (const text of [row.note, row.error])
-      if (text) it.append(make("p", { class: "error" }, text));
-    if (row.renewable) it.append(button("Renew", () => send({ type: "renew", name: row.name })));
-    if (row.error)
-      it.append(button("Sign in again", () => send({ type: "again", name: row.name })));
-    it.append(button("Log out", () => send({ type: "logout", name: row.name })));
-    const copy = button("Copy code", () => {
-      navigator.clipboard?.writeText(row.code).then(
-        () => say("Copied."),
-        () => say(`Copy this: ${row.code}`),
-      ) ?? say(`Copy this: ${row.code}`);
-    });
-    copy.title = row.code;
-    it.append(copy);
-    return it;
-  }
-
-  function tableOf(/** @type {Row[]} */ rows) {
-    if (!rows.length) return make("p", {}, state?.empty ?? "");
-    const names = [
-      "Login",
-      "Provider",
-      "Tenant",
-      "Who am I",
-      "Method",
-      "Time left",
-      "Credentials from",
-      "Last error",
-      "Do",
-    ];
-    const table = make(
-      "table",
-      {},
-      make("caption", { class: "soft" }, "All logins of this kernel"),
-      make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)))),
-    );
-    const lines = rows.map((row) => {
-      const acts = make("td", {});
-      if (row.renewable)
-        acts.append(button("Renew", () => send({ type: "renew", name: row.name })));
-      acts.append(button("Log out", () => send({ type: "logout", name: row.name })));
-      acts
-        .querySelectorAll("button")
-        .forEach((one) => one.setAttribute("aria-label", `${one.textContent} ${row.name}`));
-      const tenant = make(
-        "td",
-        {},
-        row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant,
-      );
-      const cells = [
-        row.title,
-        tenant,
-        row.who || "not told",
-        row.method,
-        make("td", {}, make("span", { class: "time" })),
-        make("td", { title: row.story }, row.source),
-        make("td", {}, [row.note, row.error].filter(Boolean).join("; ")),
-        acts,
-      ];
-      const line = make(
-        "tr",
-        { "data-name": row.name },
-        make("th", { scope: "row" }, row.name),
-        ...cells.map((cell) => (typeof cell === "string" ? make("td", {}, cell) : cell)),
-      );
-      line
-        .querySelectorAll("th, td")
-        .forEach((cell, at) => cell.setAttribute("data-label", names[at]));
-      return line;
-    });
-    table.append(make("tbody", {}, ...lines));
-    return table;
-  }
-
-  function draw() {
-    if (!state) return;
-    const focused = /** @type {HTMLElement | null} */ (
-      root.contains(document.activeElement) ? document.activeElement : null
-    );
-    const name = focused?.getAttribute("name");
-    const caret = focused instanceof HTMLInputElement ? focused.selectionStart : null;
-    // What is half typed in a secret field stays in the page while a message of another login redraws the panel.
-    /** @type {Record<string, string>} */ const half = {};
-    const busy = state.busy;
-    body
-      .querySelectorAll("input")
-      .forEach(
-        (box) =>
-          (box.type === "password" || box.name === "answer") &&
-          !busy &&
-          (half[box.name] = box.value),
-      );
-    root.classList.toggle("wide", state.view === "status");
-    const parts = [];
-    if (state.view === "status") parts.push(tableOf(state.rows ?? []));
-    else {
-      if (state.attempt) parts.push(attemptOf(state.attempt));
-      else if (state.form) parts.push(formOf(state.form));
-      else if (state.login) parts.push(cardOf(state.login));
-    }
-    body.replaceChildren(...parts);
-    body.querySelectorAll("input").forEach((box) => half[box.name] && (box.value = half[box.name]));
-    const again = name
-      ? /** @type {HTMLElement | null} */ (body.querySelector(`[name="${name}"]`))
-      : null;
-    const wrong = /** @type {HTMLElement | null} */ (body.querySelector("[aria-invalid='true']"));
-    const first = /** @type {HTMLElement | null} */ (body.querySelector("button:not(:disabled)"));
-    const answered = pending && !state.busy && !state.attempt?.busy;
-    if (answered) pending = false;
-    // After the answer to a submit: the wrong field, or the card. Else whatever had the focus keeps it.
-    if (answered && (focused || document.activeElement === document.body))
-      (wrong ?? again ?? first)?.focus();
-    else if (focused) (again ?? first)?.focus();
-    if (again instanceof HTMLInputElement && document.activeElement === again && caret !== null)
-      again.setSelectionRange(caret, caret);
-    if (lost) switched();
-    tick();
-  }
-
-  const switched = () => {
-    body
-      .querySelectorAll("button, input, select")
-      .forEach((one) => one.setAttribute("disabled", ""));
-    body.querySelectorAll("a").forEach((one) => one.removeAttribute("href"));
+    },
+    draw: () => draw(page, actions),
+    say: (text) => {
+      if (page.live.textContent !== text) page.live.textContent = text;
+    },
   };
-
-  /** Counts on in the page: no message, also while the kernel computes or the laptop slept. */
-  function tick() {
-    if (!state) return;
-    if (gone()) {
-      if (!lost) {
-        lost = true;
-        root.classList.add("lost");
-        say("The kernel is gone: reconnect the kernel or restart it, then run this cell again.");
-        switched();
-      }
-      hellos = 0;
-    } else if (lost && hellos < SILENT) {
-      // It is back, but only an answer tells whether it is the same one: a new kernel knows nothing of this panel.
-      hellos += 1;
-      send({ type: "hello" });
-    }
-    for (const row of state.view === "status"
-      ? (state.rows ?? [])
-      : state.login
-        ? [state.login]
-        : []) {
-      const box = /** @type {HTMLElement | null} */ (
-        body.querySelector(`[data-name="${CSS.escape(row.name)}"]`)
-      );
-      const time = box?.querySelector(".time");
-      if (!box || !time) continue;
-      const seconds = left(row);
-      const now =
-        row.status === "expired" || (seconds !== null && seconds <= 0)
-          ? "expired"
-          : seconds === null
-            ? "valid"
-            : phase(seconds, row.life);
-      const text = lost
-        ? "unknown: reconnect the kernel"
-        : now === "expired"
-          ? row.renewable
-            ? "expired; renews at the next request"
-            : "expired"
-          : seconds === null
-            ? row.words
-            : inWords(seconds);
-      if (time.textContent !== text) time.textContent = text;
-      box.classList.toggle("expiring", now === "expiring");
-      box.classList.toggle("expired", now === "expired");
-      const bar = /** @type {HTMLElement | null} */ (box.querySelector(".bar > div"));
-      if (bar && seconds !== null && row.life)
-        bar.style.width = `${Math.min(100, (100 * seconds) / row.life)}%`;
-      const told = `${row.name} ${now}`;
-      if (state.view === "login" && told !== shown && !lost) {
-        if (now === "expiring") say(`${row.title}: the login expires soon.`);
-        if (now === "expired") say(`${row.title}: the login has expired.`);
-        shown = told;
-      }
-      // A pasted token has run out in front of the user's eyes: offer to sign in again, in place. The kernel sends the form.
-      if (now === "expired" && !row.renewable && !state.form && state.view === "login" && !lost) {
-        state.form = {
-          methods: [],
-          method: "",
-          sandbox: row.sandbox,
-          remember: "",
-          store: "",
-          unavailable: "",
-          refused: [],
-        };
-        send({ type: "again", name: row.name });
-        return;
-      }
-    }
-  }
-
-  const heard = (/** @type {any} */ message) => {
-    if (message?.type === "resolved" && resolved && message.number === resolved.number) {
-      resolved = { ...resolved, address: message.address, error: message.error };
-      goes();
-    }
-    if (message?.type !== "state") return;
-    const before = state;
-    // A form that stays as it is (another login changed) is not drawn anew under somebody's hands.
-    if (!lost && !pending && message.form && JSON.stringify(message) === JSON.stringify(before))
-      return;
-    const fine = !shown || shown.endsWith(" valid"),
-      back = lost;
-    state = message;
-    received = Date.now();
-    lost = false;
-    root.classList.remove("lost");
-    let text = message.note ?? "";
-    if (!before && message.form) remember = message.form.remember;
-    const tenant = message.form?.methods[0]?.fields.find(
-      (/** @type {Field} */ field) => field.name === "tenant",
-    );
-    if (tenant && tenant.value === resolved?.tenant.trim()) resolved = null; // from here on the kernel says it
-    if (message.login && !message.form) {
-      method = "";
-      resolved = null;
-      const now = message.login.status.startsWith("valid");
-      if (!before?.login || before.form) text ||= `Signed in to ${message.title}.`;
-      else if (!fine && now) text ||= "Renewed.";
-      // Nothing new: what was said stays to be read.
-      else if (fine === now && !before.note && !back) text ||= live.textContent ?? "";
-    } else if (message.busy) text = "Signing in…";
-    say(text);
-    draw();
+  const listen = (/** @type {any} */ message) => heard(page, message, actions);
+  const wake = () => {
+    watch(page, model, actions);
+    tick(page, actions);
   };
-  const wake = () => tick();
-  model.on("msg:custom", heard);
+  model.on("msg:custom", listen);
   model.on("comm_live_update", wake);
-  const timer = setInterval(tick, 1000);
+  const timer = setInterval(wake, 1000);
   document.addEventListener("visibilitychange", wake);
-  body.append(make("p", { class: "soft" }, "Connecting to the kernel…"));
-  hello();
+  greet(page, model, actions);
   return () => {
     clearInterval(timer);
-    hellos = HELLOS;
-    model.off("msg:custom", heard);
+    page.hellos = HELLOS;
+    model.off("msg:custom", listen);
     model.off("comm_live_update", wake);
     document.removeEventListener("visibilitychange", wake);
   };
