@@ -90,14 +90,29 @@ def seconds_in(amount: str) -> float:
     return seconds
 
 
-def in_words(seconds: float) -> str:
-    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min"."""
+def in_words(seconds: float, exact: bool = False) -> str:
+    """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min".
+
+    `exact`: rounded up to a second, in two units, as a countdown shows it: "14 min 05 s". Its twin
+    in the page is inWords of panel.js; tests/panel.json holds what both say.
+    """
+    if exact:
+        return _in_two_units(max(math.ceil(seconds), 0))
     if seconds < 60:
         return "under 1 min"
     for unit, size, most in (("min", 60, 120), ("h", 3600, 48)):
         if math.ceil(seconds / size) <= most:
             return f"{math.ceil(seconds / size)} {unit}"
     return f"{math.ceil(seconds / 86400)} d"
+
+
+def _in_two_units(seconds: int) -> str:
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {seconds % 60:02} s" if minutes else f"{seconds} s"
 
 
 def clock_words(offset: float) -> str:

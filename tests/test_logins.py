@@ -21,7 +21,6 @@ from labauth_nb import (
     session,
     status,
 )
-from labauth_nb.logins.logins import in_words
 from labauth_nb.sandbox import Lab
 
 __all__ = ["server"]
@@ -263,15 +262,6 @@ def test_status_is_stable(lab: Lab) -> None:
     assert "&lt;b&gt;" in status()._repr_html_()
     assert "<b>" not in status()._repr_html_()
     assert repr(status("benchling")).count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(59, "under 1 min"), (60, "1 min"), (61, "2 min"), (900, "15 min"), (7200, "120 min"), (7201, "3 h"), (172801, "3 d")],
-)
-def test_in_words(seconds: float, words: str) -> None:
-    """Time left is rounded up."""
-    assert in_words(seconds) == words
 
 
 def test_a_login_is_not_copied(lab: Lab) -> None:

@@ -20,7 +20,8 @@ import pytest
 from kernels import Kernel
 from test_secrets import leaks
 
-from labauth_nb import InvalidInput, NotSignedIn, begin
+from labauth_nb import InvalidInput, NotSignedIn, begin, login
+from labauth_nb.clocks import SandboxClock, in_words
 from labauth_nb.logins import logins, signins
 from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
@@ -28,7 +29,8 @@ from labauth_nb.sandbox import Lab
 
 REPO = Path(__file__).parent.parent
 VIEW = "application/vnd.jupyter.widget-view+json"
-Send = Callable[[str, dict[str, Any]], None]
+SHARED = json.loads((REPO / "tests" / "panel.json").read_text("utf-8"))
+"""What the page says or shows as the kernel does: panel.test.mjs tests the page on it."""
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_no_page_says_hello(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize(
     ("wait", "seconds", "said"),
-    [(None, 300, "in 5 min"), (90.0, 90, "in 2 min")],
+    [(None, 300, "in 5 min"), (90.0, 90, "in 1 min 30 s"), (2.0, 2, "in 2 s")],
 )
 def test_how_long_a_cell_waits(
     monkeypatch: pytest.MonkeyPatch,
@@ -262,7 +264,7 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_pure_parts_of_the_page() -> None:
-    """What the page computes by itself (time in words, expiring) passes `node --test`."""
+    """What the page decides by itself (time in words, phases, what is announced) passes `node --test`."""
     done = subprocess.run(["node", "--test", "tests/panel.test.mjs"], cwd=REPO, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
 
@@ -292,6 +294,51 @@ def test_functions_of_the_page() -> None:
     lengths = {each[1]: each[0].count("\n") + 1 for each in found}
     assert "render" in lengths
     assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
+
+
+@pytest.mark.parametrize(("seconds", "rounded", "exact"), SHARED["times"])
+def test_times_in_words(seconds: float, rounded: str, exact: str) -> None:
+    """A duration is rounded up, to one unit, or as the page counts it down: to a second, in two."""
+    assert in_words(seconds) == rounded
+    assert in_words(seconds, exact=True) == exact
+
+
+@pytest.mark.parametrize("case", [case for case in SHARED["phases"] if case["life"]], ids=str)
+def test_phases(case: dict[str, Any], lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login is expiring, for the kernel and for its page, in the last minute or tenth of its life."""
+    now = time.time()
+    monkeypatch.setattr(SandboxClock, "time", lambda self: now)
+    lab.set("benchling", life=case["life"])
+    mine = login("benchling", tenant="sandbox")
+    now += case["life"] - case["left"]
+    shown = panel._row(mine)
+    times = {name: round(shown[name], 3) for name in ("life", "left", "margin")}  # type: ignore[literal-required]
+    assert {**times, "phase": shown["status"]} == case
+
+
+def test_a_login_without_an_end(lab: Lab) -> None:
+    """A login that never expires has no time left and no margin for its page."""
+    shown = panel._row(login("benchling", "api-key", tenant="sandbox"))
+    assert (shown["life"], shown["left"], shown["margin"], shown["words"]) == (None, None, None, "does not expire")
+
+
+@pytest.mark.parametrize("case", SHARED["tenants"], ids=str)
+def test_the_page_is_told_the_address(case: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a tenant is typed the page is told the address that a submit of it goes to, or what to give instead."""
+    told: list[dict[str, Any]] = []
+    provider = PROVIDERS[case["provider"]]
+    form = panel.LoginPanel(provider, None, None, provider.name, {}, True)
+    monkeypatch.setattr(form, "post", told.append)
+    monkeypatch.setattr(panel.stores, "agree", lambda *_: None)
+    form.heard({"type": "resolve", "tenant": case["typed"], "number": 7})
+    error = "" if case["address"] else f"Give {provider.tenant.hint}."
+    assert told == [{"type": "resolved", "number": 7, "address": case["address"], "error": error}]
+    secret = provider.methods[0].secret.name
+    form.heard({"type": "submit", "fields": {"tenant": case["typed"], secret: ""}})
+    if case["address"]:
+        assert form.state()["form"]["methods"][0]["where"][0]["address"] == case["address"]
+    else:
+        assert form.state()["field"] == "tenant"
 
 
 def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:

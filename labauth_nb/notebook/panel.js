@@ -29,9 +29,9 @@
  * }} AttemptState
  * @typedef {{
  *   name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string,
- *   method: string, status: string, left: number | null, life: number | null, words: string,
- *   renewable: boolean, source: string, story: string, note: string, error: string, code: string,
- *   kept: string,
+ *   method: string, status: string, left: number | null, life: number | null,
+ *   margin: number | null, words: string, renewable: boolean, source: string, story: string,
+ *   note: string, error: string, code: string, kept: string,
  * }} LoginState
  * @typedef {{
  *   view: "login", title: string, login: LoginState | null, form: FormState | null,
@@ -96,10 +96,9 @@ const GONE = "The kernel is gone: reconnect the kernel or restart it, then run t
 
 // What decides: pure.
 
-/** "14 min 05 s" from seconds; "expired" at 0. @param {number} seconds */
+/** "14 min 05 s" from seconds, as in_words(seconds, exact=True) of clocks.py. @param {number} seconds */
 export function inWords(seconds) {
-  if (seconds <= 0) return "expired";
-  const whole = Math.ceil(seconds);
+  const whole = Math.max(Math.ceil(seconds), 0);
   const days = Math.floor(whole / 86400);
   const hours = Math.floor((whole % 86400) / 3600);
   const minutes = Math.floor((whole % 3600) / 60);
@@ -110,12 +109,13 @@ export function inWords(seconds) {
 }
 
 /**
- * "valid", "expiring" (under 10 % of the life or 60 s, whichever is less) or "expired".
- * @param {number} left @param {number | null} life
+ * The phase of a login with `left` seconds (null: without an end) whose last `margin` are expiring.
+ * @param {number | null} left @param {number | null} margin
  */
-export function phase(left, life) {
+export function phase(left, margin) {
+  if (left === null) return "valid";
   if (left <= 0) return "expired";
-  return left <= Math.min(60, (life ?? 600) * 0.1) ? "expiring" : "valid";
+  return margin !== null && left <= margin ? "expiring" : "valid";
 }
 
 /**
@@ -131,8 +131,7 @@ export function leftOf(row, ms) {
  * @param {LoginState} row @param {number | null} left @param {boolean} lost
  */
 export function timeOf(row, left, lost) {
-  let now = left === null ? "valid" : phase(left, row.life);
-  if (row.status === "expired") now = "expired";
+  const now = row.status === "expired" ? "expired" : phase(left, row.margin);
   let text = left === null ? row.words : inWords(left);
   if (now === "expired") text = row.renewable ? "expired; renews at the next request" : "expired";
   return { now, text: lost ? "unknown: reconnect the kernel" : text };

@@ -204,7 +204,10 @@ def _watch(panel: Panel) -> None:
 
 
 def _row(login: Login) -> dict[str, Any]:
-    """What a page shows of a login: `left` and `life` in seconds (None: unknown, or it never expires)."""
+    """What a page shows of a login: `left`, `life` and `margin` (it is expiring in the last so many) in seconds.
+
+    None: unknown, or it never expires.
+    """
     token = login._tokens.current
     return {
         "name": login.name,
@@ -217,6 +220,7 @@ def _row(login: Login) -> dict[str, Any]:
         "status": login.status,
         "left": login.seconds_left,
         "life": token.life if token else None,
+        "margin": token.expires_at - token.renew_at if token and token.expires_at is not None else None,
         "words": login.time_left,
         "renewable": login._tokens.renewable,
         "source": login.found.source(),
@@ -429,7 +433,8 @@ class LoginPanel(Panel):
         elif message.get("type") in ("answer", "confirm", "device", "cancel"):
             self._answer(message)
         elif message.get("type") == "resolve":
-            self._resolve(str(message.get("tenant") or ""), message.get("number"))
+            resolved = self._resolved(str(message.get("tenant") or ""), int(message.get("number") or 0))
+            self.post({"type": "resolved", **resolved})
         elif message.get("type") == "decline":
             self._declined = True
             self._answered.set()
@@ -440,14 +445,12 @@ class LoginPanel(Panel):
             self._error = None
             super().heard(message)
 
-    def _resolve(self, tenant: str, number: object) -> None:
-        """Tell the page which address a typed tenant stands for, or what to give; what was typed is not repeated."""
-        address = error = ""
-        try:
-            address = credentials.address_of(self._provider, self._provider.tenant, tenant)
-        except InvalidInput:
-            error = f"Give {self._provider.tenant.hint}." if tenant else ""
-        self.post({"type": "resolved", "number": number, "address": address, "error": error})
+    def _resolved(self, tenant: str, number: int) -> dict[str, Any]:
+        """Which address a typed tenant stands for when it is submitted, or what to give; what was typed is not repeated."""
+        address, field = "", self._provider.tenant
+        with suppress(InvalidInput):
+            address = credentials.address_of(self._provider, field, credentials.healed(self._provider, field, tenant))
+        return {"number": number, "address": address, "error": "" if address or not tenant else f"Give {field.hint}."}
 
     def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
         """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
@@ -572,8 +575,9 @@ class LoginPanel(Panel):
             if self._declined:
                 raise UntrustedOrigin(f"Nothing was sent. To use a different address, run {command} --tenant NAME")
         except TimeoutError:
+            waited = in_words(seconds, exact=seconds % 60 > 0)
             raise NotSignedIn(
-                f"Nobody answered the {name} panel in {in_time(seconds)}. Sign in there, then run the next cell; "
+                f"Nobody answered the {name} panel in {waited}. Sign in there, then run the next cell; "
                 f"or run {command} again.{self._standing()}"
             ) from None
         except (asyncio.CancelledError, KeyboardInterrupt):
@@ -623,11 +627,6 @@ def _with_text(bundle: Any, text: str, html: str | None = None) -> Any:
     """The widget's mime bundle with a text that stays the same from run to run (nbval compares it), and a static table."""
     content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
-
-
-def in_time(seconds: float) -> str:
-    """How long was waited: "2 s", "5 min"."""
-    return f"{seconds:g} s" if seconds < 60 else in_words(seconds)
 
 
 async def _within(seconds: float, event: threading.Event) -> None:
