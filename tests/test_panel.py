@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
 import anywidget
 import pytest
@@ -339,6 +339,37 @@ def test_the_page_is_told_the_address(case: dict[str, str], monkeypatch: pytest.
         assert form.state()["form"]["methods"][0]["where"][0]["address"] == case["address"]
     else:
         assert form.state()["field"] == "tenant"
+
+
+TYPES = {str: "string", bool: "boolean", int: "number", float: "number"}
+
+
+def in_javascript(kind: Any, names: set[str]) -> str:
+    """The JavaScript type that a Python one arrives as."""
+    if kind is type(None):
+        return "null"
+    parts = [in_javascript(each, names) for each in getattr(kind, "__args__", ()) if not isinstance(each, str)]
+    if getattr(kind, "__origin__", None) is list:
+        return f"{parts[0]}[]"
+    if getattr(kind, "__origin__", None) is Literal:
+        return " | ".join(map(json.dumps, kind.__args__))
+    if parts:
+        return " | ".join(parts)
+    return kind.__name__ if kind.__name__ in names else TYPES[kind]
+
+
+def test_the_page_knows_what_it_is_sent() -> None:
+    """The shapes of what the kernel sends are those that panel.js is checked with: no key missing, none extra, same types."""
+    states = {name: kind for name, kind in vars(panel).items() if name.endswith("State") and hasattr(kind, "__annotations__")}
+    text = (REPO / "labauth_nb" / "notebook" / "panel.js").read_text("utf-8").replace("\n *", " ")
+    found = re.findall(r"@typedef \{\{(.*?)\}\} (\w+State)\b", text)
+    javascript = {name: dict(re.findall(r"(\w+\??): ([^,]+?) ?(?:,|$)", body.strip())) for body, name in found}
+    python = {
+        name: {key: in_javascript(hint, set(states)) for key, hint in get_type_hints(kind).items()}
+        for name, kind in states.items()
+    }
+    assert len(python) == 10
+    assert python == javascript
 
 
 def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:

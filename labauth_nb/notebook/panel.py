@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import anywidget
 import traitlets
@@ -57,6 +57,159 @@ WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
 
 
+class FieldState(TypedDict):
+    """A field of the form."""
+
+    name: str
+    label: str
+    hint: str
+    """Where to find its value."""
+    secret: bool
+    optional: bool
+    value: str
+    """What the box begins with; "" for a secret."""
+    supplied: str
+    """Who supplies it, where somebody does: a variable in the environment, a file, the keyring."""
+    locked: bool
+    """Whether it is shown as supplied, and not asked for."""
+
+
+class PlaceState(TypedDict):
+    """An address that a sign-in goes to, as the kernel resolved it: see `credentials.Place`."""
+
+    field: str
+    address: str
+    by: str
+
+
+class DoubtState(TypedDict):
+    """An address that the person must say yes to."""
+
+    field: str
+    address: str
+    why: str
+
+
+class MethodState(TypedDict):
+    """A method of the form."""
+
+    name: str
+    label: str
+    hint: str
+    note: str
+    browser: bool
+    """Whether it signs in on the provider's own page."""
+    keeps: list[str]
+    """What of it can be remembered: `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`."""
+    fields: list[FieldState]
+    where: list[PlaceState]
+    doubts: list[DoubtState]
+
+
+class FormState(TypedDict):
+    """The form: all methods, so that the page changes between them without a message."""
+
+    methods: list[MethodState]
+    method: str
+    """The one to begin with."""
+    sandbox: bool
+    remember: str
+    """What is remembered already, or was asked for: one of `keeps`, or ""."""
+    store: str
+    """Where that is, in words."""
+    unavailable: str
+    """Why nothing can be remembered, or ""."""
+    refused: list[str]
+    """What was found and ignored, and why."""
+
+
+class AttemptState(TypedDict):
+    """The browser sign-in under way."""
+
+    where: list[PlaceState]
+    url: str
+    """The page to sign in on."""
+    note: str
+    here: bool
+    """Whether this browser has proved that it reaches the kernel."""
+    proof: str
+    """The address that proves it, or ""."""
+    offers: bool
+    """Whether there is a device code."""
+    link: str
+    """The page to enter it on, or "" before it was asked for."""
+    code: str
+    busy: bool
+    """Whether a response has come and is being checked."""
+    confirm: str
+    """The question that a person must answer first, or ""."""
+    question: int
+    """Its number: a yes to an older one is ignored."""
+    error: str
+
+
+class LoginState(TypedDict):
+    """A login. Times are in seconds; None: unknown, or it never expires."""
+
+    name: str
+    title: str
+    tenant: str
+    address: str
+    sandbox: bool
+    who: str
+    method: str
+    status: str
+    """One of the five values of `statuses`."""
+    left: float | None
+    life: float | None
+    margin: float | None
+    """It is expiring while `left` is at most this."""
+    words: str
+    """The time left in words, for where `left` is None."""
+    renewable: bool
+    source: str
+    story: str
+    note: str
+    error: str
+    code: str
+    """The line that takes a session of it."""
+    kept: str
+
+
+class PanelState(TypedDict):
+    """What the page of a `LoginPanel` shows: the attempt if there is one, else the form, else the login."""
+
+    view: Literal["login"]
+    title: str
+    login: LoginState | None
+    form: FormState | None
+    attempt: AttemptState | None
+    busy: bool
+    error: str
+    field: str
+    """The field that the error concerns, or ""."""
+    note: str
+
+
+class StatusState(TypedDict):
+    """What the page of a `StatusPanel` shows."""
+
+    view: Literal["status"]
+    rows: list[LoginState]
+    note: str
+    empty: str
+    """The text where there is no login."""
+
+
+class ResolvedState(TypedDict):
+    """The address that a typed tenant stands for, or why it stands for none."""
+
+    number: int
+    """That of the page's question."""
+    address: str
+    error: str
+
+
 class Panel(anywidget.AnyWidget):
     """What both panels share: the page's messages go to `_heard`, each in a thread; `tell` sends the state to every view."""
 
@@ -72,7 +225,7 @@ class Panel(anywidget.AnyWidget):
         self.on_msg(_listener(weakref.ref(self)))
         _watch(self)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> PanelState | StatusState:
         """What the page shows. No secret."""
         raise NotImplementedError
 
@@ -203,11 +356,8 @@ def _watch(panel: Panel) -> None:
     del logins.watchers[:-PANELS_MOST]  # ipywidgets keeps every panel of a kernel, also those of cells that were run again
 
 
-def _row(login: Login) -> dict[str, Any]:
-    """What a page shows of a login: `left`, `life` and `margin` (it is expiring in the last so many) in seconds.
-
-    None: unknown, or it never expires.
-    """
+def _row(login: Login) -> LoginState:
+    """What a page shows of a login."""
     token = login._tokens.current
     return {
         "name": login.name,
@@ -256,7 +406,7 @@ class LoginPanel(Panel):
         self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
         self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
         self._attempt: Attempt | None = None
-        self._where: list[dict[str, str]] = []
+        self._where: list[PlaceState] = []
         """Where the browser sign-in under way goes to."""
         self._shown: dict[str, set[str]] = {}
         """The addresses that the form shows, by method."""
@@ -275,7 +425,7 @@ class LoginPanel(Panel):
         login = logins._LOGINS.get(self._name)
         return login if login is not None and login.signed_in and login.provider is self._provider else None
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> PanelState:
         login = self.login
         over = login is not None and login.status == EXPIRED and not login._tokens.renewable
         form = login is None or over or self._asking
@@ -291,7 +441,7 @@ class LoginPanel(Panel):
             "attempt": self._under_way(),
         }
 
-    def _under_way(self) -> dict[str, Any] | None:
+    def _under_way(self) -> AttemptState | None:
         """The browser sign-in under way, if any. Its address holds the state: it goes to the page, and is stored nowhere."""
         attempt = self._attempt
         if attempt is None or attempt.state in (DONE, OVER):
@@ -313,8 +463,8 @@ class LoginPanel(Panel):
             "error": "" if asking else str(attempt.error or ""),
         }
 
-    def _form(self) -> dict[str, Any]:
-        methods = []
+    def _form(self) -> FormState:
+        methods: list[MethodState] = []
         why = stores.unavailable(self._store)
         for method in credentials.allowed(self._provider):
             found = self._found(method)
@@ -346,7 +496,6 @@ class LoginPanel(Panel):
         return {
             "methods": methods,
             "method": chosen,
-            "suffix": self._provider.suffix,
             "sandbox": signins._is_sandbox(self._tenant),
             "remember": remember,
             "store": remembering.PLACES[self._store],
@@ -354,7 +503,7 @@ class LoginPanel(Panel):
             "refused": self._sources.refused,
         }
 
-    def _sends_to(self, method: Method, found: Found) -> list[dict[str, str]]:
+    def _sends_to(self, method: Method, found: Found) -> list[PlaceState]:
         """Where a sign-in by `method` goes, as far as it is known, and who says so where that is a file of the working tree.
 
         A tenant of the last sign-in stands in the form, too.
@@ -363,9 +512,9 @@ class LoginPanel(Panel):
         last = _remembered.get((self._provider.name, self._name), {}).get("tenant")
         if last and "tenant" not in found.fields:
             where = [Place("tenant", credentials.address_of(self._provider, self._provider.tenant, last)), *where]
-        return [place._asdict() for place in where]
+        return [{"field": field, "address": address, "by": by} for field, address, by in where]
 
-    def _doubts(self, method: Method, found: Found) -> list[dict[str, str]]:
+    def _doubts(self, method: Method, found: Found) -> list[DoubtState]:
         """The addresses that the person must say yes to, and why; a submit of the form that shows them is that yes."""
         known = [d for d in credentials.doubts(self._provider, method, found) if not stores.agreed(d.key, d.address)]
         return [{"address": doubt.address, "field": doubt.field, "why": str(doubt)} for doubt in known]
@@ -403,7 +552,7 @@ class LoginPanel(Panel):
             return mine
         return found
 
-    def _field(self, field: Field, found: Found) -> dict[str, Any]:
+    def _field(self, field: Field, found: Found) -> FieldState:
         source, remembered = found.sources.get(field.name), _remembered.get((self._provider.name, self._name), {})
         typed = source is None or source in (GIVEN, DEFAULT, ASKED)
         supplied = "" if source is None or typed else source.named(found.variables.get(field.name, ""))
@@ -445,7 +594,7 @@ class LoginPanel(Panel):
             self._error = None
             super().heard(message)
 
-    def _resolved(self, tenant: str, number: int) -> dict[str, Any]:
+    def _resolved(self, tenant: str, number: int) -> ResolvedState:
         """Which address a typed tenant stands for when it is submitted, or what to give; what was typed is not repeated."""
         address, field = "", self._provider.tenant
         with suppress(InvalidInput):
@@ -611,7 +760,7 @@ class StatusPanel(Panel):
         self._status, self._name = status, name
         super().__init__("")
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StatusState:
         with logins._LOCK:
             rows = [_row(each) for each in logins._LOGINS.values() if self._name in (None, each.name)]
         return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
