@@ -369,7 +369,7 @@ def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
     address = lab.visit(cancelled.url)
     cancelled.cancel()
     try:
-        assert give(way, cancelled, address) == "This try is over: start the sign-in again from the notebook."
+        assert give(way, cancelled, address) == "This sign-in attempt has ended. Start again from the notebook."
     except OSError:
         assert way == "listener"
     assert spent(lab, pair[0]) == 1
@@ -1155,7 +1155,7 @@ def test_device_once(lab: Lab, device: Attempt) -> None:
     device.cancel()
     late = began(*BENCHLING)
     late.cancel()
-    with pytest.raises(InvalidInput, match="This try is over"):
+    with pytest.raises(InvalidInput, match="This sign-in attempt has ended"):
         late.device()
     assert lab.count("idp", "device_authorization") == 1
 

@@ -164,7 +164,7 @@ def test_foundry_under_run_all(flows: Notebook) -> None:
     flows.command("notebook:run-all-cells")
     panel = flows.panel(1)
     see(panel.locator("[aria-pressed='true']"), "In this browser")
-    see(panel, "this panel goes on by itself")
+    see(panel, "this panel continues by itself")
     assert flows.waits(1)
     assert flows.waits(2)
     link = panel.locator(f"a:text-is('{OPEN}')")
@@ -264,7 +264,7 @@ def test_benchling_device_refused(flows: Notebook) -> None:
     panel = flows.panel(cell)
     see(panel.locator("[role='alert']"), "The identity provider answered 500")
     flows.picture("flow-device-failed", panel)
-    press(panel, "Ask for a code again")
+    press(panel, "Request another code")
     panel.locator(".code").wait_for()
     assert panel.locator("[role='alert']").count() == 0
     page = opened(flows, panel, "Open the page for the code")
@@ -344,7 +344,7 @@ def test_foundry_pasted(flows: Notebook) -> None:
         ("?code=x&state=y", "another sign-in"),
     ):
         box.fill(text)
-        press(panel, "Use it") if text else box.press("Enter")
+        press(panel, "Continue") if text else box.press("Enter")
         row = panel.locator(".row")
         see(row.locator("[role='alert']"), said)
         assert box.input_value() == ""
@@ -403,7 +403,7 @@ def test_dnanexus_pasted(flows: Notebook) -> None:
     address = landing(page, page.locator("button[value='allow']").click)
     code = dict(parse_qsl(urlsplit(address).query))["code"]
     panel.locator("input[name='answer']").fill(code)
-    press(panel, "Use it")
+    press(panel, "Continue")
     press(panel, "Yes, I have just signed in there")
     signed_in(flows, cell, "DNAnexus", "ada")
     nothing_leaked(flows, code)

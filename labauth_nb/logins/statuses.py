@@ -34,7 +34,7 @@ class Status:
                 login.provider.title,
                 "SANDBOX" if login.sandbox else login.tenant,
                 login.method.name,
-                login.who or "not told",
+                login.who or "unknown",
                 login.status,
                 login.time_left,
                 login.found.source(),

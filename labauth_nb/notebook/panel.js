@@ -64,7 +64,7 @@
  * @property {number} hellos how many were sent since the kernel last answered
  * @property {boolean} had whether there was a kernel
  * @property {boolean} lost whether the kernel is gone
- * @property {boolean} pending whether the response to a submit is still to come
+ * @property {boolean} pending whether the response to a submit is awaited
  * @property {boolean} asked whether the kernel was asked for a form, as the login has expired
  * @property {string} method the one chosen here, "" for the kernel's choice
  * @property {string} remember what to remember, "" for nothing
@@ -133,7 +133,7 @@ export function leftOf(row, ms) {
 export function timeOf(row, left, lost) {
   const now = row.status === "expired" ? "expired" : phase(left, row.margin);
   let text = left === null ? row.words : inWords(left);
-  if (now === "expired") text = row.renewable ? "expired; renews at the next request" : "expired";
+  if (now === "expired") text = row.renewable ? "expired; renews on next request" : "expired";
   return { now, text: lost ? "unknown: reconnect the kernel" : text };
 }
 
@@ -352,7 +352,7 @@ function methodRow(page, form, method, actions) {
   return make(
     "div",
     { class: "row" },
-    make("label", { for: key }, "How"),
+    make("label", { for: key }, "Sign-in method"),
     select,
     make("span", { class: "hint", id: `${page.id}-how` }, method.hint),
   );
@@ -447,7 +447,7 @@ function rememberRow(page, form, method) {
   box.checked = !!page.remember && !form.unavailable;
   const about =
     form.unavailable ||
-    `In the ${form.store}: the next kernel signs in without asking. Log out forgets it.`;
+    `In the ${form.store}: the next kernel signs in without asking. Logging out removes it.`;
   const label = make("label", { for: key, class: "check" }, box, " Remember me on this computer");
   const it = make("div", { class: "row" }, label);
   it.append(make("span", { class: "hint", id: `${key}-hint` }, about));
@@ -515,7 +515,7 @@ function attemptOf(page, state, attempt, actions) {
     return it;
   }
   if (attempt.busy) {
-    it.append(make("p", {}, "The answer has come; signing in…"), cancel);
+    it.append(make("p", {}, "Response received; signing in…"), cancel);
     return it;
   }
   const way = wayOf(page, attempt);
@@ -529,7 +529,7 @@ function attemptOf(page, state, attempt, actions) {
   if (attempt.error) it.append(problem(page, attempt.error));
   if (way === "device") it.append(...deviceOf(page, attempt, actions));
   else {
-    const text = "Sign in on the page that opens. Then come back: this panel goes on by itself.";
+    const text = "Sign in on the page that opens, then come back: this panel continues by itself.";
     it.append(make("p", {}, text), link("Open the sign-in page", attempt.url));
   }
   it.append(cancel);
@@ -558,7 +558,7 @@ function wayOf(page, attempt) {
 
 /** @param {Page} page @param {string[][]} ways @param {string} way @param {Actions} actions */
 function tabsOf(page, ways, way, actions) {
-  const about = { role: "group", "aria-label": "How the answer comes back" };
+  const about = { role: "group", "aria-label": "How the response comes back" };
   const tabs = make("div", { class: "ways", ...about });
   for (const [name, label] of ways) {
     const tab = button(label, () => {
@@ -582,8 +582,8 @@ function deviceOf(page, attempt, actions) {
       make(
         "p",
         {},
-        "Open the page below in any browser, also on another device. Sign in there, and check " +
-          "that it shows this code, or type it. The panel then goes on by itself.",
+        "Open the page below in any browser, on this or another device. Sign in there, and " +
+          "check that it shows this code, or enter it. This panel then continues by itself.",
       ),
       make("p", { class: "code", "aria-label": "Code" }, attempt.code),
       link("Open the page for the code", attempt.link),
@@ -591,8 +591,8 @@ function deviceOf(page, attempt, actions) {
     ];
   }
   if (page.device === attempt.url && attempt.error)
-    return [button("Ask for a code again", () => actions.send({ type: "device" }), true)];
-  return [make("p", {}, "Asking for a code…")];
+    return [button("Request another code", () => actions.send({ type: "device" }), true)];
+  return [make("p", {}, "Requesting a code…")];
 }
 
 /**
@@ -612,14 +612,14 @@ function pasteOf(page, attempt, cancel, actions) {
     "aria-invalid": attempt.error ? "true" : null,
   });
   const about =
-    "After the sign-in the browser goes to a page that it may not be able to open, or that shows " +
-    "a code: copy the whole address (or the code) and paste it here.";
+    "After you sign in, the browser goes to a page that it may not be able to open, or to one " +
+    "that shows a code. Copy the whole address (or the code) and paste it here.";
   const row = make("div", { class: "row" });
-  row.append(make("label", { for: key }, "Address that the browser landed on"), box);
+  row.append(make("label", { for: key }, "Address from the browser's address bar"), box);
   row.append(make("span", { class: "hint", id: `${page.id}-paste` }, about));
   if (attempt.error) row.append(problem(page, attempt.error));
-  const it = make("form", { novalidate: true, "aria-label": "Paste the answer" }, row);
-  it.append(make("button", { type: "submit", class: "main" }, "Use it"), cancel);
+  const it = make("form", { novalidate: true, "aria-label": "Paste the response" }, row);
+  it.append(make("button", { type: "submit", class: "main" }, "Continue"), cancel);
   it.addEventListener("submit", (event) => {
     event.preventDefault();
     actions.send({ type: "answer", text: box.value });
@@ -706,7 +706,7 @@ const COLUMNS = [
   "Time left",
   "Credentials from",
   "Last error",
-  "Do",
+  "Actions",
 ];
 
 /** @param {StatusState} state @param {Actions} actions */
@@ -731,7 +731,7 @@ function lineOf(row, actions) {
     make("th", { scope: "row" }, row.name),
     make("td", {}, row.title),
     make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant),
-    make("td", {}, row.who || "not told"),
+    make("td", {}, row.who || "unknown"),
     make("td", {}, row.method),
     make("td", {}, make("span", { class: "time" })),
     make("td", { title: row.story }, row.source),

@@ -665,7 +665,7 @@ class LoginPanel(Panel):
         """What the page says to the browser sign-in under way. What goes wrong is kept by the attempt, and told."""
         attempt = self._attempt
         if attempt is None:
-            self.note = "That sign-in is over: start it again."
+            self.note = "This sign-in attempt has ended. Start again from the notebook."
             return self.tell()
         self.note = ""
         try:

@@ -464,7 +464,7 @@ class Attempt:
 
 _SECOND = "This sign-in was answered already: that second answer was not used."
 _NO_CODE = "There is no code in that: copy the whole address that the browser landed on."
-_OVER = "This try is over: start the sign-in again from the notebook."
+_OVER = "This sign-in attempt has ended. Start again from the notebook."
 
 
 _ELSEWHERE = (
