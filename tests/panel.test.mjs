@@ -73,6 +73,10 @@ holds("the form shows the address that the kernel resolved, and none of its own"
   ]),
 ]);
 
+test("the page has no means to make an address", () => {
+  assert.doesNotMatch(decodeURIComponent(text), /:\/\/|new URL/);
+});
+
 const method = { browser: false, doubts: [] };
 
 holds("a form in doubt asks for a yes; a tenant that was typed is in no doubt", page.submitLabel, [
