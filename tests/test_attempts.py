@@ -1394,7 +1394,7 @@ VERBOSE = r"""
 %load_ext labauth_nb
 import labauth_nb, threading, time
 from labauth_nb.sandbox import running
-from labauth_nb import logins
+from labauth_nb.logins import logins
 lab_ = running()
 def slowly(provider, path):
     "Redeems slowly, so that the test's Ctrl-C comes meanwhile; the secrets go to a file that is no output."

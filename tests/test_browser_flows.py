@@ -23,9 +23,9 @@ __all__ = ["chromium", "jupyter", "notebook"]
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
 LOAD = r"""
 %load_ext labauth_nb
-import labauth_nb.browser, secrets as _secrets
+import labauth_nb.tokens.attempts, secrets as _secrets
 from labauth_nb.sandbox import running
-from labauth_nb import logins
+from labauth_nb.logins import logins
 lab_ = running()
 lab_.set('idp', interval=0.2)
 def _kept(kind, *values):

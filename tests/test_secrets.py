@@ -56,10 +56,10 @@ _log = io.StringIO()
 logging.basicConfig(level=logging.DEBUG, stream=_log, force=True)
 %xmode Verbose
 %load_ext labauth_nb
-import labauth_nb, labauth_nb.panel, pickle
+import labauth_nb, labauth_nb.notebook.panel, pickle
 labauth_nb.notebook.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel
 from labauth_nb.sandbox import running
-from labauth_nb import logins
+from labauth_nb.logins import logins
 lab_ = running()
 def held():
     "Every secret that the logins of this kernel hold, and every token that the sandbox issued, in a file that is no output."
