@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
-from .lab import KEY, Issued, Site, refused
+from .lab import OldSite
+from .sites import KEY, Grant, Issued, refused
 
 CODE_SECONDS, REFRESH_SECONDS = 60.0, 30 * 86400.0
 WRONG_SIGN_INS = 3
@@ -121,7 +122,7 @@ class AuthorizationServer:
     """
 
     def __init__(
-        self, here: Site, clients: dict[str, bool | None], scopes: frozenset[str] = frozenset(), says_issuer: bool = False
+        self, here: OldSite, clients: dict[str, bool | None], scopes: frozenset[str] = frozenset(), says_issuer: bool = False
     ) -> None:
         self.here, self.clients, self.scopes, self.says_issuer = here, clients, scopes, says_issuer
         self.codes: dict[str, Code] = {}
@@ -283,7 +284,7 @@ class AuthorizationServer:
         refresh_token = secrets.token_urlsafe(32)
         life = self.here.flags["refresh_life"]
         with self.here.lab.lock:
-            self.here.refresh_tokens[refresh_token] = Issued(subject, self.here.now + life, scopes, family, client_id=client_id)
+            self.here.refresh_tokens[refresh_token] = Issued(Grant(subject, scopes, family, client_id), self.here.now + life)
         return refresh_token
 
     def refresh(self, client_id: str) -> tuple[Issued, frozenset[str]] | Response:
@@ -292,15 +293,15 @@ class AuthorizationServer:
         if not sent.get("refresh_token"):
             return refused(400, "invalid_request", "refresh_token is a required form field")
         issued = self.here.refresh_tokens.get(sent["refresh_token"])
-        if issued is None or issued.client_id != client_id:
+        if issued is None or issued.grant.client_id != client_id:
             return refused(400, "invalid_grant", "The refresh token is unknown, or was given to another client")
         if issued.dead:  # used before, or revoked: somebody has a copy, so the whole family ends
-            self.here.end(issued.family)
+            self.here.end(issued.grant.family)
             return refused(400, "invalid_grant", "The refresh token was used before or revoked")
         if self.here.now >= issued.expires_at:
             return refused(400, "invalid_grant", "The refresh token has expired")
-        scopes = frozenset(sent.get("scope", "").split()) or issued.scopes
-        if scopes - issued.scopes:
+        scopes = frozenset(sent.get("scope", "").split()) or issued.grant.scopes
+        if scopes - issued.grant.scopes:
             return refused(400, "invalid_scope", "A refresh token gives no scope that it was not granted")
         issued.dead = bool(self.here.flags["rotate"])
         return issued, scopes
@@ -315,11 +316,11 @@ class AuthorizationServer:
             issued = refresh_token or self.here.tokens.get(named)
             if issued is None:
                 return None  # RFC 7009 2.2: an unknown token is no error
-            if issued.client_id not in ("", client_id):
+            if issued.grant.client_id not in ("", client_id):
                 return refused(400, "invalid_grant", "The token was given to another client")
             issued.dead = True
             if refresh_token is not None:
-                self.here.end(issued.family)
+                self.here.end(issued.grant.family)
         return None
 
 

@@ -10,7 +10,8 @@ from flask import Response, g, request
 
 from . import identity
 from .authorization import repeated
-from .lab import Lab, Site, answer
+from .lab import Lab, OldSite
+from .sites import respond as answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-benchling-app", "sandbox-benchling-client-secret"
 API_KEY = "sk_sandboxBenchlingApiKey01"
@@ -99,9 +100,9 @@ def error(status: int, code: str, message: str) -> Response:
     return answer({"error": {"type": code, "message": message, "userMessage": message}}, status)
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab) -> OldSite:
     """The site, in its first state."""
-    here = Site(
+    here = OldSite(
         "benchling",
         lab,
         error,
@@ -156,7 +157,7 @@ def site(lab: Lab) -> Site:
             g.app = False
             return here.spent("user", USER_LIMIT)
         issued = here.good(bearer)
-        if issued is not None and issued.subject == CLIENT_ID:
+        if issued is not None and issued.grant.subject == CLIENT_ID:
             g.app = True
             return no if flags["archived"] else here.spent("app", APP_LIMIT)
         # Benchling reads the identity provider's keys anew: a token whose kid is gone, or is another key's now, is refused.

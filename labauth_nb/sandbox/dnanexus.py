@@ -12,7 +12,9 @@ from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from .authorization import AuthorizationServer, repeated
-from .lab import Lab, Site, answer, refused
+from .lab import Lab, OldSite
+from .sites import refused
+from .sites import respond as answer
 
 API_TOKEN, JOB_TOKEN = "sandboxDNAnexusApiToken0001", "sandboxDNAnexusJobToken0001"
 USERNAME, PASSWORD = "ada", "sandbox-dnanexus-password"
@@ -62,9 +64,9 @@ def error(status: int, code: str, message: str) -> Response:
     return answer({"error": {"type": code, "message": message}}, {405: 404, 415: 400}.get(status, status))
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab) -> OldSite:
     """The site, in its first state."""
-    here = Site(
+    here = OldSite(
         "dnanexus", lab, error, lambda: error(404, "ResourceNotFound", f"{request.path} is not a route"), limit=(200, 1.0)
     )
     flags = here.flags
@@ -103,7 +105,7 @@ def site(lab: Lab) -> Site:
         if issued is None or flags["suspended"]:
             return error(401, "InvalidAuthentication", "The token could not be found")
         g.content = body()
-        return here.spent(issued.subject)
+        return here.spent(issued.grant.subject)
 
     def wrong(typed: Mapping[str, Any]) -> tuple[str, str] | None:
         """What is wrong with this user name, password and one-time code: the error's type and a sentence."""

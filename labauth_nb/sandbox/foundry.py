@@ -10,7 +10,9 @@ from typing import Any
 from flask import Response, g, request
 
 from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated, stop
-from .lab import Lab, Site, answer, refused
+from .lab import Lab, OldSite
+from .sites import refused
+from .sites import respond as answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-foundry-client", "sandbox-foundry-client-secret"
 PUBLIC_CLIENT_ID = "sandbox-foundry-public"
@@ -93,9 +95,9 @@ def error(status: int, code: str, message: str, **parameters: Any) -> Response:
     return answer(body | {"errorDescription": message, "parameters": parameters}, status)
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab) -> OldSite:
     """The site, in its first state."""
-    here = Site(
+    here = OldSite(
         "foundry",
         lab,
         error,
@@ -208,9 +210,11 @@ def site(lab: Lab) -> Site:
         if isinstance(found, Response):
             return found
         issued, scopes = found
-        body = granted(client_id, issued.subject, scopes, issued.family) | {"scope": " ".join(sorted(scopes))}
+        body = granted(client_id, issued.grant.subject, scopes, issued.grant.family) | {"scope": " ".join(sorted(scopes))}
         if flags["rotate"]:
-            body["refresh_token"] = server.new_refresh_token(client_id, issued.subject, issued.scopes, issued.family)
+            body["refresh_token"] = server.new_refresh_token(
+                client_id, issued.grant.subject, issued.grant.scopes, issued.grant.family
+            )
         return answer(body)
 
     @app.post("/multipass/api/oauth2/revoke_token")
@@ -227,11 +231,11 @@ def site(lab: Lab) -> Site:
         issued = here.good(here.bearer())
         if issued is None or (flags["suspended"]):
             return error(401, "Default:Unauthorized", "The token is missing, expired or revoked")
-        g.user = USER if issued.subject == USER["id"] else SERVICE_USER
+        g.user = USER if issued.grant.subject == USER["id"] else SERVICE_USER
         g.left = issued.expires_at - here.now
-        if scope and scope not in issued.scopes:
+        if scope and scope not in issued.grant.scopes:
             return error(403, "ApiUsageDenied", "The token has no scope for this", missingScope=scope)
-        return here.spent(issued.subject)
+        return here.spent(issued.grant.subject)
 
     @app.get("/multipass/api/me")
     def me() -> Response:

@@ -20,7 +20,9 @@ from flask import Response, request
 from jwt.algorithms import RSAAlgorithm
 
 from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated, send_to
-from .lab import Issued, Lab, Site, answer, refused
+from .lab import Lab, OldSite
+from .sites import Grant, Issued, refused
+from .sites import respond as answer
 
 CLIENT_ID = "sandbox-benchling-oidc"
 CLIENT_SECRET = "sandbox-idp-client-secret"
@@ -51,7 +53,7 @@ def _base64url(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def signing_key(idp: Site) -> tuple[str, rsa.RSAPrivateKey]:
+def signing_key(idp: OldSite) -> tuple[str, rsa.RSAPrivateKey]:
     """(kid, key) that sign now. The kid is new after each `reset()`, so that tokens from before it are refused."""
     with idp.lab.lock:
         if not idp.keys:
@@ -59,14 +61,14 @@ def signing_key(idp: Site) -> tuple[str, rsa.RSAPrivateKey]:
         return next(iter(idp.keys.items()))
 
 
-def rotate(idp: Site, keep_kid: bool) -> None:
+def rotate(idp: OldSite, keep_kid: bool) -> None:
     """See `Lab.rotate_keys`."""
     with idp.lab.lock:
         kid, key = signing_key(idp)
         idp.keys = {kid if keep_kid else secrets.token_hex(8): _key(_made.index(key) + 1)}
 
 
-def id_token(idp: Site, scopes: frozenset[str] = SCOPES, nonce: str | None = None, family: str = "") -> str:
+def id_token(idp: OldSite, scopes: frozenset[str] = SCOPES, nonce: str | None = None, family: str = "") -> str:
     """A new ID token for Benchling, spoiled as the flag `fault` says."""
     kid, key = signing_key(idp)
     fault, life, now = idp.flags["fault"], idp.flags["life"], int(idp.now)
@@ -92,12 +94,12 @@ def id_token(idp: Site, scopes: frozenset[str] = SCOPES, nonce: str | None = Non
         secret = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return f"{body}.{_base64url(hmac.digest(secret, body.encode(), 'sha256'))}"
     with idp.lab.lock:  # in Benchling's book as well, so that the levers of either site end it
-        issued = Issued(SUBJECT, idp.now + life, scopes, family, client_id=CLIENT_ID)
+        issued = Issued(Grant(SUBJECT, scopes, family, CLIENT_ID), idp.now + life)
         idp.tokens[signed] = idp.lab.sites["benchling"].tokens[signed] = issued
     return signed
 
 
-def email_in(idp: Site, token: str) -> str | None:
+def email_in(idp: OldSite, token: str) -> str | None:
     """The e-mail address in `token`, if that is a good ID token of this provider for Benchling (OIDC Core 3.1.3.7)."""
     options: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp", "email"]}
     try:
@@ -122,13 +124,13 @@ class Device:
     end: str = ""
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab) -> OldSite:
     """The site, in its first state."""
 
     def error(status: int, code: str, message: str) -> Response:
         return refused(status, code or ("invalid_request" if status < 500 else "server_error"), message)
 
-    here = Site("idp", lab, error, lambda: error(404, "not_found", "There is nothing at this path"))
+    here = OldSite("idp", lab, error, lambda: error(404, "not_found", "There is nothing at this path"))
     flags, app = here.flags, here.app
     flags |= {"suspended": False, "life": 3600, "password": PASSWORD, "interval": 5, "device": True, "fault": ""}
     flags |= {"rotate": True, "refresh_life": REFRESH_SECONDS}
@@ -258,7 +260,9 @@ def site(lab: Lab) -> Site:
         if isinstance(found, Response):
             return found
         issued, scopes = found
-        return granted(scopes, issued.family, renewable(issued.scopes, issued.family) if flags["rotate"] else "")
+        return granted(
+            scopes, issued.grant.family, renewable(issued.grant.scopes, issued.grant.family) if flags["rotate"] else ""
+        )
 
     def for_device() -> Response:
         device = devices.get(request.form.get("device_code", ""))
@@ -340,6 +344,6 @@ def site(lab: Lab) -> Site:
         issued = None if token is None or "." in token else here.good(token)  # an ID token is no access token
         if issued is None or flags["suspended"]:
             return refused(401, "invalid_token", "The token is missing, expired or revoked")
-        return answer({"sub": SUBJECT} | ({"email": EMAIL, "email_verified": True} if "email" in issued.scopes else {}))
+        return answer({"sub": SUBJECT} | ({"email": EMAIL, "email_verified": True} if "email" in issued.grant.scopes else {}))
 
     return here

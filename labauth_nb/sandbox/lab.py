@@ -13,41 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from ..clocks import SandboxClock, seconds_in
-
-KEY = "the sandbox signs its own tokens with this, and nothing else"
-"""The signing key of JWTs that the sandbox issues to itself."""
-
-
-@dataclass
-class Issued:
-    """A token that the sandbox issued, and to whom. Times in seconds since the epoch, the server's."""
-
-    subject: str
-    expires_at: float
-    scopes: frozenset[str] = frozenset()
-    family: str = ""
-    dead: bool = False
-    client_id: str = ""
+from ..clocks import seconds_in
+from .levers import Fault
+from .sites import KEY, Grant, Issued, Shared
 
 
 @dataclass
-class Fault:
-    """What the next requests answer instead: a status, "slow", "html" or "truncated"."""
-
-    answer: int | str
-    times: int
-    path: str
-    seconds: float
-
-
-@dataclass
-class Site:
+class OldSite:
     """One provider's server: its Flask app, the tokens it issued, and its state.
 
     `error(status, code, message)` builds an error answer in the provider's shape; `limit_headers` and `limit_answer` are
@@ -88,6 +65,21 @@ class Site:
         self.app.register_error_handler(HTTPException, self._http_error)
         self.app.register_error_handler(Exception, self._crash)
 
+    def set(self, flags: dict[str, Any]) -> None:
+        """See `Lab.set`."""
+        known, choices = self.flags, self.choices
+        for name, value in flags.items():
+            if name not in known or name == "credentials":
+                raise ValueError(f"{self.name} has no state {name!r}: {', '.join(n for n in known if n != 'credentials')}.")
+            if name in choices and value not in choices[name]:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, choices[name]))}.")
+            known[name] = value
+
+    def credentials(self, method: str) -> dict[str, str]:
+        """See `Lab.credentials`."""
+        fields: dict[str, str] = self.flags["credentials"](method)
+        return fields
+
     @property
     def now(self) -> float:
         """The server's time, which a lever can set off from the clock."""
@@ -105,7 +97,7 @@ class Site:
         """A new access token, good for `life` seconds. `client_id`: the client that it was given to, if that matters."""
         token = token or str(uuid.uuid4())
         with self.lab.lock:
-            self.tokens[token] = Issued(subject, self.now + life, scopes, family, client_id=client_id)
+            self.tokens[token] = Issued(Grant(subject, scopes, family, client_id), self.now + life)
         return token
 
     def issue_jwt(
@@ -120,7 +112,7 @@ class Site:
         """Revoke every token of `family`: those that came from one sign-in."""
         with self.lab.lock:
             for issued in (*self.refresh_tokens.values(), *self.tokens.values()):
-                issued.dead = issued.dead or issued.family == family
+                issued.dead = issued.dead or issued.grant.family == family
 
     def good(self, token: str | None) -> Issued | None:
         """What was issued as `token`, if it is good now."""
@@ -178,9 +170,9 @@ class Site:
         if issued is None:
             return None
         with self.lab.lock:
-            if self.active[issued.subject] < self.at_once:
-                self.active[issued.subject] += 1
-                g.active = issued.subject
+            if self.active[issued.grant.subject] < self.at_once:
+                self.active[issued.grant.subject] += 1
+                g.active = issued.grant.subject
                 return None
         return self.at_once_answer(self.at_once) if self.at_once_answer else self.error(429, "", "Too many requests at once")
 
@@ -205,18 +197,18 @@ class Site:
         if fault is None:
             return None
         request.get_data()  # a server that leaves the body unread waits for more of it before it hangs up
-        if fault.answer == 429:
+        if fault.response == 429:
             return self.too_many(self.limit[0], self.limit[0] + 1, fault.seconds)
-        if fault.answer == "slow":
+        if fault.response == "slow":
             time.sleep(fault.seconds)
             return None
-        if fault.answer == "html":
+        if fault.response == "html":
             return Response("<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>", 503, mimetype="text/html")
-        if fault.answer == "truncated":
+        if fault.response == "truncated":
             return Response(
                 iter(['{"data": [{"id": ']), 200, {"Content-Length": "4096", "Connection": "close"}, "application/json"
             )
-        return self.error(int(fault.answer), "", "Something went wrong on our side")
+        return self.error(int(fault.response), "", "Something went wrong on our side")
 
     def _after(self, response: Response) -> Response:
         response.headers.setdefault("Cache-Control", "no-store")
@@ -257,19 +249,17 @@ class _Handler(WSGIRequestHandler):
         return formatdate(self.lab.clock.time() + self.lab.skew_seconds, usegmt=True)
 
 
-class Lab:
+class Lab(Shared):
     """The four providers and an identity provider, each at its own origin on loopback, and the levers that move them.
 
     `clock`: shared with the client; `counts`: (provider, "VERB /path") -> requests; `crashes`: bugs of the sandbox.
     """
 
-    def __init__(self, makers: dict[str, Callable[[Lab], Site]]) -> None:
-        self.clock = SandboxClock()
-        self.lock = threading.RLock()
+    def __init__(self, makers: dict[str, Callable[[Any], Any]]) -> None:
+        super().__init__()
         self._makers = makers
-        self._clear()
+        self.clear(makers)
         self._servers: dict[str, BaseWSGIServer] = {}
-        self.stopped = False
         handler = type("Handler", (_Handler,), {"lab": self})
         for name in makers:
             # Asked for at each request, so that `reset` can put a fresh site in place.
@@ -278,6 +268,7 @@ class Lab:
 
             server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
             self._servers[name] = server
+            self.origins[name] = f"http://127.0.0.1:{server.server_port}"
             thread = threading.Thread(target=server.serve_forever, name=f"labauth sandbox {name}", daemon=True)
             try:
                 thread.start()
@@ -286,19 +277,9 @@ class Lab:
                     each.server_close()
                 raise
 
-    def _clear(self) -> None:
-        self.skew_seconds = 0.0
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.crashes: list[Exception] = []
-        self.sites = {name: make(self) for name, make in self._makers.items()}
-
-    def origin(self, provider: str) -> str:
-        """Where `provider` answers: ``http://127.0.0.1:PORT``."""
-        return f"http://127.0.0.1:{self._servers[provider].server_port}"
-
     def credentials(self, provider: str, method: str) -> dict[str, str]:
         """Fields that sign in to `provider` by `method`; pasted tokens are made anew at each call."""
-        fields: dict[str, str] = self.sites[provider].flags["credentials"](method)
+        fields: dict[str, str] = self.sites[provider].credentials(method)
         return fields
 
     def describe(self) -> str:
@@ -349,13 +330,7 @@ class Lab:
         fault="none", "hs256", "nonce", "aud", "iss", "expired", "no_email" or "signature" (spoils new ID tokens),
         client_auth="client_secret_basic", "client_secret_post", "private_key_jwt" or "" (how the client has to
         authenticate; "": the metadata do not say, so Basic), client_secret="..." (the secret that it has then)."""
-        known, choices = self.sites[provider].flags, self.sites[provider].choices
-        for name, value in flags.items():
-            if name not in known or name == "credentials":
-                raise ValueError(f"{provider} has no state {name!r}: {', '.join(n for n in known if n != 'credentials')}.")
-            if name in choices and value not in choices[name]:
-                raise ValueError(f"{name} is one of {', '.join(map(repr, choices[name]))}.")
-            known[name] = value
+        self.sites[provider].set(flags)
 
     def suspend(self, provider: str, suspended: bool = True) -> None:
         """Suspend the user (or take that back)."""
@@ -401,7 +376,7 @@ class Lab:
         """Back to the first state: clock, counters, tokens, levers, data. The origins stay."""
         with self.lock:
             self.clock.reset()
-            self._clear()
+            self.clear(self._makers)
 
     def stop(self) -> None:
         """Close the servers. The next `running()` starts new ones."""
@@ -409,16 +384,3 @@ class Lab:
         for server in self._servers.values():
             server.shutdown()
             server.server_close()
-
-
-def answer(body: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    response = jsonify(body)
-    response.status_code = status
-    return response
-
-
-def refused(status: int, code: str, message: str) -> Response:
-    """A token endpoint's error shape (RFC 6749 5.2)."""
-    g.basic = code == "invalid_client"
-    return answer({"error": code, "error_description": message}, status)

@@ -9,7 +9,9 @@ from typing import Any
 import jwt
 from flask import Response, request
 
-from .lab import KEY, Issued, Lab, Site, answer, refused
+from .lab import Lab, OldSite
+from .sites import KEY, Grant, Issued, refused
+from .sites import respond as answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-qbench-client", "sandbox-qbench-client-secret-0001"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -79,9 +81,9 @@ def error(status: int, code: str, message: str) -> Response:
     return answer(body, status)
 
 
-def site(lab: Lab) -> Site:
+def site(lab: Lab) -> OldSite:
     """The site, in its first state."""
-    here = Site(
+    here = OldSite(
         "qbench",
         lab,
         error,
@@ -116,7 +118,7 @@ def site(lab: Lab) -> Site:
         access_token = here.issue(CLIENT_ID, flags["life"], family=family)
         refresh_id = str(uuid.uuid4())
         with lab.lock:
-            here.refresh_tokens[refresh_id] = Issued(CLIENT_ID, here.now + REFRESH_SECONDS, family=family)
+            here.refresh_tokens[refresh_id] = Issued(Grant(CLIENT_ID, family=family), here.now + REFRESH_SECONDS)
         body = {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
         response = answer(body | {"refresh_token": refresh_id})
         jid = jwt.encode({"jti": refresh_id, "sub": CLIENT_ID}, KEY, algorithm="HS256")
@@ -162,10 +164,10 @@ def site(lab: Lab) -> Site:
             if issued is None or named != refresh_id or here.now >= issued.expires_at or flags["suspended"]:
                 return refused(400, "invalid_grant", "The refresh token is not valid")
             if issued.dead:  # used before: somebody has a copy, so the whole family ends
-                here.end(issued.family)
+                here.end(issued.grant.family)
                 return refused(400, "invalid_grant", "The refresh token was used before; it is invalidated")
             issued.dead = True
-        return granted(issued.family)
+        return granted(issued.grant.family)
 
     def guard(resource: str) -> Response | None:
         if not (bearer := here.bearer()):

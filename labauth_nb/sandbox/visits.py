@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from .lab import Lab, Site
+from .lab import Lab, OldSite
 
 MOST_STEPS = 20
 
@@ -37,7 +37,7 @@ class _Page(HTMLParser):
             self.said[self._inside] += data
 
 
-def _site(lab: Lab, url: str) -> Site | None:
+def _site(lab: Lab, url: str) -> OldSite | None:
     parts = urlsplit(url)
     return next((lab.sites[name] for name in lab.sites if lab.origin(name) == f"{parts.scheme}://{parts.netloc}"), None)
 
