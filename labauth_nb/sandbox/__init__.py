@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from .lab import Lab
 
@@ -26,9 +27,10 @@ def running() -> Lab:
         if _lab is None or _lab.stopped:
             from . import benchling, dnanexus, foundry, identity, qbench
 
-            makers = {m.__name__.rpartition(".")[2]: m.site for m in (benchling, qbench, foundry, dnanexus)}
+            makers: dict[str, Any] = {"benchling": benchling.Benchling, "qbench": qbench.QBench}
+            makers |= {"foundry": foundry.site, "dnanexus": dnanexus.site, "idp": identity.site}
             try:
-                _lab = Lab(makers | {"idp": identity.site})
+                _lab = Lab(makers)
             except RuntimeError:
                 raise RuntimeError(NO_THREADS) from None
         return _lab

@@ -1,4 +1,7 @@
-"""Benchling as the sandbox plays it: token endpoint, API keys, ID tokens, plates, entries, projects."""
+"""Benchling as the sandbox plays it: token endpoint, API keys, ID tokens, and lists of records.
+
+Sources: its API reference (v2), its authentication guide, and the vendor's `benchling-sdk`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ from typing import Any
 from flask import Response, g, request
 
 from . import identity
-from .authorization import repeated
-from .lab import Lab, OldSite
-from .sites import respond as answer
+from .levers import Lever
+from .sites import Grant, Shared, Site, get, post, repeated, respond
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-benchling-app", "sandbox-benchling-client-secret"
 API_KEY = "sk_sandboxBenchlingApiKey01"
 APP_LIMIT, USER_LIMIT = (300, 30.0), (60, 30.0)
 
 ADA = {"handle": "ada", "id": "ent_sandbox1", "name": "Ada Lovelace"}
-PROJECTS = [("src_sandbox1", "Antibody discovery"), ("src_sandbox2", "Enzyme screening"), ("src_sandbox3", "Stability")]
+PROJECTS = [
+    ("src_sandbox1", "Antibody discovery"),
+    ("src_sandbox2", "Enzyme screening"),
+    ("src_sandbox3", "Stability"),
+]
 ASSAYS = ("ELISA", "Cell viability", "Binding affinity", "Expression")
 
 
@@ -93,108 +99,124 @@ def _users() -> list[dict[str, Any]]:
     ]
 
 
-def error(status: int, code: str, message: str) -> Response:
-    """Benchling's error shape: `error` is an object."""
-    code = code or ("invalid_request_error" if status < 500 else "api_error")
-    g.basic = code == "invalid_client"
-    return answer({"error": {"type": code, "message": message, "userMessage": message}}, status)
+LISTS = "/api/v2/<any(plates,entries,projects,users):name>"
 
 
-def site(lab: Lab) -> OldSite:
-    """The site, in its first state."""
-    here = OldSite(
-        "benchling",
-        lab,
-        error,
-        lambda: error(404, "invalid_request_error", f"There is nothing at {request.path}."),
-        limit=APP_LIMIT,
-        limit_headers=lambda most, used, reset: {
-            "x-rate-limit-limit": str(most),
-            "x-rate-limit-remaining": str(max(most - used, 0)),
-            "x-rate-limit-reset": str(math.ceil(reset)),
-        },
-        limit_answer=lambda most, used, reset: error(429, "invalid_request_error", "Rate limit exceeded."),
-    )
-    flags = here.flags
-    flags |= {"suspended": False, "archived": False, "member": True, "life": 900, "client_secret": CLIENT_SECRET}
+class Benchling(Site):
+    """One app, one user, and their tenant's lists. Signs its user in by the sandbox's `idp`."""
 
-    def credentials(method: str) -> dict[str, str]:
+    name = "benchling"
+    limit = APP_LIMIT
+    archived = Lever(False, "True or False", "the app is archived")
+    member = Lever(True, "True or False", "the app is a member of the projects")
+    life = Lever(900, "seconds", "how long an app's access token lives")
+    client_secret = Lever(CLIENT_SECRET, "text", "the app's secret")
+
+    def __init__(self, lab: Shared) -> None:
+        super().__init__(lab)
+        self.lists = {"plates": _plates(), "entries": _entries()}
+        self.lists |= {"projects": _projects(), "users": _users()}
+
+    def credentials(self, method: str) -> dict[str, str]:
+        """The app's, the user's API key, a new ID token, or the client at the `idp`."""
         if method == "api-key":
             return {"api_key": API_KEY}
         if method == "id-token":
-            return {"id_token": identity.id_token(lab.sites["idp"])}
+            return {"id_token": identity.id_token(self.lab.sites["idp"])}
         if method == "oidc":
-            return {"issuer": lab.origin("idp"), "client_id": identity.CLIENT_ID}
-        return {"client_id": CLIENT_ID, "client_secret": flags["client_secret"]}
+            return {"issuer": self.lab.origin("idp"), "client_id": identity.CLIENT_ID}
+        return {"client_id": CLIENT_ID, "client_secret": self.client_secret}
 
-    flags["credentials"] = credentials
-    app = here.app
-    lists: dict[str, list[dict[str, Any]]] = {"plates": _plates(), "entries": _entries(), "projects": _projects()}
-    lists["users"] = _users()
+    def error(self, status: int, code: str, message: str, **more: Any) -> Response:
+        """Benchling's error shape: ``{"error": {"type", "message", "userMessage"}}``, and `more`."""
+        code = code or ("invalid_request_error" if status < 500 else "api_error")
+        g.basic = code == "invalid_client"
+        body = {"type": code, "message": message, **more, "userMessage": message}
+        return respond({"error": body}, status)
 
-    @app.post("/api/v2/token")
-    def token() -> Response:
+    def not_found(self) -> Response:
+        """404 in Benchling's shape."""
+        return self.error(404, "invalid_request_error", f"There is nothing at {request.path}.")
+
+    def limit_headers(self, most: int, used: int, reset: float) -> dict[str, str]:
+        """The limit, what is left of it, and the seconds until it starts again."""
+        values = {"limit": most, "remaining": max(most - used, 0), "reset": math.ceil(reset)}
+        return {f"x-rate-limit-{name}": str(value) for name, value in values.items()}
+
+    def over_limit(self, most: int, used: int, reset: float) -> Response:
+        """429 in Benchling's shape."""
+        return self.error(429, "invalid_request_error", "Rate limit exceeded.")
+
+    @post("/api/v2/token")
+    def token(self) -> Response:
+        """An app's token, by its secret in the Basic header or the form (RFC 6749 4.4).
+
+        ``{"access_token", "token_type", "expires_in"}``; errors in Benchling's shape.
+        """
         grant = request.form.get("grant_type")
         if not grant or repeated(request.form):
-            return error(400, "invalid_request", "Missing grant_type, as a form field, or a parameter given twice")
+            message = "Missing grant_type, as a form field, or a parameter given twice"
+            self.fail(400, "invalid_request", message)
         if grant != "client_credentials":
-            return error(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
-        client = here.client()
+            self.fail(400, "unsupported_grant_type", f"Unsupported grant type {grant[:40]}")
+        client = self.client()
         if client is None:
-            return error(401, "invalid_client", "Client authentication is missing, or given twice")
-        if client != (CLIENT_ID, flags["client_secret"]) or flags["archived"]:
-            return error(401, "invalid_client", "Client authentication failed")
-        access_token = here.issue_jwt(CLIENT_ID, flags["life"])
-        return answer({"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]})
+            self.fail(401, "invalid_client", "Client authentication is missing, or given twice")
+        if client != (CLIENT_ID, self.client_secret) or self.archived:
+            self.fail(401, "invalid_client", "Client authentication failed")
+        access_token = self.issue_jwt(Grant(CLIENT_ID), self.life)
+        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": self.life}
+        return respond(body)
 
-    def guard() -> Response | None:
-        """401 unless this request is authenticated; 429 over the limit."""
-        no = error(401, "authentication_error", "Authentication failed")
-        basic, bearer = here.basic(), here.bearer()
+    def _guard(self) -> None:
+        """Refuse a request that is not authenticated (401) or is over the limit (429).
+
+        By an API key (the Basic user name, without a password), an app's token or an ID token.
+        """
+        basic, bearer = self.basic(), self.bearer()
+        issued = self.good(bearer) if basic is None else None
+        g.app = issued is not None and issued.grant.subject == CLIENT_ID
         if basic is not None:
-            if basic != (API_KEY, "") or flags["suspended"]:
-                return no
-            g.app = False
-            return here.spent("user", USER_LIMIT)
-        issued = here.good(bearer)
-        if issued is not None and issued.grant.subject == CLIENT_ID:
-            g.app = True
-            return no if flags["archived"] else here.spent("app", APP_LIMIT)
-        # Benchling reads the identity provider's keys anew: a token whose kid is gone, or is another key's now, is refused.
-        email = identity.email_in(lab.sites["idp"], bearer or "")
-        ended = bearer in here.tokens and issued is None  # by a lever of the sandbox
-        if email != identity.EMAIL or ended or flags["suspended"]:
-            return no
-        g.app = False
-        return here.spent("user", USER_LIMIT)
+            good = basic == (API_KEY, "") and not self.suspended
+        elif g.app:
+            good = not self.archived
+        else:
+            # Benchling reads the identity provider's keys each time: a token whose kid is gone, or
+            # is another key's now, is refused.
+            email = identity.email_in(self.lab.sites["idp"], bearer or "")
+            ended = bearer in self.tokens and issued is None  # by a lever of the sandbox
+            good = email == identity.EMAIL and not ended and not self.suspended
+        if not good:
+            self.fail(401, "authentication_error", "Authentication failed")
+        self.charge(*(("app", APP_LIMIT) if g.app else ("user", USER_LIMIT)))
 
-    def visible(name: str) -> list[dict[str, Any]]:
-        return lists[name] if flags["member"] or not g.app else []
+    def _visible(self, name: str) -> list[dict[str, Any]]:
+        return self.lists[name] if self.member or not g.app else []
 
-    @app.get("/api/v2/<any(plates,entries,projects,users):name>")
-    def page(name: str) -> Response:
-        if (no := guard()) is not None:
-            return no
+    @get(LISTS)
+    def page(self, name: str) -> Response:
+        """A page by ``pageSize`` (1 to 100) and ``nextToken``: ``{name: [...], "nextToken"}``."""
+        self._guard()
         try:
             size = int(request.args.get("pageSize", 50))
             cursor = request.args.get("nextToken") or ""
             start = int(base64.urlsafe_b64decode(cursor)) if cursor else 0
         except ValueError:
-            return error(400, "invalid_request_error", "pageSize or nextToken is not valid")
+            message = "pageSize or nextToken is not valid"
+            return self.error(400, "invalid_request_error", message)
         if start < 0 or not 1 <= size <= 100:
-            return error(400, "invalid_request_error", "pageSize must be between 1 and 100, nextToken one that was given")
-        rows, end = visible(name), start + size
+            message = "pageSize must be between 1 and 100, nextToken one that was given"
+            return self.error(400, "invalid_request_error", message)
+        rows, end = self._visible(name), start + size
         following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(rows) else ""
-        return answer({name: rows[start:end], "nextToken": following})
+        return respond({name: rows[start:end], "nextToken": following})
 
-    @app.get("/api/v2/<any(plates,entries,projects,users):name>/<key>")
-    def item(name: str, key: str) -> Response:
-        if (no := guard()) is not None:
-            return no
-        for row in visible(name):
+    @get(f"{LISTS}/<key>")
+    def item(self, name: str, key: str) -> Response:
+        """One item, an entry inside ``{"entry": ...}``; an unknown id is named as ``invalidId``."""
+        self._guard()
+        for row in self._visible(name):
             if row["id"] == key:
-                return answer({"entry": row} if name == "entries" else row)
-        body = {"type": "invalid_request_error", "message": f"No {name} item has this id", "invalidId": key}
-        return answer({"error": body | {"userMessage": body["message"]}}, 404)
-
-    return here
+                return respond({"entry": row} if name == "entries" else row)
+        message = f"No {name} item has this id"
+        return self.error(404, "invalid_request_error", message, invalidId=key)

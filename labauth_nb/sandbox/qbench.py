@@ -1,4 +1,7 @@
-"""QBench as the sandbox plays it: assertions with their time bounds, rotating refresh tokens, orders, samples."""
+"""QBench as the sandbox plays it: assertions with time bounds, rotating refresh tokens, records.
+
+Sources: its API guide, its OpenAPI file (v2), and the PyPI client `qbench`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ from typing import Any
 import jwt
 from flask import Response, request
 
-from .lab import Lab, OldSite
-from .sites import KEY, Grant, Issued, refused
-from .sites import respond as answer
+from .levers import Lever
+from .sites import KEY, Grant, Issued, Shared, Site, get, post, refuse, respond
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-qbench-client", "sandbox-qbench-client-secret-0001"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 REFRESH_SECONDS = 7 * 86400
-LIMIT, AT_ONCE = (300, 60.0), 10
+SCOPES = ("orders", "samples", "customers", "tests", "users")
 LIST = "/qbench/api/v2/<any(orders,samples,customers,invoices,tests,users):name>"
 MATRICES = ("Flower", "Water", "Soil", "Plasma")
 
@@ -67,150 +69,190 @@ def _tests() -> list[dict[str, Any]]:
 
 
 def _users() -> list[dict[str, Any]]:
-    names = [("Ada", "Lovelace"), ("Rosalind", "Franklin"), ("Barbara", "McClintock"), ("Fred", "Sanger")]
-    return [{"id": n, "first_name": first, "last_name": last} for n, (first, last) in enumerate(names, 1)]
+    names = [
+        ("Ada", "Lovelace"),
+        ("Rosalind", "Franklin"),
+        ("Barbara", "McClintock"),
+        ("Fred", "Sanger"),
+    ]
+    whole = enumerate(names, 1)
+    return [{"id": n, "first_name": first, "last_name": last} for n, (first, last) in whole]
 
 
-def error(status: int, code: str, message: str) -> Response:
-    """The shape of the v2 resources."""
-    names = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
-    kind = code or names.get(status, "InternalServerError" if status >= 500 else "BadRequest")
-    body: dict[str, Any] = {"error_description": message, "error_type": kind, "error_token": str(uuid.uuid4())}
-    if status == 400:
-        body["errors"] = []
-    return answer(body, status)
+ERRORS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound"}
+ERRORS |= {405: "MethodNotAllowed"}
 
 
-def site(lab: Lab) -> OldSite:
-    """The site, in its first state."""
-    here = OldSite(
-        "qbench",
-        lab,
-        error,
-        lambda: error(404, "NotFound", f"There is nothing at {request.path}."),
-        limit=LIMIT,
-        limit_headers=lambda most, used, reset: {
-            "X-QBAPI-Throttle-Request-Count": str(used),
-            "X-QBAPI-Throttle-TTL": str(math.ceil(reset)),
-        },
-        limit_answer=lambda most, used, reset: answer(
-            {"error": f"ratelimit exceeded {most} per 60 seconds [current count: {used}. Retry in {math.ceil(reset)} seconds]"},
-            429,
-        ),
-        at_once=AT_ONCE,
-        at_once_answer=lambda most: answer({"error": f"exceeded concurrent request limit of {most}"}, 429),
-    )
-    flags = here.flags
-    flags |= {
-        "suspended": False,
-        "life": 3600,
-        "client_secret": CLIENT_SECRET,
-        "dead_status": 401,
-        "scopes": {"orders", "samples", "customers", "tests", "users"},
-        "credentials": lambda method: {"client_id": CLIENT_ID, "client_secret": flags["client_secret"]},
-    }
-    app = here.app
-    lists = {"orders": _orders(), "samples": _samples(), "customers": _customers(), "invoices": []}
-    lists |= {"tests": _tests(), "users": _users()}
+class QBench(Site):
+    """One API client, and a customer's records."""
 
-    def granted(family: str) -> Response:
-        """A token response, with the refresh token's id in it and its JWT in the cookie jid."""
-        access_token = here.issue(CLIENT_ID, flags["life"], family=family)
-        refresh_id = str(uuid.uuid4())
-        with lab.lock:
-            here.refresh_tokens[refresh_id] = Issued(Grant(CLIENT_ID, family=family), here.now + REFRESH_SECONDS)
-        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": flags["life"]}
-        response = answer(body | {"refresh_token": refresh_id})
-        jid = jwt.encode({"jti": refresh_id, "sub": CLIENT_ID}, KEY, algorithm="HS256")
-        response.set_cookie("jid", jid, secure=True, httponly=True, path="/qbench/api/v2/auth", samesite="Strict")
-        return response
+    name = "qbench"
+    limit, at_once = (300, 60.0), 10
+    life = Lever(3600, "seconds", "how long an access token lives")
+    client_secret = Lever(CLIENT_SECRET, "text", "the API client's secret")
+    dead_status = Lever(401, "status", "the response to a dead access token", (400, 401))
+    scopes = Lever(frozenset(SCOPES), "list of texts", "the lists that the API client may read")
 
-    @app.post("/qbench/api/v2/auth/token")
-    @app.post("/qbench/oauth2/v1/token")
-    def token() -> Response:
-        # request.form reads both application/x-www-form-urlencoded (the guide) and multipart/form-data (the OpenAPI file).
+    def __init__(self, lab: Shared) -> None:
+        super().__init__(lab)
+        self.lists = {"orders": _orders(), "samples": _samples(), "customers": _customers()}
+        self.lists |= {"invoices": [], "tests": _tests(), "users": _users()}
+
+    def credentials(self, method: str) -> dict[str, str]:
+        """The API client's."""
+        return {"client_id": CLIENT_ID, "client_secret": self.client_secret}
+
+    def error(self, status: int, code: str, message: str, **more: Any) -> Response:
+        """The shape of the v2 resources: ``{"error_description", "error_type", "error_token"}``."""
+        usual = "InternalServerError" if status >= 500 else "BadRequest"
+        body: dict[str, Any] = {"error_description": message}
+        body["error_type"] = code or ERRORS.get(status, usual)
+        body["error_token"] = str(uuid.uuid4())
+        if status == 400:
+            body["errors"] = []
+        return respond(body, status)
+
+    def not_found(self) -> Response:
+        """404 in the resources' shape."""
+        return self.error(404, "NotFound", f"There is nothing at {request.path}.")
+
+    def limit_headers(self, most: int, used: int, reset: float) -> dict[str, str]:
+        """The requests counted, and the seconds until they count no more."""
+        names = ("X-QBAPI-Throttle-Request-Count", "X-QBAPI-Throttle-TTL")
+        return dict(zip(names, (str(used), str(math.ceil(reset))), strict=True))
+
+    def over_limit(self, most: int, used: int, reset: float) -> Response:
+        """429 in a shape of its own (the guide's): ``{"error": a message}``."""
+        where = f"current count: {used}. Retry in {math.ceil(reset)} seconds"
+        return respond({"error": f"ratelimit exceeded {most} per 60 seconds [{where}]"}, 429)
+
+    def crowded(self) -> Response:
+        """429 for the requests under way, in the same shape."""
+        return respond({"error": f"exceeded concurrent request limit of {self.at_once}"}, 429)
+
+    # Tokens
+
+    @post("/qbench/api/v2/auth/token")
+    @post("/qbench/oauth2/v1/token")
+    def token(self) -> Response:
+        """A token for an assertion (RFC 7523 2.1), HS256 with the client's secret.
+
+        A form, urlencoded (the guide) or multipart (the OpenAPI file). Errors: RFC 6749's shape.
+        """
         grant, assertion = request.form.get("grant_type"), request.form.get("assertion")
         if not grant or not assertion:
-            return refused(400, "invalid_request", "grant_type and assertion are required form fields")
+            refuse(400, "invalid_request", "grant_type and assertion are required form fields")
         if grant != JWT_BEARER:
-            return refused(400, "unsupported_grant_type", "Only the jwt-bearer grant is supported")
+            refuse(400, "unsupported_grant_type", "Only the jwt-bearer grant is supported")
         try:
             # Its guide names three claims; who sends more (aud: RFC 7523 3, nbf) is welcome.
             unread = dict.fromkeys(("verify_exp", "verify_iat", "verify_nbf", "verify_aud"), False)
             options: Any = unread | {"require": ["sub", "iat", "exp"]}
-            claims = jwt.decode(assertion, flags["client_secret"], ["HS256"], options)
+            claims = jwt.decode(assertion, self.client_secret, ["HS256"], options)
             iat, exp = float(claims["iat"]), float(claims["exp"])
         except (jwt.PyJWTError, TypeError, ValueError, OverflowError):
-            return refused(400, "invalid_grant", "The assertion's signature or its claims are not valid")
-        if claims["sub"] != CLIENT_ID or flags["suspended"]:
-            return refused(400, "invalid_grant", "Unknown client")
+            refuse(400, "invalid_grant", "The assertion's signature or its claims are not valid")
+        if claims["sub"] != CLIENT_ID or self.suspended:
+            refuse(400, "invalid_grant", "Unknown client")
         if not 300 <= exp - iat <= 3600:
-            return refused(400, "invalid_grant", "exp must be 5 to 60 minutes after iat")
-        if abs(iat - here.now) > 300 or exp <= here.now:
-            return refused(400, "invalid_grant", "iat must be within 5 minutes of the server's time")
-        return granted(str(uuid.uuid4()))
+            refuse(400, "invalid_grant", "exp must be 5 to 60 minutes after iat")
+        if abs(iat - self.now) > 300 or exp <= self.now:
+            refuse(400, "invalid_grant", "iat must be within 5 minutes of the server's time")
+        return self._granted(str(uuid.uuid4()))
 
-    @app.post("/qbench/api/v2/auth/token/refresh")
-    def refresh() -> Response:
+    def _granted(self, family: str) -> Response:
+        """A token response, with the refresh token's id in it and its JWT in the cookie jid."""
+        grant = Grant(CLIENT_ID, family=family)
+        access_token, refresh_id = self.issue(grant, self.life), str(uuid.uuid4())
+        with self.lab.lock:
+            self.refresh_tokens[refresh_id] = Issued(grant, self.now + REFRESH_SECONDS)
+        body = {"access_token": access_token, "token_type": "Bearer", "expires_in": self.life}
+        response = respond(body | {"refresh_token": refresh_id})
+        jid = jwt.encode({"jti": refresh_id, "sub": CLIENT_ID}, KEY, algorithm="HS256")
+        path = "/qbench/api/v2/auth"
+        response.set_cookie("jid", jid, secure=True, httponly=True, path=path, samesite="Strict")
+        return response
+
+    @post("/qbench/api/v2/auth/token/refresh")
+    def refresh(self) -> Response:
+        """The next pair of tokens for ``refresh_token_id`` and the cookie jid (OpenAPI file)."""
         refresh_id, jid = request.form.get("refresh_token_id"), request.cookies.get("jid")
         if not refresh_id or not jid:
-            return refused(400, "invalid_request", "refresh_token_id and the cookie jid are required")
+            refuse(400, "invalid_request", "refresh_token_id and the cookie jid are required")
         try:
             named = jwt.decode(jid, KEY, ["HS256"], {"verify_iat": False}).get("jti")
         except jwt.PyJWTError:
             named = None
-        with lab.lock:
-            issued = here.refresh_tokens.get(refresh_id)
-            if issued is None or named != refresh_id or here.now >= issued.expires_at or flags["suspended"]:
-                return refused(400, "invalid_grant", "The refresh token is not valid")
+        with self.lab.lock:
+            issued = self.refresh_tokens.get(refresh_id)
+            known = issued is not None and named == refresh_id and not self.suspended
+            if issued is None or not known or self.now >= issued.expires_at:
+                refuse(400, "invalid_grant", "The refresh token is not valid")
             if issued.dead:  # used before: somebody has a copy, so the whole family ends
-                here.end(issued.grant.family)
-                return refused(400, "invalid_grant", "The refresh token was used before; it is invalidated")
+                self.end(issued.grant.family)
+                message = "The refresh token was used before; it is invalidated"
+                refuse(400, "invalid_grant", message)
             issued.dead = True
-        return granted(issued.grant.family)
+        return self._granted(issued.grant.family)
 
-    def guard(resource: str) -> Response | None:
-        if not (bearer := here.bearer()):
-            return refused(400, "invalid_request", "Invalid Authorization header format")
-        if here.good(bearer) is None or flags["suspended"]:
-            if flags["dead_status"] == 400:
-                return refused(400, "invalid_grant", "The access token is not valid")
-            return error(401, "Unauthorized", "The access token is not valid")
-        if resource and resource not in flags["scopes"]:
-            return error(403, "Forbidden", f"This API client has no scope for {resource}")
-        return here.spent("client")
+    @get("/qbench/api/v2/auth/token/info")
+    def info(self) -> Response:
+        """Whose token this is: ``{"client_id", "name"}``."""
+        self._guard("")
+        return respond({"client_id": CLIENT_ID, "name": "Sandbox API client"})
 
-    @app.get("/qbench/api/v2/auth/token/info")
-    def info() -> Response:
-        return no if (no := guard("")) is not None else answer({"client_id": CLIENT_ID, "name": "Sandbox API client"})
+    # Records
 
-    @app.get(LIST)
-    def page(name: str) -> Response:
-        if (no := guard(name)) is not None:
-            return no
+    def _guard(self, resource: str) -> None:
+        """Refuse a request without a good token, without the scope `resource`, or over the limit.
+
+        No header or another scheme is 400 in RFC 6749's shape, as QBench has it.
+        """
+        if not (bearer := self.bearer()):
+            refuse(400, "invalid_request", "Invalid Authorization header format")
+        if self.good(bearer) is None or self.suspended:
+            if self.dead_status == 400:
+                refuse(400, "invalid_grant", "The access token is not valid")
+            self.fail(401, "Unauthorized", "The access token is not valid")
+        if resource and resource not in self.scopes:
+            message = f"This API client has no scope for {resource}"
+            self.fail(403, "Forbidden", message)
+        self.charge("client")
+
+    @get(LIST)
+    def page(self, name: str) -> Response:
+        """At most 50 rows: ``{"data": [...], "page_number", "total_count", "total_pages"}``."""
+        self._guard(name)
         try:
-            number, size = int(request.args.get("page_num", 1)), int(request.args.get("page_size", 20))
+            number = int(request.args.get("page_num", 1))
+            size = int(request.args.get("page_size", 20))
         except ValueError:
-            return error(400, "BadRequest", "page_num and page_size must be whole numbers")
+            return self.error(400, "BadRequest", "page_num and page_size must be whole numbers")
         if number < 1 or size < 1:
-            return error(400, "BadRequest", "page_num and page_size must be 1 or more")
-        rows, size = list(lists[name]), min(size, 50)
-        sort_by, sort_order = request.args.get("sort_by"), request.args.get("sort_order", "ASC").upper()
+            return self.error(400, "BadRequest", "page_num and page_size must be 1 or more")
+        rows, size = self._sorted(name), min(size, 50)
+        start, body = (number - 1) * size, {"page_number": number, "total_count": len(rows)}
+        body["total_pages"] = math.ceil(len(rows) / size)
+        return respond({"data": rows[start : start + size], **body})
+
+    def _sorted(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a list, by ``sort_by`` and ``sort_order`` (ASC, DESC)."""
+        rows, sort_by = list(self.lists[name]), request.args.get("sort_by")
+        sort_order = request.args.get("sort_order", "ASC").upper()
         if sort_order not in ("ASC", "DESC"):
-            return error(400, "BadRequest", "sort_order must be ASC or DESC")
+            self.fail(400, "BadRequest", "sort_order must be ASC or DESC")
         if sort_by:
             if rows and sort_by not in rows[0]:
-                return error(400, "BadRequest", f"sort_by: there is no column {sort_by[:40]}")
+                message = f"sort_by: there is no column {sort_by[:40]}"
+                self.fail(400, "BadRequest", message)
             rows.sort(key=lambda row: row[sort_by], reverse=sort_order == "DESC")
-        start = (number - 1) * size
-        body = {"page_number": number, "total_count": len(rows), "total_pages": math.ceil(len(rows) / size)}
-        return answer({"data": rows[start : start + size], **body})
+        return rows
 
-    @app.get(f"{LIST}/<int:key>")
-    def item(name: str, key: int) -> Response:
-        if (no := guard(name)) is not None:
-            return no
-        found = [row for row in lists[name] if row["id"] == key]
-        return answer({"data": found[0]}) if found else error(404, "NotFound", f"There is no {name} item {key}")
-
-    return here
+    @get(f"{LIST}/<int:key>")
+    def item(self, name: str, key: int) -> Response:
+        """One row: ``{"data": {...}}``."""
+        self._guard(name)
+        for row in self.lists[name]:
+            if row["id"] == key:
+                return respond({"data": row})
+        return self.error(404, "NotFound", f"There is no {name} item {key}")

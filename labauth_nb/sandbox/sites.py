@@ -189,8 +189,11 @@ class Site(ABC):
     # What a subclass says
 
     @abstractmethod
-    def error(self, status: int, code: str, message: str) -> Response:
-        """An error in the provider's shape; `code` "": the usual one of this status."""
+    def error(self, status: int, code: str, message: str, **more: Any) -> Response:
+        """An error in the provider's shape, with `more` fields where that has room for them.
+
+        `code` "": the usual one of this status.
+        """
 
     @abstractmethod
     def not_found(self) -> Response:
@@ -215,6 +218,10 @@ class Site(ABC):
     def crowded(self) -> Response:
         """The 429 response to one request too many under way."""
         return self.error(429, "", "Too many requests at once")
+
+    def fail(self, status: int, code: str, message: str, **more: Any) -> NoReturn:
+        """End the request with an `error` of the provider's."""
+        raise Refusal(self.error(status, code, message, **more))
 
     # Levers
 
