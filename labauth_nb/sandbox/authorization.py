@@ -17,7 +17,8 @@ from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from .lab import OldSite
-from .sites import KEY, Grant, Issued, refused
+from .pages import FIELDS, page, send_to, stop
+from .sites import KEY, Grant, Issued, refused, repeated
 
 CODE_SECONDS, REFRESH_SECONDS = 60.0, 30 * 86400.0
 WRONG_SIGN_INS = 3
@@ -25,59 +26,11 @@ WRONG_SIGN_INS = 3
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]{1,5})?(/[!-\"$-~]*)?")
 PROOF, SESSION = re.compile(r"[A-Za-z0-9._~-]{43,128}"), re.compile(r"[A-Za-z0-9_-]{43}")
 
-STYLE = """
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 30rem; margin: 3rem auto; padding: 0 1rem }
-body { color: #1c2127; background: #fff }
-.sandbox { color: #5f6b7c; border-bottom: 1px solid #d3d8de } [role=alert] { color: #ac2f33; font-weight: 600 }
-label, input { display: block; width: 100%; box-sizing: border-box }
-input { font: inherit; padding: .4rem; margin-bottom: 1rem }
-button { font: inherit; padding: .4rem 1.2rem; margin-right: .5rem } code { overflow-wrap: anywhere }
-"""
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    # No form-action: Chromium would apply it to the redirect after the form, too.
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
-}
-FIELDS = {
-    "username": ("User name", "text", "username"),
-    "email": ("E-mail address", "email", "username"),
-    "password": ("Password", "password", "current-password"),
-    "otp": ("One-time code", "text", "one-time-code"),
-    "user_code": ("Code shown on your device", "text", "off"),
-}
-"""A form's fields: label, type, autocomplete."""
-
 
 def only(values: MultiDict[str, str], name: str) -> str | None:
     """The value of `name`, where it is there once."""
     found = values.getlist(name)
     return found[0] if len(found) == 1 else None
-
-
-def repeated(values: MultiDict[str, str]) -> bool:
-    """Is a parameter given twice (RFC 6749 3.1, 3.2: it must not be)?"""
-    return any(len(found) > 1 for found in values.listvalues())
-
-
-def page(title: str, body: str, status: int = 200) -> Response:
-    """A web page; `body` is HTML."""
-    text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f'<p class="sandbox">SANDBOX: a practice page, on this computer only</p><h1>{escape(title)}</h1>{body}</html>'
-    )
-    return Response(text, status, HEADERS, mimetype="text/html")
-
-
-def send_to(url: str) -> Response:
-    """A redirect that is a GET, also after a form."""
-    return Response("", 303, HEADERS | {"Location": url})
-
-
-def stop(sentence: str) -> Response:
-    """The error page: nobody is sent anywhere."""
-    return page("This sign-in cannot go on", f'<p role="alert">{escape(sentence)}</p>', 400)
 
 
 @dataclass

@@ -80,7 +80,8 @@ def _entries() -> list[dict[str, Any]]:
 
 
 def _projects() -> list[dict[str, Any]]:
-    return [{"id": key, "name": name, "owner": ADA, "archiveRecord": None} for key, name in PROJECTS]
+    rest = {"owner": ADA, "archiveRecord": None}
+    return [{"id": key, "name": name} | rest for key, name in PROJECTS]
 
 
 def _users() -> list[dict[str, Any]]:
@@ -128,7 +129,7 @@ class Benchling(Site):
         return {"client_id": CLIENT_ID, "client_secret": self.client_secret}
 
     def error(self, status: int, code: str, message: str, **more: Any) -> Response:
-        """Benchling's error shape: ``{"error": {"type", "message", "userMessage"}}``, and `more`."""
+        """Benchling's shape: ``{"error": {"type", "message", "userMessage"}}``, with `more` in it."""
         code = code or ("invalid_request_error" if status < 500 else "api_error")
         g.basic = code == "invalid_client"
         body = {"type": code, "message": message, **more, "userMessage": message}
@@ -149,7 +150,7 @@ class Benchling(Site):
 
     @post("/api/v2/token")
     def token(self) -> Response:
-        """An app's token, by its secret in the Basic header or the form (RFC 6749 4.4).
+        """An app's token, by its secret in the Basic header or in the form (RFC 6749 4.4).
 
         ``{"access_token", "token_type", "expires_in"}``; errors in Benchling's shape.
         """
@@ -171,7 +172,7 @@ class Benchling(Site):
     def _guard(self) -> None:
         """Refuse a request that is not authenticated (401) or is over the limit (429).
 
-        By an API key (the Basic user name, without a password), an app's token or an ID token.
+        By an API key (Basic user name, no password), an app's token or an ID token.
         """
         basic, bearer = self.basic(), self.bearer()
         issued = self.good(bearer) if basic is None else None

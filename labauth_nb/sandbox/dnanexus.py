@@ -11,9 +11,9 @@ from typing import Any
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from .authorization import AuthorizationServer, repeated
+from .authorization import AuthorizationServer
 from .lab import Lab, OldSite
-from .sites import refused
+from .sites import refused, repeated
 from .sites import respond as answer
 
 API_TOKEN, JOB_TOKEN = "sandboxDNAnexusApiToken0001", "sandboxDNAnexusJobToken0001"

@@ -9,9 +9,10 @@ from typing import Any
 
 from flask import Response, g, request
 
-from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated, stop
+from .authorization import REFRESH_SECONDS, AuthorizationServer
 from .lab import Lab, OldSite
-from .sites import refused
+from .pages import page, stop
+from .sites import refused, repeated
 from .sites import respond as answer
 
 CLIENT_ID, CLIENT_SECRET = "sandbox-foundry-client", "sandbox-foundry-client-secret"

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Response, request
 from jwt.algorithms import RSAAlgorithm
 
-from .authorization import REFRESH_SECONDS, AuthorizationServer, page, repeated, send_to
+from .authorization import REFRESH_SECONDS, AuthorizationServer
 from .lab import Lab, OldSite
-from .sites import Grant, Issued, refused
+from .pages import page, send_to
+from .sites import Grant, Issued, refused, repeated
 from .sites import respond as answer
 
 CLIENT_ID = "sandbox-benchling-oidc"
