@@ -129,7 +129,7 @@ class Benchling(Site):
         return {"client_id": CLIENT_ID, "client_secret": self.client_secret}
 
     def error(self, status: int, code: str, message: str, **more: Any) -> Response:
-        """Benchling's shape: ``{"error": {"type", "message", "userMessage"}}``, with `more` in it."""
+        """``{"error": {"type", "message", "userMessage"}}``, with `more` in it."""
         code = code or ("invalid_request_error" if status < 500 else "api_error")
         g.basic = code == "invalid_client"
         body = {"type": code, "message": message, **more, "userMessage": message}
