@@ -28,7 +28,7 @@ def running() -> Lab:
             from . import benchling, dnanexus, foundry, identity, qbench
 
             makers: dict[str, Any] = {"benchling": benchling.Benchling, "qbench": qbench.QBench}
-            makers |= {"foundry": foundry.site, "dnanexus": dnanexus.DNAnexus, "idp": identity.site}
+            makers |= {"foundry": foundry.Foundry, "dnanexus": dnanexus.DNAnexus, "idp": identity.site}
             try:
                 _lab = Lab(makers)
             except RuntimeError:
