@@ -59,8 +59,7 @@ def crowd(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Crowd:
     @contextmanager
     def hold(provider: str, many: int, ask: Callable[[], Any]) -> Iterator[list[Future[Any]]]:
         gate, end = threading.Event(), time.monotonic() + 30
-        for room in ("lab", "sites"):
-            monkeypatch.setattr(f"labauth_nb.sandbox.{room}.time", SimpleNamespace(sleep=lambda _: gate.wait(30)))
+        monkeypatch.setattr("labauth_nb.sandbox.sites.time", SimpleNamespace(sleep=lambda _: gate.wait(30)))
         lab.next(provider, "slow", times=many)
         with ThreadPoolExecutor(many) as pool:
             try:

@@ -388,7 +388,7 @@ def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if why == "used":
-        lab_codes(lab, pair[0])[dict(parse_qsl(urlsplit(good).query))["code"]].used = True
+        lab.sites[SITE.get(pair[0], pair[0])].codes[dict(parse_qsl(urlsplit(good).query))["code"]].used = True
     elif why == "old":
         lab.advance(61)
     else:
@@ -398,15 +398,6 @@ def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str
     assert said.endswith(f". {SPENT}")
     assert (attempt.state, spent(lab, pair[0])) == (attempts.OVER, 1)
     usable(lab, *pair)
-
-
-def lab_codes(lab: Lab, provider: str) -> dict[str, Any]:
-    """The sandbox's own book of authorization codes."""
-    app = lab.sites[SITE.get(provider, provider)].app
-    view = next(f for name, f in app.view_functions.items() if name == "authorize")
-    server = next(c.cell_contents for c in view.__closure__ or () if hasattr(c.cell_contents, "codes"))
-    codes: dict[str, Any] = server.codes
-    return codes
 
 
 DOWN = [
@@ -1165,15 +1156,7 @@ def test_device_slow_down(lab: Lab, device: Attempt, monkeypatch: pytest.MonkeyP
     from labauth_nb.tokens import openid
 
     monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.3)
-    app = lab.sites["idp"].app
-    view = app.view_functions["token"]
-    for_device = next(
-        c.cell_contents for c in view.__closure__ or () if getattr(c.cell_contents, "__name__", "") == "for_device"
-    )
-    devices = next(
-        c.cell_contents for c in for_device.__closure__ if isinstance(c.cell_contents, dict) and "fault" not in c.cell_contents
-    )
-    (waiting,) = devices.values()
+    (waiting,) = lab.sites["idp"].devices.values()
     waiting.interval = 0.35
     monkeypatch.setattr("labauth_nb.sandbox.identity.SLOWER", 0.0)
     waits_for(lambda: polls(lab) >= 2)

@@ -16,7 +16,7 @@ from jsonschema import Draft4Validator
 
 from labauth_nb import SignInRefused, login
 from labauth_nb.sandbox import Lab
-from labauth_nb.sandbox.identity import CLIENT_ID, EMAIL, signing_key
+from labauth_nb.sandbox.identity import CLIENT_ID, EMAIL
 
 TOKEN, PLATES = "/api/v2/token", "/api/v2/plates"
 GRANT = {"grant_type": "client_credentials"}
@@ -156,7 +156,7 @@ WRONG_CLAIMS += [{"exp": None}, {"email": ["ada@sandbox.example"]}, {"aud": None
 @pytest.mark.parametrize("changed", [{}, *WRONG_CLAIMS], ids=str)
 def test_id_token(lab: Lab, changed: dict[str, Any]) -> None:
     """An ID token of the identity provider counts with the right issuer, audience and e-mail address, until it expires."""
-    now, (kid, key) = int(lab.clock.time()), signing_key(lab.sites["idp"])
+    now, (kid, key) = int(lab.clock.time()), lab.sites["idp"].keys.current
     claims = {"iss": lab.origin("idp"), "sub": "ada", "email": EMAIL, "aud": CLIENT_ID, "exp": now + 600} | changed
     claims = {name: value for name, value in claims.items() if value is not None}
     signed = jwt.api_jws.encode(json.dumps(claims).encode(), key, algorithm="RS256", headers={"kid": kid})

@@ -31,7 +31,7 @@ from labauth_nb import (
 from labauth_nb.credentials import sources
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
-from labauth_nb.sandbox.lab import KEY
+from labauth_nb.sandbox.sites import KEY, Grant
 from labauth_nb.tokens import wire
 from labauth_nb.tokens.grants import client_credentials
 
@@ -201,7 +201,7 @@ def test_foundry_expiry_from_exp(lab: Lab) -> None:
 
 def test_foundry_expiry_from_ttl(lab: Lab) -> None:
     """Without exp it is asked for at the time-to-live endpoint; where that is refused, it is unknown."""
-    opaque = lab.sites["foundry"].issue("5a8b0000-0000-4000-8000-000000000001", 7200, token="opaque-token-0001")
+    opaque = lab.sites["foundry"].issue(Grant("5a8b0000-0000-4000-8000-000000000001"), 7200, "opaque-token-0001")
     assert login("foundry", "token", tenant="sandbox", token=opaque).time_left == "120 min"
     lab.next("foundry", 500, path="ttl")
     mine = login("foundry", "token", tenant="sandbox", token=opaque, name="again")

@@ -34,7 +34,7 @@ from labauth_nb import (
     session,
 )
 from labauth_nb.sandbox import Lab
-from labauth_nb.sandbox.identity import CLIENT_ID, signing_key
+from labauth_nb.sandbox.identity import CLIENT_ID
 from labauth_nb.tokens import openid
 from labauth_nb.tokens.grants import Exchange
 
@@ -60,7 +60,7 @@ def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
 
 
 def signed(lab: Lab, body: dict[str, Any], alg: str = "RS256", kid: str | None = "", key: Any = None) -> str:
-    own, issuers = signing_key(lab.sites["idp"])
+    own, issuers = lab.sites["idp"].keys.current
     headers = {} if kid is None else {"kid": kid or own}
     return jwt.encode(body, key or issuers, algorithm=alg, headers=headers)
 
@@ -74,7 +74,7 @@ def hs256(lab: Lab) -> str:
     """Signed by anybody: the "secret" is the public key."""
     import hmac
 
-    kid, key = signing_key(lab.sites["idp"])
+    kid, key = lab.sites["idp"].keys.current
     head = f"{b64({'alg': 'HS256', 'kid': kid, 'typ': 'JWT'})}.{b64(claims(lab))}"
     secret = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return f"{head}.{b64(hmac.digest(secret, head.encode(), 'sha256'))}"
@@ -191,7 +191,7 @@ def test_ed25519(lab: Lab, exchange: Exchange, alg: str, published: str | None) 
 
 def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
     """A token that says Ed25519 under an RSA key is refused, and so is a set of keys that is none."""
-    token = f"{b64({'alg': 'Ed25519', 'kid': signing_key(lab.sites['idp'])[0]})}.{b64(claims(lab))}.{b64(bytes(64))}"
+    token = f"{b64({'alg': 'Ed25519', 'kid': lab.sites['idp'].keys.current[0]})}.{b64(claims(lab))}.{b64(bytes(64))}"
     with pytest.raises(SignInRefused, match=WRONG):
         openid.verified(exchange, token, NONCE)
     for keys in ({"keys": {}}, {"keys": ["Ed25519", 5]}, {}):
@@ -205,7 +205,7 @@ def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
 def test_token_that_names_no_key(lab: Lab, exchange: Exchange, alg: str) -> None:
     """Without kid the issuer's only key for that alg counts (OpenID Connect Core 10.1); among several none does."""
     private: dict[str, Any] = {
-        "RS256": signing_key(lab.sites["idp"])[1],
+        "RS256": lab.sites["idp"].keys.current[1],
         "EdDSA": ed25519.Ed25519PrivateKey.generate(),
         "ES256": ec.generate_private_key(ec.SECP256R1()),
     }

@@ -584,7 +584,7 @@ def test_no_access_is_not_a_storm(lab: Lab) -> None:
     login("benchling", tenant="sandbox")
     held, before = session("benchling"), lab.token_requests("benchling")
     lab.archive()
-    lab.sites["benchling"].flags["archived"] = False
+    lab.archive(False)
     lab.sites["benchling"].good = lambda token: None  # type: ignore[method-assign, assignment]
     assert [held.get("plates").status_code for _ in range(10)] == [401] * 10
     assert lab.token_requests("benchling") - before == 1

@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import Response, g, request
 
-from . import identity
+from .identity import CLIENT_ID as OIDC_CLIENT_ID
+from .identity import EMAIL, IdentityProvider
 from .levers import Lever
 from .sites import Grant, Shared, Site, get, post, repeated, respond
 
@@ -118,14 +119,21 @@ class Benchling(Site):
         self.lists = {"plates": _plates(), "entries": _entries()}
         self.lists |= {"projects": _projects(), "users": _users()}
 
+    @property
+    def idp(self) -> IdentityProvider:
+        """Where its user signs in."""
+        site = self.lab.sites["idp"]
+        assert isinstance(site, IdentityProvider)
+        return site
+
     def credentials(self, method: str) -> dict[str, str]:
         """The app's, the user's API key, a new ID token, or the client at the `idp`."""
         if method == "api-key":
             return {"api_key": API_KEY}
         if method == "id-token":
-            return {"id_token": identity.id_token(self.lab.sites["idp"])}
+            return {"id_token": self.idp.id_token()}
         if method == "oidc":
-            return {"issuer": self.lab.origin("idp"), "client_id": identity.CLIENT_ID}
+            return {"issuer": self.lab.origin("idp"), "client_id": OIDC_CLIENT_ID}
         return {"client_id": CLIENT_ID, "client_secret": self.client_secret}
 
     def error(self, status: int, code: str, message: str, **more: Any) -> Response:
@@ -184,9 +192,9 @@ class Benchling(Site):
         else:
             # Benchling reads the identity provider's keys each time: a token whose kid is gone, or
             # is another key's now, is refused.
-            email = identity.email_in(self.lab.sites["idp"], bearer or "")
+            email = self.idp.email_in(bearer or "")
             ended = bearer in self.tokens and issued is None  # by a lever of the sandbox
-            good = email == identity.EMAIL and not ended and not self.suspended
+            good = email == EMAIL and not ended and not self.suspended
         if not good:
             self.fail(401, "authentication_error", "Authentication failed")
         self.charge(*(("app", APP_LIMIT) if g.app else ("user", USER_LIMIT)))

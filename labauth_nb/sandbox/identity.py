@@ -1,29 +1,26 @@
-"""The lab's identity provider as the sandbox plays it: OpenID Connect with PKCE, the device grant, keys that rotate."""
+"""The identity provider as the sandbox plays it: OpenID Connect with PKCE, and the device grant.
+
+Sources: OpenID Connect Core and Discovery, RFC 6749, 7009, 7636, 8628, 9207.
+"""
 
 from __future__ import annotations
 
-import base64
-import hmac
 import re
 import secrets
-import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 from urllib.parse import unquote_plus
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Response, request
-from jwt.algorithms import RSAAlgorithm
 
-from .authorization import REFRESH_SECONDS, AuthorizationServer
-from .lab import Lab, OldSite
-from .pages import page, send_to
-from .sites import Grant, Issued, refused, repeated
-from .sites import respond as answer
+from .id_tokens import FAULTS, Keys
+from .levers import Lever
+from .oauth import RefreshingSite
+from .pages import Form, page, send_to
+from .sites import Grant, Issued, Refusal, Shared, get, post, refuse, refused, repeated, respond
 
 CLIENT_ID = "sandbox-benchling-oidc"
 CLIENT_SECRET = "sandbox-idp-client-secret"
@@ -33,88 +30,19 @@ PRIVATE_KEY = "private_key_jwt"
 SUBJECT, EMAIL, PASSWORD = "ada", "ada@sandbox.example", "sandbox-idp-password"
 SCOPES = frozenset({"openid", "email", "profile", "offline_access"})
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+GRANTS = ("authorization_code", "refresh_token", DEVICE)
 DEVICE_SECONDS, SLOWER = 600.0, 5.0
 """A device_code's life, and what each slow_down adds to its interval (RFC 8628 3.5)."""
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-FAULTS = ("", "none", "hs256", "nonce", "aud", "iss", "expired", "no_email", "signature")
-
-_lock = threading.Lock()
-_made: list[rsa.RSAPrivateKey] = []
-
-
-def _key(number: int) -> rsa.RSAPrivateKey:
-    """The key of this number: made when first asked for, kept for the process."""
-    with _lock:
-        while len(_made) <= number:
-            _made.append(rsa.generate_private_key(public_exponent=65537, key_size=2048))
-        return _made[number]
-
-
-def _base64url(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
-
-
-def signing_key(idp: OldSite) -> tuple[str, rsa.RSAPrivateKey]:
-    """(kid, key) that sign now. The kid is new after each `reset()`, so that tokens from before it are refused."""
-    with idp.lab.lock:
-        if not idp.keys:
-            idp.keys[secrets.token_hex(8)] = _key(0)
-        return next(iter(idp.keys.items()))
-
-
-def rotate(idp: OldSite, keep_kid: bool) -> None:
-    """See `Lab.rotate_keys`."""
-    with idp.lab.lock:
-        kid, key = signing_key(idp)
-        idp.keys = {kid if keep_kid else secrets.token_hex(8): _key(_made.index(key) + 1)}
-
-
-def id_token(idp: OldSite, scopes: frozenset[str] = SCOPES, nonce: str | None = None, family: str = "") -> str:
-    """A new ID token for Benchling, spoiled as the flag `fault` says."""
-    kid, key = signing_key(idp)
-    fault, life, now = idp.flags["fault"], idp.flags["life"], int(idp.now)
-    claims: dict[str, Any] = {"iss": idp.lab.origin("idp"), "sub": SUBJECT, "aud": CLIENT_ID, "jti": str(uuid.uuid4())}
-    claims |= {"iat": now, "exp": int(idp.now + life)}
-    if "email" in scopes and fault != "no_email":
-        claims |= {"email": EMAIL, "email_verified": True}
-    if nonce is not None:
-        claims["nonce"] = nonce
-    spoiled = {"nonce": "of-another-sign-in", "aud": "another-client", "iss": "https://another-idp.example"}
-    claims |= {name: value for name, value in spoiled.items() if name == fault}
-    if fault == "expired":
-        claims |= {"iat": now - 7200, "exp": now - 3600}
-    if fault == "none":
-        return jwt.encode(claims, "", algorithm="none", headers={"kid": kid})
-    signed = jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid})
-    body = signed.rpartition(".")[0]
-    if fault == "signature":
-        return f"{body}.{_base64url(secrets.token_bytes(256))}"
-    if fault == "hs256":  # signed by anybody: the "secret" is the public key
-        head = _base64url(f'{{"alg":"HS256","kid":"{kid}","typ":"JWT"}}'.encode())
-        body = f"{head}.{body.partition('.')[2]}"
-        secret = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        return f"{body}.{_base64url(hmac.digest(secret, body.encode(), 'sha256'))}"
-    with idp.lab.lock:  # in Benchling's book as well, so that the levers of either site end it
-        issued = Issued(Grant(SUBJECT, scopes, family, CLIENT_ID), idp.now + life)
-        idp.tokens[signed] = idp.lab.sites["benchling"].tokens[signed] = issued
-    return signed
-
-
-def email_in(idp: OldSite, token: str) -> str | None:
-    """The e-mail address in `token`, if that is a good ID token of this provider for Benchling (OIDC Core 3.1.3.7)."""
-    options: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp", "email"]}
-    try:
-        key = idp.keys[jwt.get_unverified_header(token)["kid"]].public_key()
-        claims = jwt.decode(token, key, ["RS256"], options, audience=CLIENT_ID, issuer=idp.lab.origin("idp"))
-        good = idp.now < float(claims["exp"])
-    except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        return None
-    return str(claims["email"]) if good else None
+CLAIMS = ("iss", "sub", "aud", "exp", "iat", "nonce", "email", "email_verified")
 
 
 @dataclass
 class Device:
-    """A device that waits to be allowed; `end`: "", "allowed", "denied" or "used"."""
+    """A device that waits to be allowed; `end`: "", "allowed", "denied" or "used".
+
+    Seconds: `expires_at` and `polled_at` since the epoch, `interval` between two polls.
+    """
 
     user_code: str
     client_id: str
@@ -125,26 +53,55 @@ class Device:
     end: str = ""
 
 
-def site(lab: Lab) -> OldSite:
-    """The site, in its first state."""
+class IdentityProvider(RefreshingSite):
+    """One person and one client, which is Benchling's. `devices`: device_code -> who waits."""
 
-    def error(status: int, code: str, message: str) -> Response:
-        return refused(status, code or ("invalid_request" if status < 500 else "server_error"), message)
+    name = "idp"
+    clients = {CLIENT_ID: True}  # noqa: RUF012 (the base declares it)
+    known_scopes = SCOPES
+    says_issuer = True
+    life = Lever(3600, "seconds", "how long an ID token and its access token live")
+    password = Lever(PASSWORD, "text", "the person's password")
+    device = Lever(True, "True or False", "the device grant is offered")
+    interval = Lever[float](5, "seconds", "between two polls for a device code")
+    fault = Lever("", "text", "what is wrong with new ID tokens", FAULTS)
+    client_auth = Lever(
+        NONE,
+        "text",
+        'how the client has to authenticate; "": the metadata do not say, so Basic',
+        (NONE, BASIC, POST, PRIVATE_KEY, ""),
+    )
+    client_secret = Lever(CLIENT_SECRET, "text", "the secret that the client has then")
 
-    here = OldSite("idp", lab, error, lambda: error(404, "not_found", "There is nothing at this path"))
-    flags, app = here.flags, here.app
-    flags |= {"suspended": False, "life": 3600, "password": PASSWORD, "interval": 5, "device": True, "fault": ""}
-    flags |= {"rotate": True, "refresh_life": REFRESH_SECONDS}
-    flags |= {"client_auth": NONE, "client_secret": CLIENT_SECRET}
-    flags["credentials"] = here.person = lambda *method: {"email": EMAIL, "password": flags["password"]}
-    here.choices |= {"fault": FAULTS, "client_auth": (NONE, BASIC, POST, PRIVATE_KEY, "")}
-    server = AuthorizationServer(here, {CLIENT_ID: True}, SCOPES, says_issuer=True)
-    devices: dict[str, Device] = {}
+    def __init__(self, lab: Shared) -> None:
+        super().__init__(lab)
+        self.keys = Keys()
+        self.devices: dict[str, Device] = {}
 
-    @app.get("/.well-known/openid-configuration")
-    def configuration() -> Response:
-        issuer = lab.origin("idp")
-        offered = {
+    def credentials(self, method: str) -> dict[str, str]:
+        """What the person types, whatever the method."""
+        return self.person()
+
+    def person(self) -> dict[str, str]:
+        """E-mail address and password."""
+        return {"email": EMAIL, "password": self.password}
+
+    def error(self, status: int, code: str, message: str, **more: Any) -> Response:
+        """RFC 6749's shape."""
+        usual = "invalid_request" if status < 500 else "server_error"
+        return refused(status, code or usual, message)
+
+    def not_found(self) -> Response:
+        """404 in the same shape."""
+        return self.error(404, "not_found", "There is nothing at this path")
+
+    # Metadata
+
+    @get("/.well-known/openid-configuration")
+    def configuration(self) -> Response:
+        """The metadata (Discovery 3), as the levers `device` and `client_auth` have it."""
+        issuer = self.lab.origin("idp")
+        offered: dict[str, Any] = {
             "issuer": issuer,
             "authorization_endpoint": f"{issuer}/authorize",
             "token_endpoint": f"{issuer}/token",
@@ -152,199 +109,260 @@ def site(lab: Lab) -> OldSite:
             "userinfo_endpoint": f"{issuer}/userinfo",
             "jwks_uri": f"{issuer}/jwks",
             "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code", "refresh_token", *([DEVICE] if flags["device"] else [])],
+            "grant_types_supported": [g for g in GRANTS if self.device or g != DEVICE],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "scopes_supported": sorted(SCOPES),
-            "claims_supported": ["iss", "sub", "aud", "exp", "iat", "nonce", "email", "email_verified"],
+            "claims_supported": CLAIMS,
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
         }
-        if flags["client_auth"]:
-            names = ("token_endpoint_auth_methods_supported", "revocation_endpoint_auth_methods_supported")
-            offered |= {name: [flags["client_auth"]] for name in names}
-        return answer(
-            offered | ({"device_authorization_endpoint": f"{issuer}/device_authorization"} if flags["device"] else {})
-        )
+        if self.client_auth:
+            for endpoint in ("token", "revocation"):
+                name = f"{endpoint}_endpoint_auth_methods_supported"
+                offered[name] = [self.client_auth]
+        if self.device:
+            offered["device_authorization_endpoint"] = f"{issuer}/device_authorization"
+        return respond(offered)
 
-    @app.get("/jwks")
-    def jwks() -> Response:
-        kid, key = signing_key(here)
-        return answer(
-            {"keys": [RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid, "use": "sig", "alg": "RS256"}]}
-        )
+    @get("/jwks")
+    def jwks(self) -> Response:
+        """``{"keys": [...]}`` (RFC 7517 5)."""
+        return respond({"keys": self.keys.published()})
 
-    def wrong() -> str:
-        """What is wrong with the e-mail address and password typed: a sentence, or nothing."""
+    # ID tokens
+
+    def rotate_keys(self, keep_kid: bool) -> None:
+        """See `Lab.rotate_keys`."""
+        with self.lab.lock:
+            self.keys.rotate(keep_kid)
+
+    def id_token(self, grant: Grant | None = None, nonce: str | None = None) -> str:
+        """A new ID token for Benchling (by default for all scopes), as the lever `fault` says."""
+        grant = grant or Grant(SUBJECT, SCOPES, client_id=CLIENT_ID)
+        claims: dict[str, Any] = {"iss": self.lab.origin("idp"), "sub": SUBJECT, "aud": CLIENT_ID}
+        claims |= {"jti": str(uuid.uuid4())}
+        claims |= {"iat": int(self.now), "exp": int(self.now + self.life)}
+        if "email" in grant.scopes:
+            claims |= {"email": EMAIL, "email_verified": True}
+        if nonce is not None:
+            claims["nonce"] = nonce
+        signed = self.keys.sign(claims, self.fault)
+        if self.fault not in ("none", "signature", "hs256"):
+            # In Benchling's book as well, so that the levers of either site end it.
+            with self.lab.lock:
+                issued = Issued(grant, self.now + self.life)
+                self.tokens[signed] = self.lab.sites["benchling"].tokens[signed] = issued
+        return signed
+
+    def email_in(self, token: str) -> str | None:
+        """The e-mail address in a good ID token for Benchling (Core 3.1.3.7), else None."""
+        try:
+            claims = self.keys.claims(token, CLIENT_ID, self.lab.origin("idp"))
+            good = self.now < float(claims["exp"])
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            return None
+        return str(claims["email"]) if good else None
+
+    # Signing in
+
+    def _wrong(self) -> str:
+        """What is wrong with the e-mail address and password typed: a message, or nothing."""
         typed = request.form.get("email", "").strip().lower(), request.form.get("password")
-        return "" if typed == (EMAIL, flags["password"]) else "The e-mail address or the password is wrong."
+        good = typed == (EMAIL, self.password)
+        return "" if good else "The e-mail address or the password is wrong."
 
-    @app.route("/authorize", methods=["GET", "POST"])
-    def authorize() -> Response:
-        asked = server.asked()
-        if isinstance(asked, Response):
-            return asked
+    @get("/authorize")
+    @post("/authorize")
+    def authorize(self) -> Response:
+        """The sign-in page (Core 3.1.2); errors go to redirect_uri (3.1.2.6)."""
+        asked, problem = self.asked(), ""
         if "openid" not in asked.scopes:
-            return asked.back(error="invalid_scope", error_description="The scope openid is missing")
-        if "none" in server.sent().get("prompt", "").split():  # OIDC Core 3.1.2.6: nobody stays signed in here
+            message = "The scope openid is missing"
+            return asked.back(error="invalid_scope", error_description=message)
+        if "none" in self.sent().get("prompt", "").split():  # nobody stays signed in here
             return asked.back(error="login_required", error_description="The user must sign in")
-        problem = ""
-        if server.submitted():
-            if (no := server.forged()) is not None:
-                return no
-            if request.form["choice"] == "deny":
+        if choice := self.submitted():
+            if choice == "deny":
                 return asked.denied("The user declined")
-            problem = wrong()
+            problem = self._wrong()
+            if not problem and self.suspended:
+                return asked.denied("The user is suspended")
             if not problem:
-                return asked.denied("The user is suspended") if flags["suspended"] else server.allowed(asked, SUBJECT)
-            if server.wrong_again():
+                return self.allowed(asked, SUBJECT)
+            if self.wrong_again():
                 return asked.denied("Too many wrong sign-ins")
         rows = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in sorted(asked.scopes))
         text = f"<p>The application <b>{asked.client_id}</b> asks for:</p><ul>{rows}</ul>"
-        return server.form("Sign in to your lab", text, ("email", "password"), ("Sign in and allow", "Deny"), problem)
+        fields, buttons = ("email", "password"), ("Sign in and allow", "Deny")
+        return self.form(Form("Sign in to your lab", text, fields, buttons, problem))
 
-    def granted(scopes: frozenset[str], family: str, refresh_token: str = "", nonce: str | None = None) -> Response:
-        body = {"access_token": here.issue(SUBJECT, flags["life"], scopes, family, client_id=CLIENT_ID)}
-        body |= {"token_type": "Bearer", "expires_in": flags["life"], "scope": " ".join(sorted(scopes))}
-        body["id_token"] = id_token(here, scopes, nonce, family)
-        return answer(body | ({"refresh_token": refresh_token} if refresh_token else {}))
+    # The token endpoint
 
-    def renewable(scopes: frozenset[str], family: str) -> str:
-        """A refresh token, where it was asked for."""
-        return server.new_refresh_token(CLIENT_ID, SUBJECT, scopes, family) if "offline_access" in scopes else ""
-
-    def stranger() -> Response | None:
-        """The refusal of a client that does not authenticate as the metadata say (RFC 6749 2.3.1).
+    def _authenticate(self) -> None:
+        """Refuse a client that does not authenticate as the metadata say (RFC 6749 2.3.1).
 
         A public client may also be the user name of Basic, as some clients send it.
         """
-        sent, basic = request.form, here.basic()
+        sent, basic = request.form, self.basic()
         if repeated(sent):
-            return refused(400, "invalid_request", "A parameter is given twice")
+            refuse(400, "invalid_request", "A parameter is given twice")
         if basic is None:
             name, secret, method = sent.get("client_id"), sent.get("client_secret", ""), POST
         else:
             (name, secret), method = map(unquote_plus, basic), BASIC
             if sent.get("client_secret") or sent.get("client_id", name) != name:
-                return refused(400, "invalid_request", "The client authenticates twice, or as two clients")
-        method, wanted = method if secret else NONE, flags["client_auth"] or BASIC
+                message = "The client authenticates twice, or as two clients"
+                refuse(400, "invalid_request", message)
+        method, wanted = method if secret else NONE, self.client_auth or BASIC
         if (basic is None and "Authorization" in request.headers) or method != wanted:
-            return refused(401, "invalid_client", f"The client must authenticate by {wanted}")
-        if name != CLIENT_ID or (secret and secret != flags["client_secret"]):
-            return refused(401, "invalid_client", "The client is unknown, or its secret is wrong")
-        return None
+            refuse(401, "invalid_client", f"The client must authenticate by {wanted}")
+        if name != CLIENT_ID or (secret and secret != self.client_secret):
+            refuse(401, "invalid_client", "The client is unknown, or its secret is wrong")
 
-    @app.post("/token")
-    def token() -> Response:
+    @post("/token")
+    def token(self) -> Response:
+        """Tokens for a code, a refresh token or a device code (Core 3.1.3, 12; RFC 8628 3.4)."""
         grant = request.form.get("grant_type")
         if not grant:
-            return refused(400, "invalid_request", "grant_type is missing")
-        if grant not in ("authorization_code", "refresh_token", DEVICE) or (grant == DEVICE and not flags["device"]):
-            return refused(400, "unsupported_grant_type", f"Unsupported grant type {grant[:60]}")
-        if (no := stranger()) is not None:
-            return no
-        with lab.lock:
-            if flags["suspended"]:
-                return refused(400, "invalid_grant", "The user is suspended")
+            refuse(400, "invalid_request", "grant_type is missing")
+        if grant not in GRANTS or (grant == DEVICE and not self.device):
+            refuse(400, "unsupported_grant_type", f"Unsupported grant type {grant[:60]}")
+        self._authenticate()
+        with self.lab.lock:
+            if self.suspended:
+                refuse(400, "invalid_grant", "The user is suspended")
             if grant == DEVICE:
-                return for_device()
-            return for_code() if grant == "authorization_code" else for_refresh_token()
+                return self._for_device()
+            if grant == "authorization_code":
+                code = self.redeem(CLIENT_ID)
+                return self._granted(code.grant(CLIENT_ID), nonce=code.asked.nonce)
+            found, scopes = self.refreshed(CLIENT_ID)
+            return self._granted(replace(found, scopes=scopes), found, again=self.rotate)
 
-    def for_code() -> Response:
-        code = server.redeem(CLIENT_ID)
-        if isinstance(code, Response):
-            return code
-        return granted(code.asked.scopes, code.family, renewable(code.asked.scopes, code.family), code.asked.nonce)
+    def _granted(
+        self,
+        grant: Grant,
+        family: Grant | None = None,
+        nonce: str | None = None,
+        again: bool = True,
+    ) -> Response:
+        """A token response (Core 3.1.3.3).
 
-    def for_refresh_token() -> Response:
-        found = server.refresh(CLIENT_ID)
-        if isinstance(found, Response):
-            return found
-        issued, scopes = found
-        return granted(
-            scopes, issued.grant.family, renewable(issued.grant.scopes, issued.grant.family) if flags["rotate"] else ""
-        )
+        With a refresh token, for `family` (the scopes granted at first), where offline_access was
+        asked for and `again` says so.
+        """
+        family = family or grant
+        body: dict[str, Any] = {"access_token": self.issue(grant, self.life)}
+        body |= {"token_type": "Bearer", "expires_in": self.life}
+        body |= {"scope": " ".join(sorted(grant.scopes)), "id_token": self.id_token(grant, nonce)}
+        if again and "offline_access" in family.scopes:
+            body["refresh_token"] = self.new_refresh_token(family)
+        return respond(body)
 
-    def for_device() -> Response:
-        device = devices.get(request.form.get("device_code", ""))
+    def _for_device(self) -> Response:
+        """Tokens, or authorization_pending, slow_down, expired_token, access_denied (8628 3.5)."""
+        device = self.devices.get(request.form.get("device_code", ""))
         if device is None or device.end == "used":
-            return refused(400, "invalid_grant", "The device_code is unknown, or was used before")
-        if here.now >= device.expires_at:
-            return refused(400, "expired_token", "The device_code has expired")
-        too_fast = 0 <= here.now - device.polled_at < device.interval - 0.01  # a hundredth for rounding
-        device.polled_at = here.now
+            refuse(400, "invalid_grant", "The device_code is unknown, or was used before")
+        if self.now >= device.expires_at:
+            refuse(400, "expired_token", "The device_code has expired")
+        # A hundredth for rounding.
+        too_fast = 0 <= self.now - device.polled_at < device.interval - 0.01
+        device.polled_at = self.now
         if too_fast:
             device.interval += SLOWER
-            return refused(400, "slow_down", "Poll less often: 5 seconds more between two requests")
+            message = "Poll less often: 5 seconds more between two requests"
+            refuse(400, "slow_down", message)
         if device.end == "denied":
-            return refused(400, "access_denied", "The user declined")
+            refuse(400, "access_denied", "The user declined")
         if device.end != "allowed":
-            return refused(400, "authorization_pending", "The user has not decided yet")
-        device.end, family = "used", str(uuid.uuid4())
-        return granted(device.scopes, family, renewable(device.scopes, family))
+            refuse(400, "authorization_pending", "The user has not decided yet")
+        device.end = "used"
+        return self._granted(Grant(SUBJECT, device.scopes, str(uuid.uuid4()), CLIENT_ID))
 
-    @app.post("/device_authorization")
-    def device_authorization() -> Response:
-        if not flags["device"]:
-            return here.not_found()
-        if (no := stranger()) is not None:
-            return no
+    @post("/revoke")
+    def revoke(self) -> Response:
+        """RFC 7009: ``{}``, for an unknown token as well."""
+        self._authenticate()
+        self.revoke_named(CLIENT_ID)
+        return respond({})
+
+    # Devices
+
+    @post("/device_authorization")
+    def device_authorization(self) -> Response:
+        """A device_code and the user_code that belongs to it (RFC 8628 3.2)."""
+        if not self.device:
+            return self.not_found()
+        self._authenticate()
         scopes = frozenset(request.form.get("scope", "").split())
         if "openid" not in scopes or scopes - SCOPES:
-            return refused(400, "invalid_scope", "The scope openid is missing, or another is unknown")
+            message = "The scope openid is missing, or another is unknown"
+            refuse(400, "invalid_scope", message)
         letters = "".join(secrets.choice(LETTERS) for _ in range(8))
         device_code, user_code = secrets.token_urlsafe(32), f"{letters[:4]}-{letters[4:]}"
-        with lab.lock:
-            devices[device_code] = Device(user_code, CLIENT_ID, scopes, here.now + DEVICE_SECONDS, flags["interval"])
-        uri = f"{lab.origin('idp')}/device"
+        until = self.now + DEVICE_SECONDS
+        with self.lab.lock:
+            device = Device(user_code, CLIENT_ID, scopes, until, self.interval)
+            self.devices[device_code] = device
+        uri = f"{self.lab.origin('idp')}/device"
         body = {"device_code": device_code, "user_code": user_code, "verification_uri": uri}
         body["verification_uri_complete"] = f"{uri}?user_code={user_code}"
-        return answer(body | {"expires_in": int(DEVICE_SECONDS), "interval": flags["interval"]})
+        return respond(body | {"expires_in": int(DEVICE_SECONDS), "interval": self.interval})
 
-    def waiting(typed: str) -> Device | None:
-        """The device that waits under this user code, however that is spelt."""
+    def _waiting(self, typed: str) -> Device | None:
+        """The device that waits under this user code, however that is spelled."""
         letters = re.sub(r"[^A-Z]", "", typed.upper())
-        found = (d for d in list(devices.values()) if d.user_code.replace("-", "") == letters)
-        return next((d for d in found if not d.end and here.now < d.expires_at), None)
+        found = (d for d in list(self.devices.values()) if d.user_code.replace("-", "") == letters)
+        return next((d for d in found if not d.end and self.now < d.expires_at), None)
 
-    @app.route("/device", methods=["GET", "POST"])
-    def device_page() -> Response:
-        typed, problem = request.form.get("user_code") or request.args.get("user_code", ""), ""
-        if request.method == "POST":
-            if (no := server.forged()) is not None:
-                return no
-            with lab.lock:
-                device, end = waiting(typed), "denied"
-                if device is None:
-                    problem = "No device waits with this code: it is wrong, too old, or was used."
-                elif request.form["choice"] == "allow":
-                    end, problem = "allowed", wrong()
-                    if server.wrong_again() if problem else flags["suspended"]:
-                        end, problem = "denied", ""
-                if device is not None and not problem:
-                    device.end = end
-                    return send_to(f"{lab.origin('idp')}/device/{end}")
-        text = f"<p>A device wants to act for you, as the application <b>{CLIENT_ID}</b>. Is this the code that it shows?</p>"
-        fields = ("user_code", "email", "password")
-        return server.form("Connect a device", text, fields, ("Allow", "Deny"), problem, user_code=typed)
+    @get("/device")
+    @post("/device")
+    def device_page(self) -> Response:
+        """Where the person types the user_code and allows the device (RFC 8628 3.3)."""
+        typed = request.form.get("user_code") or request.args.get("user_code", "")
+        choice, problem = self.submitted(), ""
+        if choice:
+            with self.lab.lock:
+                problem = self._decide(self._waiting(typed), choice)
+        who = f"as the application <b>{CLIENT_ID}</b>"
+        text = f"<p>A device wants to act for you, {who}. Is this the code that it shows?</p>"
+        fields, filled = ("user_code", "email", "password"), {"user_code": typed}
+        buttons = ("Allow", "Deny")
+        return self.form(Form("Connect a device", text, fields, buttons, problem, filled))
 
-    @app.get("/device/<any(allowed,denied):end>")
-    def device_end(end: str) -> Response:
-        if end == "denied":
-            return page("Not connected", "<p>The device was refused. You can close this page.</p>")
-        return page("Connected", "<p>The device was allowed. You can close this page.</p>")
+    def _decide(self, device: Device | None, choice: str) -> str:
+        """End the wait of `device`, and go to a page that says how; else what is wrong."""
+        if device is None:
+            return "No device waits with this code: it is wrong, too old, or was used."
+        end = "denied"
+        if choice == "allow":
+            end, problem = "allowed", self._wrong()
+            if problem and not self.wrong_again():
+                return problem
+            if problem or self.suspended:
+                end = "denied"
+        device.end = end
+        raise Refusal(send_to(f"{self.lab.origin('idp')}/device/{end}"))
 
-    @app.post("/revoke")
-    def revoke() -> Response:
-        no = stranger() or server.revoked(CLIENT_ID)
-        return answer({}) if no is None else no
+    @get("/device/<any(allowed,denied):end>")
+    def device_end(self, end: str) -> Response:
+        """How it ended, for the person."""
+        title = "Connected" if end == "allowed" else "Not connected"
+        said = "allowed" if end == "allowed" else "refused"
+        return page(title, f"<p>The device was {said}. You can close this page.</p>")
 
-    @app.route("/userinfo", methods=["GET", "POST"])
-    def userinfo() -> Response:
-        token = here.bearer() or request.form.get("access_token")  # OIDC Core 5.3.1, RFC 6750 2.2
-        issued = None if token is None or "." in token else here.good(token)  # an ID token is no access token
-        if issued is None or flags["suspended"]:
-            return refused(401, "invalid_token", "The token is missing, expired or revoked")
-        return answer({"sub": SUBJECT} | ({"email": EMAIL, "email_verified": True} if "email" in issued.grant.scopes else {}))
+    # The person
 
-    return here
+    @get("/userinfo")
+    @post("/userinfo")
+    def userinfo(self) -> Response:
+        """``{"sub", "email", "email_verified"}`` (Core 5.3), the last two for the scope email."""
+        token = self.bearer() or request.form.get("access_token")  # Core 5.3.1, RFC 6750 2.2
+        # An ID token is no access token.
+        issued = None if token is None or "." in token else self.good(token)
+        if issued is None or self.suspended:
+            refuse(401, "invalid_token", "The token is missing, expired or revoked")
+        email = {"email": EMAIL, "email_verified": True} if "email" in issued.grant.scopes else {}
+        return respond({"sub": SUBJECT} | email)

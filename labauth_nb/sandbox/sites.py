@@ -13,7 +13,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -128,12 +128,12 @@ class Shared:
         self.stopped = False
         self.clear({})
 
-    def clear(self, makers: dict[str, Callable[[Any], Any]]) -> None:
+    def clear(self, makers: Mapping[str, Callable[[Any], Site]]) -> None:
         """The first state, with new sites by `makers`."""
         self.skew_seconds = 0.0
         self.counts: Counter[tuple[str, str]] = Counter()
         self.crashes: list[Exception] = []
-        self.sites: dict[str, Any] = {name: make(self) for name, make in makers.items()}
+        self.sites: dict[str, Site] = {name: make(self) for name, make in makers.items()}
 
     @property
     def now(self) -> float:

@@ -6,9 +6,10 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from .lab import Lab, OldSite
+from .sites import Shared, Site
 
 MOST_STEPS = 20
+Words = dict[str, str]
 
 
 class _Page(HTMLParser):
@@ -37,19 +38,21 @@ class _Page(HTMLParser):
             self.said[self._inside] += data
 
 
-def _site(lab: Lab, url: str) -> OldSite | None:
+def _site(lab: Shared, url: str) -> Site | None:
     parts = urlsplit(url)
-    return next((lab.sites[name] for name in lab.sites if lab.origin(name) == f"{parts.scheme}://{parts.netloc}"), None)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return next((lab.sites[name] for name in lab.sites if lab.origin(name) == origin), None)
 
 
-def visit(lab: Lab, url: str, choice: str, typed: dict[str, str]) -> str:
+def visit(lab: Shared, url: str, choice: str, typed: dict[str, str]) -> str:
     """See `Lab.visit`."""
     if choice not in ("allow", "deny"):
         raise ValueError(f"{choice!r} is no choice: 'allow' or 'deny'.")
     if _site(lab, url) is None:
         raise ValueError("This address is not one of the sandbox's.")
     clients: dict[str, Any] = {}  # one per site: each keeps its cookies
-    form, submitted = None, False
+    form: dict[str, str] | None = None
+    submitted = False
     for _ in range(MOST_STEPS):
         here = _site(lab, url)
         if here is None:
@@ -57,19 +60,30 @@ def visit(lab: Lab, url: str, choice: str, typed: dict[str, str]) -> str:
         client = clients.setdefault(here.name, here.app.test_client())
         response = client.get(url) if form is None else client.post(url, data=form)
         form = None
-        if response.is_json:
-            raise ValueError(f"{here.name} answered {response.status_code}: {response.text.strip()}")
         if response.location:
             url = urljoin(url, response.location)
             continue
-        shown = _Page(response.text)
-        if shown.said["alert"] or response.status_code >= 400:
-            raise ValueError(shown.said["alert"] or shown.said["h1"] or f"{here.name} answered {response.status_code}.")
-        if shown.fields is None or submitted:
+        page = _read(here, response)
+        if page.fields is None or submitted:
             return url
-        if unknown := sorted(set(typed) - set(shown.fields)):
-            raise ValueError(f"The page has no field {unknown[0]!r}: {', '.join(shown.fields)}.")
-        person = here.person()
-        form = {name: typed.get(name, value or person.get(name, "")) for name, value in shown.fields.items()}
-        form, submitted = form | {"choice": choice}, True
+        form, submitted = _filled(page.fields, typed, here.person()) | {"choice": choice}, True
     raise ValueError("The sandbox's pages send the browser round and round.")
+
+
+def _read(here: Site, response: Any) -> _Page:
+    """The page that came; `ValueError` with its message where it is an error."""
+    if response.is_json:
+        message = response.text.strip()
+        raise ValueError(f"{here.name} answered {response.status_code}: {message}")
+    page = _Page(response.text)
+    if page.said["alert"] or response.status_code >= 400:
+        message = page.said["alert"] or page.said["h1"]
+        raise ValueError(message or f"{here.name} answered {response.status_code}.")
+    return page
+
+
+def _filled(fields: Words, typed: Words, person: Words) -> Words:
+    """The form, with what was typed, or stood in it, or the person knows."""
+    if unknown := sorted(set(typed) - set(fields)):
+        raise ValueError(f"The page has no field {unknown[0]!r}: {', '.join(fields)}.")
+    return {name: typed.get(name, value or person.get(name, "")) for name, value in fields.items()}
