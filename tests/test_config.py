@@ -35,14 +35,6 @@ def admin(folder: Path, lines: str, **env: str) -> Iterator[Kernel]:
         kernel.stop()
 
 
-def completed(kernel: Kernel) -> list[str]:
-    """What Tab offers."""
-    while True:
-        message = kernel.client.get_shell_msg(timeout=10)
-        if message["msg_type"] == "complete_reply":
-            return list(message["content"]["matches"])
-
-
 @pytest.fixture
 def preset(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Presets in this process."""
@@ -80,8 +72,8 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         offered = kernel.text("%labauth providers foundry")
         assert "--method service-user (default)" in offered
         assert "--method token" not in offered
-        kernel.client.complete("%labauth login foundry --method ")
-        assert completed(kernel) == ["service-user"]
+        offered = kernel.reply(kernel.client.complete("%labauth login foundry --method "))
+        assert offered["matches"] == ["service-user"]
         kernel.run("from labauth_nb.notebook.panel import LoginPanel")
         form = "LoginPanel(labauth_nb.providers.find('foundry'), None, None, 'foundry', {}, True).state()"
         assert kernel.text(f"[m['name'] for m in {form}['form']['methods']]") == "['service-user']"
