@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,16 @@ import zmq
 from jupyter_client.manager import KernelManager
 
 Message = dict[str, Any]
+
+
+def end_group(process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+    """End a process that leads a group: kindly, so that it ends its kernels, then by force with all that it started."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(seconds)
 
 
 class Kernel:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from conftest import OURS
+from kernels import end_group
 from test_notebooks import NOTEBOOKS, failures
 from test_secrets import leaks, spellings
 
@@ -69,10 +70,11 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         stdout=log,
         stderr=log,
         env=env,
+        start_new_session=True,
     )
     try:
-        url, end = "", time.monotonic() + 60
-        while time.monotonic() < end and not url:
+        url = ""
+        while process.poll() is None and not url:  # the test's own time limit ends it
             lines = [w for w in (folder / ".log").read_text().split() if w.startswith("http://127.0.0.1") and "token=" in w]
             if lines:
                 url = lines[0].split("/lab")[0]
@@ -81,8 +83,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         requests.get(f"{url}/api/status", params={"token": "practice"}, timeout=30).raise_for_status()
         yield url, folder
     finally:
-        process.terminate()
-        process.wait(20)
+        end_group(process)
         log.close()
 
 
@@ -210,10 +211,13 @@ class Notebook:
         self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def close(self) -> None:
-        self.page.close()
+        """Close the page, and end its kernel whatever becomes of the page."""
         key = {"token": "practice"}
-        for session in requests.get(f"{self.url}/api/sessions", params=key, timeout=10).json():
-            requests.delete(f"{self.url}/api/sessions/{session['id']}", params=key, timeout=10)
+        try:
+            self.page.close()
+        finally:
+            for session in requests.get(f"{self.url}/api/sessions", params=key, timeout=30).json():
+                requests.delete(f"{self.url}/api/sessions/{session['id']}", params=key, timeout=30)
 
 
 @pytest.fixture

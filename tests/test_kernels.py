@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from kernels import Kernel
+from kernels import Kernel, end_group
 
 SLOW = """
 import sys, time
@@ -57,3 +59,15 @@ def test_a_cell_left_running(tmp_path: Path) -> None:
             kernel.run("os._exit(1)")
     finally:
         kernel.stop()
+
+
+def test_a_program_that_does_not_end() -> None:
+    """What ignores a request to end is killed, with what it has started."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
+    for code in (deaf, f"{deaf.partition('print')[0]}{starts}"):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout
+        process.stdout.readline()
+        end_group(process, seconds=0.5)
+        assert process.stdout.read() == b""  # nobody holds its other end any more
