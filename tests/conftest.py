@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +40,24 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     logins._LOGINS.clear()
     stores._agreed.clear()
+
+
+@pytest.fixture
+def refusable() -> Iterator[None]:
+    """A file's mode forbids root, too, what it forbids: this thread gives up to write, read and search everywhere.
+
+    (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, capabilities(7); another user has neither.)
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    libc, header = ctypes.CDLL(None), struct.pack("Ii", 0x20080522, 0)
+    held = ctypes.create_string_buffer(24)
+    assert libc.capget(header, held) == 0
+    effective, *rest = struct.unpack("6I", held.raw)
+    assert libc.capset(header, struct.pack("6I", effective & ~0b110, *rest)) == 0
+    yield
+    assert libc.capset(header, held.raw) == 0
 
 
 @pytest.fixture

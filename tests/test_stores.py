@@ -758,3 +758,29 @@ def test_keyring_without_threads(plain: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(StoreUnavailable, match=r"was not asked: no thread can be .* --store file"):
         Memory("keyring", *KEY).write(entry())
     assert not plain.exists()
+
+
+@POSIX
+@pytest.mark.usefixtures("refusable")
+def test_a_folder_that_may_not_be_written(data: Path) -> None:
+    """Where this user may not write nothing is remembered; what is there and may not be read is said as well."""
+    memory = Memory(FILE, *KEY)
+    memory.write(entry())
+    (path,) = (data / "entries").iterdir()
+    path.chmod(0)
+    with pytest.raises(StoreUnavailable, match="What is remembered cannot be read"):
+        memory.read()
+    path.chmod(0o600)
+    locks = data / "locks"
+    for folder, said in ((path.parent, "(remembered|removed)"), (locks, "(locked|remembered)")):
+        for each in locks.iterdir():
+            each.unlink()
+        folder.chmod(0o500)
+        with pytest.raises(StoreUnavailable, match=said):
+            Memory(FILE, *KEY[:2], "other").write(entry(name="other"))
+        folder.chmod(0o700)
+    data.chmod(0)
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        stores.remembered()
+    data.chmod(0o700)
+    assert memory.read() is not None

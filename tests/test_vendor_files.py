@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,37 @@ def test_a_folder_called_dotenv() -> None:
     folder.mkdir(parents=True)
     os.chdir("below")
     assert "api_key" in collect(BENCHLING, BENCHLING.method("api-key"), "acme", {}).fields
+
+
+@pytest.mark.usefixtures("refusable")
+@pytest.mark.parametrize("name", [".env", ".foundry_dev_tools.toml"])
+def test_a_file_that_may_not_be_read(name: str) -> None:
+    """A file that this user may not read is ignored, and the message says so."""
+    Path(".git").mkdir()
+    Path(name).write_text(KEY)
+    Path(name).chmod(0)
+    provider, method = (BENCHLING, "api-key") if name == ".env" else (FOUNDRY, "token")
+    with pytest.raises(MissingCredentials, match=f"{re.escape(name)} was ignored .it could not be read"):
+        login(provider.name, method, tenant="acme")
+
+
+@pytest.mark.usefixtures("refusable")
+@pytest.mark.parametrize(("provider", "method"), [("benchling", "api-key"), ("foundry", "token"), ("dnanexus", "api-token")])
+def test_folders_that_may_not_be_searched(provider: str, method: str) -> None:
+    """Where this user may search neither the folders above nor those at home, nothing is found there, and nothing breaks."""
+    below = Path("closed/below")
+    below.mkdir(parents=True)
+    closed = [Path("closed").absolute(), Path.home() / ".config", Path.home() / ".dnanexus_config"]
+    os.chdir(below)
+    for folder in closed:
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0)
+    try:
+        with pytest.raises(MissingCredentials):
+            login(provider, method, tenant="acme" if provider != "dnanexus" else None)
+    finally:
+        for folder in closed:
+            folder.chmod(0o700)
 
 
 def test_own_group() -> None:

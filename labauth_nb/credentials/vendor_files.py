@@ -150,7 +150,7 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
 def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
     """foundry-dev-tools' config.toml files, each a source of its own, first the one that it reads last."""
     home, here = _home(), Path.cwd() if _there() else Path("/")
-    root = next((p for p in (here, *here.parents) if (p / ".git").exists()), None)
+    root = next((p for p in (here, *here.parents) if os.path.exists(p / ".git")), None)  # closed above: no error
     paths = [
         home / ".config/foundry-dev-tools/config.toml",
         home / ".foundry-dev-tools/config.toml",
