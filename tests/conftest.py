@@ -102,6 +102,14 @@ def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow are too: a notebook's cells, what runs in a kernel that tests share, and what CI runs once or elsewhere."""
+    for item in items:
+        shared = {"kernel", "shell", "recorded"} & set(getattr(item, "fixturenames", ()))
+        if item.path.suffix == ".ipynb" or shared or any(map(item.get_closest_marker, ("executed", "once", "witness"))):
+            item.add_marker("slow")
+
+
 _skipped: list[str] = []
 
 

@@ -838,6 +838,7 @@ def test_dropped(lab: Lab) -> None:
     waits_for(lambda: not ours(), 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["SIGTERM", "SystemExit", "SIGKILL"])
 def test_closes_with_the_process(lab: Lab, end: str) -> None:
     """When the kernel ends, however it ends, the port is free again, and nothing keeps the process alive."""
@@ -1406,6 +1407,7 @@ def held():
 """
 
 
+@pytest.mark.slow
 def test_interrupts_show_no_secret(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Ctrl-C under %xmode Verbose, at the token endpoint, at the issuer's keys and at a renewal: no code, state or token."""
     folder = tmp_path_factory.mktemp("interrupts")

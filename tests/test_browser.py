@@ -23,7 +23,11 @@ from test_secrets import leaks, spellings
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REPO = Path(__file__).parent.parent
 PICTURES = REPO / "test-output"
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 FLAGS = [
     "--headless",
     "--no-sandbox",

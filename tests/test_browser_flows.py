@@ -20,7 +20,11 @@ from test_secrets import leaks, spellings
 from labauth_nb.sandbox import Lab
 
 __all__ = ["chromium", "jupyter", "notebook"]
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
 LOAD = r"""
 %load_ext labauth_nb
 import labauth_nb.tokens.attempts, secrets as _secrets

@@ -45,6 +45,7 @@ def preset(monkeypatch: pytest.MonkeyPatch) -> Any:
     return put
 
 
+@pytest.mark.slow
 def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
     """With tenant, client ID, scopes and method preset and the secret in the environment, `%labauth login foundry` is all."""
     lines = (
@@ -113,6 +114,7 @@ def test_a_bad_preset_is_one_sentence(line: str, said: str) -> None:
     assert said in str(raised.value)
 
 
+@pytest.mark.slow
 def test_bad_presets_at_load_ext(tmp_path: Path) -> None:
     """%load_ext fails in one line that says where it stands and whom to ask; the kernel goes on."""
     with admin(tmp_path, "c.LabAuth.tenants = {'fondry': 'acme'}\nc.LabAuth.scopes = {'foundry': 'api:read'}") as kernel:

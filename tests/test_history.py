@@ -159,7 +159,7 @@ def test_the_panel(kernel: Kernel) -> None:
 def test_a_locked_database(kernel: Kernel) -> None:
     """Where another program locks the database, a sign-in goes on; the file is clean soon after."""
     secret = "kanari-locked-0005"
-    kernel.run("import labauth_nb.history; labauth_nb.history.BUSY_SECONDS = 60.0")
+    kernel.run("import labauth_nb.notebook.history; labauth_nb.notebook.history.BUSY_SECONDS = 60.0")
     kernel.run(f"held = '{secret}'")
     kernel.run("get_ipython().history_manager.writeout_cache()")
     (file,) = folder(kernel).rglob("history.sqlite")
@@ -199,6 +199,7 @@ def test_unloaded(kernel: Kernel) -> None:
         assert kernel.text("'kanari-unloaded' '-0007' in repr(_ih[-2])") == expected
 
 
+@pytest.mark.slow
 def test_a_history_in_memory(tmp_path: Path) -> None:
     """A history that IPython keeps in memory only is cleaned too, with a database or without."""
     for option in ("hist_file=':memory:'", "enabled=False"):

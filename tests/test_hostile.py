@@ -548,6 +548,7 @@ def test_an_interrupt_shows_no_secret(
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
+@pytest.mark.slow
 def test_interrupted_sign_in(server: Server, tmp_path: Path) -> None:
     """Interrupting a sign-in that hangs, in a kernel with %xmode Verbose, shows no secret."""
 
@@ -1193,6 +1194,7 @@ def test_certificates_that_go_away(private: tuple[Server, Path], monkeypatch: py
                 act()
 
 
+@pytest.mark.slow
 def test_truststore(private: tuple[Server, Path]) -> None:
     """After `truststore.inject_into_ssl()` the operating system's certificates are trusted."""
     pytest.importorskip("truststore")

@@ -95,6 +95,7 @@ PAPERMILL = "papermill --no-progress-bar --log-level ERROR -k python3"
 
 
 @pytest.mark.executed
+@pytest.mark.timeout(420)  # its own limit is 300 s
 @pytest.mark.parametrize(("number", "path"), [*enumerate(NOTEBOOKS)], ids=[p.stem for p in NOTEBOOKS])
 def test_unattended(number: int, path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """nbconvert or papermill (in turn) runs the notebook to its end while the local day ends, and nbval finds what is saved.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]  # an environment is made, and packages are fetched
 SMOKE = """
 import pathlib, sys
 import labauth_nb

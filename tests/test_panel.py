@@ -235,6 +235,7 @@ def test_log_out_from_a_panel_asks_nobody(kernel: Kernel) -> None:
     assert "was not revoked" in notes[0]
 
 
+@pytest.mark.slow
 def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
     """What nbconvert --execute saves, with the widgets' state in it, holds no secret."""
     from nbformat import v4
@@ -254,6 +255,7 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
     assert leaks(secrets, saved) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_pure_parts_of_the_page() -> None:
     """What the page decides by itself (time in words, phases, what is announced) passes `node --test`."""
@@ -261,6 +263,8 @@ def test_pure_parts_of_the_page() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(420)  # npx fetches TypeScript
 @pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
 def test_types_of_the_page() -> None:
     """panel.js passes TypeScript's strict check."""
@@ -447,6 +451,7 @@ def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
     assert seen[-1] == {**typed, "client_secret": ""}
 
 
+@pytest.mark.slow
 def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
     """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in what a later cell sees."""
     env = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
@@ -532,6 +537,7 @@ threading.Thread.start = refuse
 """
 
 
+@pytest.mark.slow
 def test_without_threads(lab: Lab, tmp_path: Path) -> None:
     """Where no thread can be started, all but a browser and the sandbox works; these say why not."""
     kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")})

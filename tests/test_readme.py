@@ -29,6 +29,7 @@ def blocks(kind: str) -> list[str]:
     return [text for name, text in BLOCKS if name == kind]
 
 
+@pytest.mark.slow
 def test_python_blocks_run(tmp_path: Path) -> None:
     """The README's Python blocks run, one after another, in one kernel, and none of them fails."""
     kernel = Kernel(tmp_path)
@@ -42,6 +43,7 @@ def test_python_blocks_run(tmp_path: Path) -> None:
         kernel.stop()
 
 
+@pytest.mark.slow
 def test_pytest_block_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's example of a test passes, with the fixture that installing the package gives pytest."""
     monkeypatch.delenv("LABAUTH_PATIENCE")  # conftest.py's; a user has none
@@ -52,6 +54,7 @@ def test_pytest_block_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "1 passed" in ran.stdout, ran.stdout
 
 
+@pytest.mark.slow
 def test_presets_block_loads(tmp_path: Path) -> None:
     """The README's presets are ones that the extension takes, and a user then types only the provider."""
     profile = tmp_path / "ipython" / "profile_default"
@@ -128,6 +131,7 @@ OLD = old_pythons()
 TOO_OLD = "Python 3.11 or later is needed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [text for text in blocks("sh") if "python3 -m venv" in text])
 def test_python_too_old(command: str, tmp_path: Path) -> None:
     """On each old Python here both commands say one line and make nothing; where there is none, 3.10 is played."""
@@ -146,6 +150,7 @@ def test_python_too_old(command: str, tmp_path: Path) -> None:
     assert not list(work.iterdir())
 
 
+@pytest.mark.slow
 def test_import_on_a_python_too_old() -> None:
     """A copied folder says the same when it is imported, not that a name or a syntax is unknown."""
     played = "import sys; sys.version_info = (3, 10, 13); import labauth_nb"

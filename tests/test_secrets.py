@@ -197,6 +197,7 @@ def in_the_browser(kernel: Kernel, provider: str, method: str, read: str) -> Non
     assert "Signed out" in kernel.text("%labauth logout NAME")
 
 
+@pytest.mark.timeout(600)  # a hundred cells, some of them slow
 def test_kernel_gives_no_secret_away(recorded: tuple[list[str], list[bytes]]) -> None:
     """In every iopub message, log line at DEBUG, Verbose traceback, pickle and history file: 0 of the secrets."""
     secrets, places = recorded

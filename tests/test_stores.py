@@ -122,6 +122,7 @@ def texts(folder: Path) -> str:
 # The contract
 
 
+@pytest.mark.slow
 def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     """The next kernel reads exactly what this one wrote, and the secrets are masked again."""
     written = entry(pending=True)
@@ -349,6 +350,7 @@ def test_a_plain_text_keyring_that_nobody_chose_is_refused() -> None:
     assert "--store file" in sentence
 
 
+@pytest.mark.slow
 def test_a_plain_text_keyring_that_the_user_chose_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chosen by PYTHON_KEYRING_BACKEND, by keyring's own configuration file or in the notebook."""
     code = "print(unavailable(KEYRING) or 'yes')"
@@ -582,6 +584,7 @@ def test_the_lock_is_freed_by_an_error(store: str) -> None:
     assert done(start("Memory(sys.argv[1], *KEY).write(entry())", store)) == ""
 
 
+@pytest.mark.slow
 def test_eight_kernels_lose_no_update(store: str) -> None:
     """8 processes that read, count and write under the lock 10 times each count to 80."""
     Memory(store, *KEY).write(entry(sub="0"))
@@ -598,6 +601,7 @@ def test_eight_kernels_lose_no_update(store: str) -> None:
     assert Memory(store, *KEY).read().sub == "80"
 
 
+@pytest.mark.slow
 def test_kernels_with_different_logins_lose_neither(store: str) -> None:
     """4 processes remember and forget 6 logins each at once: the index and the store have exactly what stayed."""
     code = """
@@ -614,6 +618,7 @@ def test_kernels_with_different_logins_lose_neither(store: str) -> None:
     assert {head.name for head in remembered() if head.memory().read()} == stayed
 
 
+@pytest.mark.slow
 def test_kernels_do_not_undo_each_others_keyring_items(plain: Path) -> None:
     """A backend that rewrites all items to write one (files, Windows): 4 processes with a login each never lose a write."""
     code = """
@@ -667,6 +672,7 @@ print("whole", last)
 """
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
     """kill -9 at 30 random moments of writing: what is read is whole, never older than the last write that returned."""
@@ -721,6 +727,7 @@ def test_rows_of_another_version_stay_as_they_are(data: Path) -> None:
 SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1; exec \"$@\""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (shutil.which("dbus-run-session") and shutil.which("gnome-keyring-daemon")),
     reason="needs dbus-run-session and gnome-keyring-daemon",

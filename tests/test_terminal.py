@@ -17,7 +17,7 @@ import requests
 from labauth_nb.sandbox import Lab
 
 pexpect = pytest.importorskip("pexpect")
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="a pty is POSIX's")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="a pty is POSIX's")]
 PUBLIC = "sandbox-foundry-public"
 QUESTION = "Then press Enter here; if the browser could not come back, paste the address that it landed on: "
 

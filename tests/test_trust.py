@@ -306,6 +306,7 @@ def test_the_same_source_is_not_asked_about(where: str, evil: Server, monkeypatc
     assert login("benchling").origin == evil.url
 
 
+@pytest.mark.slow
 def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
     """A notebook's line sends what the environment holds to the provider's own hosts; another host is asked about first."""
     kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "i"), "FOUNDRY_TOKEN": SECRET})
