@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -166,9 +167,13 @@ class Site(ABC):
         self.faults: list[Fault] = []
         self.windows: dict[str, list[float]] = {}
         self.active: Counter[str] = Counter()
-        self.app = self._app()
 
-    def _app(self) -> Flask:
+    @cached_property
+    def app(self) -> Flask:
+        """The Flask app, made when it is first asked for: a reset makes sites that nobody may ask.
+
+        (Two threads may make two; all state is the site's.)
+        """
         # A root path of our own: Flask would look for a folder, and the process' may be gone.
         here, name = str(Path(__file__).parent), f"labauth_nb.sandbox.{self.name}"
         app = Flask(name, static_folder=None, root_path=here, instance_path=here)
