@@ -268,7 +268,7 @@ def test_benchling_device_refused(flows: Notebook) -> None:
     panel = flows.panel(cell)
     see(panel.locator("[role='alert']"), "The identity provider answered 500")
     flows.picture("flow-device-failed", panel)
-    press(panel, "Request another code")
+    press(panel, "Request a new code")
     panel.locator(".code").wait_for()
     assert panel.locator("[role='alert']").count() == 0
     page = opened(flows, panel, "Open the page for the code")

@@ -591,7 +591,7 @@ function deviceOf(page, attempt, actions) {
     ];
   }
   if (page.device === attempt.url && attempt.error)
-    return [button("Request another code", () => actions.send({ type: "device" }), true)];
+    return [button("Request a new code", () => actions.send({ type: "device" }), true)];
   return [make("p", {}, "Requesting a code…")];
 }
 
@@ -615,7 +615,7 @@ function pasteOf(page, attempt, cancel, actions) {
     "After you sign in, the browser goes to a page that it may not be able to open, or to one " +
     "that shows a code. Copy the whole address (or the code) and paste it here.";
   const row = make("div", { class: "row" });
-  row.append(make("label", { for: key }, "Address from the browser's address bar"), box);
+  row.append(make("label", { for: key }, "Address or code"), box);
   row.append(make("span", { class: "hint", id: `${page.id}-paste` }, about));
   if (attempt.error) row.append(problem(page, attempt.error));
   const it = make("form", { novalidate: true, "aria-label": "Paste the response" }, row);
