@@ -216,7 +216,7 @@ def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
     attempt = begin("foundry", "user", tenant="sandbox")
     home = lab.visit(attempt.url)
     assert logout(all=True) == ["A sign-in to Foundry that was under way is cancelled."]
-    with pytest.raises(InvalidInput, match="start the sign-in again"):
+    with pytest.raises(InvalidInput, match="Start again from the notebook"):
         attempt.answer(home)
     assert len(status()) == 0
 
