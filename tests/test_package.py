@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]  # an environment is 
 SMOKE = """
 import pathlib, sys
 import labauth_nb
-from labauth_nb import panel
+from labauth_nb.notebook import panel
 from labauth_nb.sandbox import running
 assert pathlib.Path(labauth_nb.__file__).is_relative_to(sys.prefix), labauth_nb.__file__
 assert "export default" in str(panel.Panel._esm) and ".labauth" in str(panel.Panel._css)

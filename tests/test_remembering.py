@@ -238,7 +238,7 @@ SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/d
 IN_SECRET_SERVICE = """
 import sys; sys.path.insert(0, {here!r})
 import labauth_nb, json
-from labauth_nb import stores
+from labauth_nb.credentials import stores
 assert stores._keyring().name == "SecretService Keyring", stores._keyring()
 more = json.loads(sys.argv[1])
 mine = labauth_nb.login("qbench", **more)
