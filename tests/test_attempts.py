@@ -429,27 +429,17 @@ def test_token_endpoint_down(lab: Lab, pair: tuple[str, str], answer: int | str,
     usable(lab, *pair)
 
 
-UNTRUSTED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."
-SPOILED = {
-    "nonce": "it belongs to another sign-in (its nonce is another one)",
-    "none": "it is not signed by a key of the issuer (alg none)",
-    "hs256": "it is not signed by a key of the issuer (alg HS256)",
-    "aud": "its claim aud is missing or another's: check the client ID",
-    "iss": "its claim iss is missing or another's: check the issuer",
-    "expired": "it has expired already; check this computer's clock",
-    "no_email": "it has no claim 'email', by which Benchling finds the user. "
-    "Ask the admin of your identity provider to include it (scope openid email)",
-    "signature": "its signature is wrong",
-}
+def test_a_spoiled_id_token(lab: Lab) -> None:
+    """An ID token of another sign-in is refused, nothing is sent to Benchling, and the next try signs in.
 
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("fault", SPOILED)
-def test_spoiled_id_tokens(lab: Lab, fault: str, way: str) -> None:
-    """An ID token that proves nothing is refused before anything is sent to Benchling; the next try signs in."""
-    lab.set("idp", fault=fault)
+    What else can be wrong with one: test_openid.
+    """
+    lab.set("idp", fault="nonce")
     attempt = began(*BENCHLING)
-    assert give(way, attempt, lab.visit(attempt.url)) == UNTRUSTED.format(SPOILED[fault])
+    assert give("paste", attempt, lab.visit(attempt.url)) == (
+        "The ID token that came was refused, and nothing was sent to the provider: "
+        "it belongs to another sign-in (its nonce is another one). Sign in again."
+    )
     assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (attempts.OVER, 1, 0)
     with pytest.raises(NotSignedIn):
         session("benchling")

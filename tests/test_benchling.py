@@ -165,9 +165,9 @@ def test_id_token(lab: Lab, changed: dict[str, Any]) -> None:
     assert with_id_token(lab, signed) == 401
 
 
-@pytest.mark.parametrize("fault", ["none", "hs256", "aud", "iss", "expired", "no_email", "signature"])
+@pytest.mark.parametrize("fault", ["none", "hs256", "signature"])
 def test_spoiled_id_token(lab: Lab, fault: str) -> None:
-    """An ID token that the identity provider spoiled is refused: unsigned, signed with the public key, wrong or expired."""
+    """A spoiled ID token is refused: unsigned, signed with the public key, or wrongly; its claims: test_id_token."""
     lab.set("idp", fault=fault)
     assert with_id_token(lab) == 401
     lab.set("idp", fault="")
