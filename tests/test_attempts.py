@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from kernels import Kernel
+from pages import carried
 from test_secrets import leaks
 
 from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, session
@@ -49,7 +50,7 @@ def began(provider: str, method: str, **fields: str) -> Attempt:
 
 def asked(attempt: Attempt) -> dict[str, str]:
     """The parameters of the sign-in page's address."""
-    return dict(parse_qsl(urlsplit(attempt.url).query, strict_parsing=True))
+    return carried(attempt.url)
 
 
 def spent(lab: Lab, provider: str) -> int:
@@ -388,7 +389,7 @@ def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if why == "used":
-        lab.sites[SITE.get(pair[0], pair[0])].codes[dict(parse_qsl(urlsplit(good).query))["code"]].used = True
+        lab.sites[SITE.get(pair[0], pair[0])].codes[carried(good)["code"]].used = True
     elif why == "old":
         lab.advance(61)
     else:
@@ -494,7 +495,7 @@ def test_pasted_in_any_shape(lab: Lab, change: Callable[[str], str]) -> None:
 def test_the_code_alone(lab: Lab, pair: tuple[str, str]) -> None:
     """Where PKCE binds the code to this try, the code alone is enough; one that ends in "=" is still a code."""
     attempt = began(*pair)
-    attempt.answer(dict(parse_qsl(urlsplit(lab.visit(attempt.url)).query))["code"])
+    attempt.answer(carried(lab.visit(attempt.url))["code"])
     reads(pair[0])
     odd = began(*pair)
     with pytest.raises(LabauthError, match="invalid_grant"):
@@ -505,7 +506,7 @@ def test_the_code_alone_without_pkce(lab: Lab) -> None:
     """DNAnexus' code alone is asked about first."""
     attempt = began(*DNANEXUS)
     with pytest.raises(InvalidInput, match="Use it only if you have just signed in"):
-        attempt.answer(dict(parse_qsl(urlsplit(lab.visit(attempt.url)).query))["code"])
+        attempt.answer(carried(lab.visit(attempt.url))["code"])
     attempt.confirm(True)
     reads("dnanexus")
 
@@ -967,7 +968,7 @@ def test_vendors_callback_page(lab: Lab) -> None:
     assert attempt.proof == ""  # the sandbox itself holds that port
     landed = lab.visit(attempt.url)
     assert landed.startswith(home)
-    code = dict(parse_qsl(urlsplit(landed).query))["code"]
+    code = carried(landed)["code"]
     page = lab.sites["foundry"].app.test_client().get(landed).text
     assert f'<code id="code">{code}</code>' in page
     assert give("paste", attempt, code) == ""

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from kernels import Kernel
+from pages import carried
 from test_attempts import free_port
 from test_browser import CHROMIUM, CONTRASTS, COUNTED, PICTURES, Notebook, chromium, jupyter, notebook, press, see
 from test_secrets import leaks, spellings
@@ -362,7 +362,7 @@ def test_foundry_pasted(flows: Notebook) -> None:
     box.fill(address)
     box.press("Enter")
     signed_in(flows, cell, "Foundry", "ada")
-    nothing_leaked(flows, dict(parse_qsl(urlsplit(address).query))["code"])
+    nothing_leaked(flows, carried(address)["code"])
 
 
 def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
         page.wait_for_timeout(300)
         address = str(page.evaluate("location.href"))
         assert address.startswith(f"{home}?")
-        code = dict(parse_qsl(urlsplit(address).query))["code"]
+        code = carried(address)["code"]
         assert leaks([code], page.content()) == []
         page.close()
         panel.locator("input[name='answer']").fill(address)
@@ -405,7 +405,7 @@ def test_dnanexus_pasted(flows: Notebook) -> None:
     see(panel.locator("[aria-pressed='true']"), "Paste the address")
     page = login_dnanexus(flows, panel)
     address = landing(page, page.locator("button[value='allow']").click)
-    code = dict(parse_qsl(urlsplit(address).query))["code"]
+    code = carried(address)["code"]
     panel.locator("input[name='answer']").fill(code)
     press(panel, "Continue")
     press(panel, "Yes, I have just signed in there")
@@ -507,7 +507,7 @@ def test_reload_and_restart(flows: Notebook) -> None:
     cell = flows.run(f"{FOUNDRY} --no-wait --as two")
     panel = flows.panel(cell)
     panel.locator(f"a:text-is('{OPEN}')").wait_for()
-    home = dict(parse_qsl(urlsplit(str(panel.locator(f"a:text-is('{OPEN}')").get_attribute("href"))).query))["redirect_uri"]
+    home = carried(str(panel.locator(f"a:text-is('{OPEN}')").get_attribute("href")))["redirect_uri"]
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     see(panel.locator("[aria-live]"), "The kernel is gone")
     assert panel.locator("a[href], button:enabled, input:enabled").count() == 0

@@ -7,20 +7,22 @@ import json
 import os
 import subprocess
 import sys
-from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote
 
 import pytest
 import requests
 from conftest import check_headers
+from pages import HERE, Client, Form, landed, refused
 
 from labauth_nb import ProviderError, SignInRefused, login, logout, session
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.dnanexus import FILES, LOCKED, PROJECTS
 
 NEW, DESTROY, WHOAMI = "/system/newAuthToken", "/system/destroyAuthToken", "/system/whoami"
-AUTHORIZE, TOKEN, HERE = "/oauth2/authorize", "/oauth2/token", "http://127.0.0.1:8888/callback"
+AUTHORIZE, TOKEN = "/oauth2/authorize", "/oauth2/token"
+SERVER = Client("dnanexus", AUTHORIZE, TOKEN, {"client_id": "apiserver", "state": "a state"})
+address, exchange = SERVER.address, SERVER.exchange
 USER_INFO, GREET = "/system/getUserInfo", "/system/greet"
 FIND_PROJECTS, FIND_DATA = "/system/findProjects", "/system/findDataObjects"
 
@@ -277,30 +279,6 @@ def test_faults(lab: Lab) -> None:
     assert (lab.count("dnanexus", f"POST {WHOAMI}"), lab.token_requests("dnanexus")) == (4, 1)
 
 
-def address(lab: Lab, **changed: str | None) -> str:
-    """The login page for the client `apiserver`; None takes a parameter away."""
-    sent: dict[str, str | None] = {"response_type": "code", "client_id": "apiserver", "redirect_uri": HERE, "state": "a state"}
-    return lab.origin("dnanexus") + AUTHORIZE + "?" + urlencode({k: v for k, v in (sent | changed).items() if v is not None})
-
-
-def landed(url: str) -> dict[str, str]:
-    """What an address carries to the client."""
-    assert url.startswith(HERE + "?")
-    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
-
-
-def exchange(lab: Lab, code: str, **changed: str) -> requests.Response:
-    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE} | changed
-    return requests.post(lab.origin("dnanexus") + TOKEN, data=form, timeout=10)
-
-
-def refused(response: requests.Response) -> tuple[int, str]:
-    """(status, error) of an answer in RFC 6749's shape."""
-    assert set(response.json()) == {"error", "error_description"}
-    check_headers(response)
-    return response.status_code, response.json()["error"]
-
-
 @pytest.mark.parametrize("client_id", ["apiserver", "sandbox-dnanexus-client"])
 def test_code_grant(lab: Lab, client_id: str) -> None:
     """Logged in on the page, the browser brings a code; the token acts as the user for 30 days, and its life is not told."""
@@ -411,22 +389,6 @@ def test_code_counts_once(lab: Lab) -> None:
     assert refused(exchange(lab, codes[2])) == (400, "invalid_grant")
 
 
-class Seal(HTMLParser):
-    """The names of a form's inputs, and its anti-forgery value."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.names: list[str] = []
-        self.value = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attrs}
-        if tag == "input":
-            self.names.append(named["name"])
-            self.value = named["value"] if named["name"] == "seal" else self.value
-
-
 def test_wrong_password_on_the_page(lab: Lab) -> None:
     """A wrong password brings the page again with a sentence; the third in one browser ends in access_denied."""
     for typed in ({"password": "wrong"}, {"username": "<b>"}):
@@ -434,10 +396,10 @@ def test_wrong_password_on_the_page(lab: Lab) -> None:
             lab.visit(address(lab), **typed)
     with requests.Session() as browser:
         url = address(lab)
-        seal = Seal(browser.get(url, timeout=10).text)
-        assert seal.names == ["seal", "username", "password"]
+        inputs = Form(browser.get(url, timeout=10).text).inputs
+        assert list(inputs) == ["seal", "username", "password"]
         assert lab.credentials("dnanexus", "password")["password"] in browser.get(url, timeout=10).text  # told to practise
-        form = {"seal": seal.value, "choice": "allow", "username": "<b>", "password": "a wrong password"}
+        form = {"seal": inputs["seal"], "choice": "allow", "username": "<b>", "password": "a wrong password"}
         pages = [browser.post(url, data=form, allow_redirects=False, timeout=10) for _ in range(3)]
         assert [page.status_code for page in pages] == [401, 401, 303]
         assert all("Incorrect username" in page.text for page in pages[:2])
@@ -448,7 +410,7 @@ def test_wrong_password_on_the_page(lab: Lab) -> None:
 def test_otp_on_the_page(lab: Lab) -> None:
     """With two-factor sign-in the page asks for the code as well, and only the right one opens."""
     lab.set("dnanexus", otp="246810")
-    assert "otp" in Seal(requests.get(address(lab), timeout=10).text).names
+    assert "otp" in Form(requests.get(address(lab), timeout=10).text).inputs
     with pytest.raises(ValueError, match="one-time code is required"):
         lab.visit(address(lab), otp="")
     with pytest.raises(ValueError, match="one-time code does not match"):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlencode, urljoin
 
 import jwt
 import pytest
 import requests
-from conftest import check_headers
+from pages import HERE, INVALID_GRANT, PKCE, VERIFIER, Client, Form, landed, refused
 
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.identity import CLIENT_ID, DEVICE, EMAIL, FAULTS
 
-HERE, VERIFIER = "http://127.0.0.1:8888/", "a-code_verifier.of~43.characters-or-more-0001"
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
-INVALID_GRANT = (400, "invalid_grant")
+SENT = {"client_id": CLIENT_ID, "state": "a state", "scope": "openid email offline_access", "nonce": "a nonce"}
+OWN = Client("idp", "/authorize", "/token", SENT | PKCE, {"client_id": CLIENT_ID, "code_verifier": VERIFIER})
+address, exchange = OWN.address, OWN.exchange
 
 
 def discovered(lab: Lab) -> dict[str, Any]:
@@ -26,32 +24,13 @@ def discovered(lab: Lab) -> dict[str, Any]:
     return body
 
 
-def address(lab: Lab, **changed: str | None) -> str:
-    """The sign-in page; None takes a parameter away."""
-    sent: dict[str, str | None] = {"response_type": "code", "client_id": CLIENT_ID, "redirect_uri": HERE, "state": "a state"}
-    sent |= {"scope": "openid email offline_access", "nonce": "a nonce"}
-    sent |= {"code_challenge": CHALLENGE, "code_challenge_method": "S256"} | changed
-    return lab.origin("idp") + "/authorize?" + urlencode({k: v for k, v in sent.items() if v is not None})
-
-
-def landed(url: str) -> dict[str, str]:
-    """What an address carries to the client."""
-    assert url.startswith(HERE + "?")
-    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True))
-
-
 def post(lab: Lab, path: str, **form: str | None) -> requests.Response:
     """A form of the public client's."""
     return requests.post(lab.origin("idp") + path, data={"client_id": CLIENT_ID} | form, timeout=10)
 
 
-def exchange(lab: Lab, code: str, **changed: str | None) -> requests.Response:
-    form: dict[str, str | None] = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE}
-    return post(lab, "/token", **form | {"code_verifier": VERIFIER} | changed)
-
-
 def signed_in(lab: Lab, **changed: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = exchange(lab, landed(lab.visit(address(lab, **changed)))["code"]).json()
+    body: dict[str, Any] = exchange(lab, OWN.code(lab, **changed)).json()
     return body
 
 
@@ -67,13 +46,6 @@ def connect(lab: Lab, scope: str = "openid email offline_access") -> dict[str, A
 
 def poll(lab: Lab, device: dict[str, Any], **changed: str) -> requests.Response:
     return post(lab, "/token", **{"grant_type": DEVICE, "device_code": device["device_code"]} | changed)
-
-
-def refused(response: requests.Response) -> tuple[int, str]:
-    """(status, error) of an answer in RFC 6749's shape."""
-    assert set(response.json()) == {"error", "error_description"}
-    check_headers(response)
-    return response.status_code, response.json()["error"]
 
 
 def claims_in(token: str) -> dict[str, Any]:
@@ -410,23 +382,6 @@ def test_device_slow_down(lab: Lab) -> None:
     assert poll(lab, device).status_code == 200
 
 
-class Form(HTMLParser):
-    """The inputs of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.inputs: dict[str, str] = {}
-        self.action = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = {name: value or "" for name, value in attrs}
-        if tag == "form":
-            self.action = named.get("action", "")
-        if tag == "input":
-            self.inputs[named["name"]] = named.get("value", "")
-
-
 def test_device_page(lab: Lab) -> None:
     """The page shows the code to compare, takes it in any spelling, and allows nothing without password and seal."""
     device = connect(lab)
@@ -569,7 +524,7 @@ def test_hostile_input(lab: Lab, junk: str) -> None:
 
 def test_this_computer_only(lab: Lab) -> None:
     """Every server of the sandbox listens on loopback, where no other computer gets in."""
-    assert {server.server_address[0] for server in lab._servers.values()} == {"127.0.0.1"}
+    assert {server.server_address[0] for server in lab.servers.values()} == {"127.0.0.1"}
 
 
 def test_reset_and_describe(lab: Lab) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import jsonify
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from pages import carried
 from test_secrets import leaks
 
 from labauth_nb import (
@@ -270,14 +271,10 @@ def test_scopes_without_openid(lab: Lab, scopes: str) -> None:
     assert lab.count("idp") == 0
 
 
-def parameters(attempt: Attempt) -> dict[str, str]:
-    return dict(parse_qsl(urlsplit(attempt.url).query, strict_parsing=True))
-
-
 @pytest.mark.parametrize(("scopes", "prompt"), [("openid offline_access", "consent"), ("openid email", None)])
 def test_consent(lab: Lab, scopes: str, prompt: str | None) -> None:
     """Who asks for offline_access asks for consent, without which issuers ignore it (OpenID Connect Core 11)."""
-    sent = parameters(begin("benchling", "oidc", tenant="sandbox", scopes=scopes))
+    sent = carried(begin("benchling", "oidc", tenant="sandbox", scopes=scopes).url)
     assert (sent["scope"], sent.get("prompt")) == (scopes, prompt)
 
 
@@ -293,7 +290,7 @@ def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch
         app.view_functions, "device_authorization", lambda: (heard.append(flask.request.form.to_dict()), real())[1]
     )
     attempt.device()
-    for sent in (parameters(attempt), *heard):
+    for sent in (carried(attempt.url), *heard):
         claim = {"id_token": {"email": {"essential": True}}} if supported is True else None
         assert json.loads(sent.get("claims", "null")) == claim
         assert sent["scope"] == "openid email offline_access"
@@ -317,7 +314,7 @@ def test_offline_access_where_supported(issuer: Issuer, supported: Any, given: d
     listed = {} if supported is None else {"scopes_supported": supported}
     issuer.says(issuer.configuration | listed)
     attempt = begin("benchling", "oidc", tenant="sandbox", issuer=issuer.address, **given)
-    asked_for = parameters(attempt)
+    asked_for = carried(attempt.url)
     attempt.cancel()
     assert asked_for["scope"] == sent
     assert asked_for.get("prompt") == ("consent" if "offline_access" in sent else None)
@@ -339,7 +336,7 @@ def test_parameters_once(issuer: Issuer) -> None:
 
 def test_no_consent_elsewhere(lab: Lab) -> None:
     """Foundry, which speaks no OpenID here, is asked for its scopes only."""
-    sent = parameters(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access"))
+    sent = carried(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access").url)
     assert sent["scope"] == "api:ontologies-read offline_access"
     assert not {"prompt", "claims"} & set(sent)
 
@@ -437,7 +434,7 @@ def test_refused_as_another_error(lab: Lab, monkeypatch: pytest.MonkeyPatch, cod
 def test_scopes_between_lines(lab: Lab) -> None:
     """However the scopes were separated when typed, one space goes between them (RFC 6749 3.3)."""
     attempt = begin("benchling", "oidc", tenant="sandbox", scopes="openid\temail  offline_access")
-    assert parameters(attempt)["scope"] == "openid email offline_access"
+    assert carried(attempt.url)["scope"] == "openid email offline_access"
 
 
 def test_public_client(lab: Lab) -> None:

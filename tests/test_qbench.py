@@ -13,6 +13,7 @@ import pytest
 import requests
 from conftest import Crowd, check_headers
 from jsonschema import Draft4Validator
+from pages import refused
 
 from labauth_nb import ProviderError, login, session
 from labauth_nb.sandbox import Lab
@@ -59,13 +60,6 @@ def first(lab: Lab) -> tuple[str, str, str]:
 def parts(response: requests.Response) -> tuple[str, str, str]:
     assert response.status_code == 200, response.text
     return response.json()["access_token"], response.json()["refresh_token"], response.cookies["jid"]
-
-
-def refused(response: requests.Response) -> tuple[int, str]:
-    """(status, error) of an answer in the token endpoint's shape."""
-    assert set(response.json()) == {"error", "error_description"}
-    check_headers(response)
-    return response.status_code, response.json()["error"]
 
 
 def said(response: requests.Response) -> tuple[int, str]:

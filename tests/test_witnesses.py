@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pages import carried
 from werkzeug.serving import make_server
 
 from labauth_nb.sandbox import Lab
@@ -69,7 +70,7 @@ def test_authlib_openid(lab: Lab) -> None:
     where, endpoint = offered["authorization_endpoint"], offered["token_endpoint"]
     url, _ = client.create_authorization_url(where, code_verifier=verifier, nonce="a nonce")
     landed = lab.visit(url)
-    assert dict(parse_qsl(urlsplit(landed).query))["iss"] == offered["issuer"]
+    assert carried(landed)["iss"] == offered["issuer"]
     client.fetch_token(endpoint, authorization_response=landed, code_verifier=verifier)
     token = client.refresh_token(endpoint)
     assert client.post(offered["userinfo_endpoint"]).json()["email"] == EMAIL
@@ -243,7 +244,7 @@ def test_foundry_dev_tools_code(
         words = capsys.readouterr().out.split()
         asked.append(next(word for word in words if word.startswith(https)))
         landed = lab.visit(asked[-1].replace(https, lab.origin("foundry")))
-        return dict(parse_qsl(urlsplit(landed).query))["code"]
+        return carried(landed)["code"]
 
     monkeypatch.setattr("builtins.input", person)
     named = {"OAUTH__CLIENT_ID": PUBLIC_CLIENT_ID, "OAUTH__SCOPES": ",".join(SCOPES)}

@@ -41,18 +41,18 @@ class Lab(Shared):
     """The four providers and an identity provider, each at its own origin on loopback.
 
     Its methods are the levers that move them. A provider is named as in `labauth_nb.providers`,
-    the identity provider `idp`; another name is a `ValueError`.
+    the identity provider `idp`; another name is a `ValueError`. `servers`: by the same names.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.clear(SITES)
-        self._servers: dict[str, BaseWSGIServer] = {}
+        self.servers: dict[str, BaseWSGIServer] = {}
         try:
             for name in SITES:
                 self._serve(name)
         except RuntimeError:  # no thread can be started: keep no port either
-            for server in self._servers.values():
+            for server in self.servers.values():
                 server.server_close()
             raise
 
@@ -63,7 +63,7 @@ class Lab(Shared):
 
         handler = type("Handler", (_Handler,), {"lab": self})
         server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=handler)
-        self._servers[name] = server
+        self.servers[name] = server
         self.origins[name] = f"http://127.0.0.1:{server.server_port}"
         label = f"labauth sandbox {name}"
         threading.Thread(target=server.serve_forever, name=label, daemon=True).start()
@@ -190,6 +190,6 @@ class Lab(Shared):
     def stop(self) -> None:
         """Close the servers. The next `running()` starts new ones."""
         self.stopped = True
-        for server in self._servers.values():
+        for server in self.servers.values():
             server.shutdown()
             server.server_close()
