@@ -133,7 +133,7 @@ class DNAnexus(AuthorizationSite):
         with self.lab.lock:
             self.wrong_codes = [t for t in self.wrong_codes if self.now - t < LOCK_SECONDS]
             if len(self.wrong_codes) >= WRONG_CODES:
-                return "OTPMismatchError", "Too many wrong codes: wait before the next try"
+                return "OTPMismatchError", "Too many wrong codes: wait before the next attempt"
             if not typed.get("otp"):
                 return "OTPRequiredError", "A one-time code is required"
             if typed["otp"] != self.otp:

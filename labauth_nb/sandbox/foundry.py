@@ -333,6 +333,6 @@ class Foundry(RefreshingSite):
 
     @get("/api/v2/datasets/<rid>")
     def dataset(self, rid: str) -> Response:
-        """There is no data set; the scope is checked all the same."""
+        """The sandbox has no data sets; the scope is checked all the same."""
         self._guard("api:datasets-read")
         return self.error(404, "DatasetNotFound", "No such dataset", datasetRid=rid)

@@ -360,7 +360,7 @@ class IdentityProvider(RefreshingSite):
     def userinfo(self) -> Response:
         """``{"sub", "email", "email_verified"}`` (Core 5.3), the last two for the scope email."""
         token = self.bearer() or request.form.get("access_token")  # Core 5.3.1, RFC 6750 2.2
-        # An ID token is no access token.
+        # An ID token is not an access token.
         issued = None if token is None or "." in token else self.good(token)
         if issued is None or self.suspended:
             refuse(401, "invalid_token", "The token is missing, expired or revoked")

@@ -26,7 +26,7 @@ from .sites import KEY, Grant, Issued, Refusal, Shared, Site, refuse, repeated
 
 CODE_SECONDS, REFRESH_SECONDS = 60.0, 30 * 86400.0
 WRONG_SIGN_INS = 3
-"""After so many wrong sign-ins in one browser the client is told access_denied."""
+"""After so many wrong sign-ins in one browser the client gets access_denied."""
 LOOPBACK = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]{1,5})?(/[!-\"$-~]*)?")
 PROOF, SESSION = re.compile(r"[A-Za-z0-9._~-]{43,128}"), re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -292,7 +292,7 @@ class RefreshingSite(AuthorizationSite):
     def revoke_named(self, client_id: str) -> None:
         """Revoke the token of this request; a refresh token with its family.
 
-        Another client's is refused (RFC 7009 2.1); an unknown one is no error (2.2).
+        Another client's is refused (RFC 7009 2.1); an unknown one is not an error (2.2).
         """
         named = request.form.get("token", "")
         if not named:

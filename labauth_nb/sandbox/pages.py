@@ -77,8 +77,11 @@ class Form:
     filled: Mapping[str, str] = field(default_factory=dict)
 
     def page(self, seal: str, action: str, person: Mapping[str, str]) -> Response:
-        """The page. `seal`: a hidden field; `action`: where the form goes ("": to the page itself);
-        `person`: what to type, told below the form."""
+        """The page.
+
+        `seal`: a hidden field; `action`: where the form goes ("": to the page itself); `person`:
+        what to type, shown below the form.
+        """
         body = [f'<p role="alert">{escape(self.problem)}</p>'] if self.problem else []
         where = f' action="{escape(action)}"' if action else ""
         body += [self.text, f'<form method="post"{where}>']
@@ -94,6 +97,6 @@ class Form:
         body.append(f'<button name="choice" value="allow">{yes}</button>')
         body.append(f'<button name="choice" value="deny" formnovalidate>{no}</button></form>')
         known = [(FIELDS[name][0], person[name]) for name in self.fields if name in person]
-        told = "".join(f"<br>{label}: <code>{escape(value)}</code>" for label, value in known)
-        body.append(f"<p>To practise, type:{told}</p>" if told else "")
+        typed = "".join(f"<br>{label}: <code>{escape(value)}</code>" for label, value in known)
+        body.append(f"<p>In the sandbox, type:{typed}</p>" if typed else "")
         return page(self.title, "".join(body), 401 if self.problem else 200)

@@ -47,7 +47,7 @@ def _site(lab: Shared, url: str) -> Site | None:
 def visit(lab: Shared, url: str, choice: str, typed: dict[str, str]) -> str:
     """See `Lab.visit`."""
     if choice not in ("allow", "deny"):
-        raise ValueError(f"{choice!r} is no choice: 'allow' or 'deny'.")
+        raise ValueError(f"{choice!r} is not a choice: 'allow' or 'deny'.")
     if _site(lab, url) is None:
         raise ValueError("This address is not one of the sandbox's.")
     clients: dict[str, Any] = {}  # one per site: each keeps its cookies
@@ -74,11 +74,11 @@ def _read(here: Site, response: Any) -> _Page:
     """The page that came; `ValueError` with its message where it is an error."""
     if response.is_json:
         message = response.text.strip()
-        raise ValueError(f"{here.name} answered {response.status_code}: {message}")
+        raise ValueError(f"{here.name} responded with {response.status_code}: {message}")
     page = _Page(response.text)
     if page.said["alert"] or response.status_code >= 400:
         message = page.said["alert"] or page.said["h1"]
-        raise ValueError(message or f"{here.name} answered {response.status_code}.")
+        raise ValueError(message or f"{here.name} responded with {response.status_code}.")
     return page
 
 
