@@ -391,7 +391,8 @@ def test_device_page(lab: Lab) -> None:
     with pytest.raises(ValueError, match="password is wrong"):
         lab.visit(url, password="wrong")
     form = {"choice": "allow", "user_code": device["user_code"], **lab.credentials("idp", "password")}
-    assert requests.post(url, data=form, timeout=10).status_code == 400
+    for more in ({}, {"client_id": CLIENT_ID}):
+        assert requests.post(url, data=form | more, timeout=10).status_code == 400
     assert refused(poll(lab, device)) == (400, "authorization_pending")
     spelt = device["user_code"].lower().replace("-", " ")
     assert lab.visit(device["verification_uri"], user_code=spelt).endswith("/device/allowed")

@@ -322,8 +322,9 @@ class IdentityProvider(RefreshingSite):
     def device_page(self) -> Response:
         """Where the person types the user_code and allows the device (RFC 8628 3.3)."""
         typed = request.form.get("user_code") or request.args.get("user_code", "")
-        choice, problem = self.submitted(), ""
-        if choice:
+        problem = ""
+        if request.method == "POST":
+            choice = self.choice()
             with self.lab.lock:
                 problem = self._decide(self._waiting(typed), choice)
         who = f"as the application <b>{CLIENT_ID}</b>"

@@ -201,9 +201,11 @@ class AuthorizationSite(Site):
         return hmac.new(KEY.encode(), sealed, "sha256").hexdigest()
 
     def submitted(self) -> str:
-        """The button that sent this page's form ("": no form was sent). A forged one is refused."""
-        if request.method != "POST" or self.posted():
-            return ""
+        """The button that sent the sign-in page's form ("": it was not sent); see `choice`."""
+        return self.choice() if request.method == "POST" and not self.posted() else ""
+
+    def choice(self) -> str:
+        """The button that sent this page's form: "allow" or "deny". A forged form is refused."""
         session, seal = request.cookies.get(self.cookie, ""), request.form.get("seal", "")
         sealed = hmac.compare_digest(self._seal(session).encode(), seal.encode())
         if not SESSION.fullmatch(session) or not sealed:
