@@ -55,6 +55,11 @@ class LabauthError(Exception):
     cursor: Any = None
     """The page to go on at: `pages(..., cursor=error.cursor)`; None: the first."""
 
+    def __init__(self, *args: object, field: str | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        if field is not None:
+            self.field = field
+
     def _render_traceback_(self) -> list[str]:
         """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""
         return [f"{type(self).__name__}: {self}"]
@@ -121,6 +126,10 @@ class ProviderError(LabauthError, requests.HTTPError):
     hint: str = ""
     retry_after: float | None = None
 
+    def __init__(self, *args: object, status: int = 0, code: str = "", hint: str = "", **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.status, self.code, self.hint = status, code, hint
+
 
 class SignInRefused(ProviderError):
     """The provider refused the sign-in."""
@@ -139,22 +148,20 @@ def refuse_secret(
     """
     if looks(word):
         noticed([word])
-        error = InvalidInput(
+        raise InvalidInput(
             f"{what} looks like a secret, so it was refused and nothing was sent. If it is one, delete it from this "
-            "cell, and replace it if the notebook was saved or shared."
+            "cell, and replace it if the notebook was saved or shared.",
+            field=field,
         )
-        error.field = field
-        raise error
 
 
 def miscopied(label: str, name: str, hint: str) -> InvalidInput:
     """The error for a value of the field `name` that cannot be sent; `hint`: where to find it."""
-    error = InvalidInput(
+    return InvalidInput(
         f"The {label} holds a space, a line break or a quote mark that does not belong to it: "
-        f"copy it once more, whole. Where to find it: {hint}."
+        f"copy it once more, whole. Where to find it: {hint}.",
+        field=name,
     )
-    error.field = name
-    return error
 
 
 def nearest(word: str, choices: Iterable[str], what: str) -> InvalidInput:
@@ -349,8 +356,9 @@ def provider_error(
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
     clean(response, secrets)
-    error = kind(f"{said}. {hint}".strip(), response=response)
-    error.status, error.code, error.hint, error.retry_after = status, code, hint, wait
+    words = f"{said}. {hint}".strip()
+    error = kind(words, status=status, code=code, hint=hint, response=response)
+    error.retry_after = wait
     return error
 
 

@@ -919,7 +919,7 @@ def test_port_taken_without_pkce(lab: Lab) -> None:
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
         it.listen()
-        with pytest.raises(InvalidInput, match="and whoever has it would get the answer") as caught:
+        with pytest.raises(InvalidInput, match="and whoever has it would get the response") as caught:
             began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{it.getsockname()[1]}/")
     assert caught.value.field == "redirect_uri"
 

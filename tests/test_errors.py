@@ -18,6 +18,7 @@ from urllib3.exceptions import NewConnectionError
 from labauth_nb import (
     InvalidInput,
     LabauthError,
+    MissingCredentials,
     ProviderError,
     ProviderUnreachable,
     SignInRefused,
@@ -150,6 +151,17 @@ def test_without_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "labauth_nb.sandbox", None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"pip install 'labauth-nb\[sandbox\]'"):
         login("benchling", tenant="sandbox")
+
+
+def test_errors_carry_data() -> None:
+    """What an error is about is data beside its message, and outlasts a copy and a pickle."""
+    refused = SignInRefused("no", field="otp", status=401, code="x", hint="y", response=answer(401, {}))
+    for error in (refused, InvalidInput("no", field="otp"), MissingCredentials("no", field="otp")):
+        for each in (error, error.again(), pickle.loads(pickle.dumps(error))):
+            assert (str(each), each.field, type(each)) == ("no", "otp", type(error))
+    assert (refused.status, refused.code, refused.hint) == (401, "x", "y")
+    assert refused.response.status_code == 401
+    assert InvalidInput("no").field is None
 
 
 def test_shape_of_errors() -> None:

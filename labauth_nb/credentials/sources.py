@@ -128,9 +128,7 @@ def healed(provider: Provider, wanted: Field, value: str) -> str:
             value = rest
         elif of and "\n" not in value:
             said = f"The {wanted.label} was given as {name}, which is another field's"
-            error = InvalidInput(f"{said}. Where to find it: {wanted.hint}.")
-            error.field = wanted.name
-            raise error
+            raise InvalidInput(f"{said}. Where to find it: {wanted.hint}.", field=wanted.name)
     value = _unquoted(value)
     whole = value if value.startswith("-----BEGIN") else _joined(value)
     if whole is None and (wanted.secret or wanted.name == "client_id"):
@@ -261,9 +259,8 @@ def address_of(provider: Provider, field: Field, value: str) -> str:
 def _check_address(provider: Provider, field: Field, value: str) -> None:
     """Raise `InvalidInput` where an address may not be shown, nor asked about."""
     if field is not provider.tenant and not _ADDRESS.fullmatch(whole_address(value)):
-        error = InvalidInput(f"The {field.label} is not a valid address: it starts with https:// and a host's name.")
-        error.field = field.name
-        raise error
+        said = f"The {field.label} is not a valid address"
+        raise InvalidInput(f"{said}: it starts with https:// and a host's name.", field=field.name)
 
 
 _ADDRESS = re.compile(r"(?=.{1,200}$)https?://(\[::1\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\x21-\x7e]*)?")
@@ -553,12 +550,11 @@ def missing_error(provider: Provider, method: Method, found: Found, missing: lis
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     named = f" --as {name}" if name != provider.name else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
-    error = MissingCredentials(
+    return MissingCredentials(
         f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
-        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}"
+        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}",
+        field=missing[0].name,
     )
-    error.field = missing[0].name
-    return error
 
 
 def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:

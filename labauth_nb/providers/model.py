@@ -260,7 +260,9 @@ class Provider:
         ):
             raise self._bad_tenant(typed)
         if host in self.web_pages:
-            raise _about_tenant(f"{host} is a web page, not {self.title}'s API: use {self.web_pages[host]}.")
+            api = self.web_pages[host]
+            said = f"{host} is a web page, not {self.title}'s API: use {api}."
+            raise InvalidInput(said, field="tenant")
         if is_loopback(host):
             return f"{parts.scheme}://{_bracketed(host)}{f':{port}' if port else ''}"
         if "." not in host:
@@ -268,7 +270,8 @@ class Provider:
                 raise self._bad_tenant(typed)
             host += self.suffix
         if self.suffix_required and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
-            raise _about_tenant(f"{host} is not a {self.title} address: they end in {self.suffix}. Give {self.tenant.hint}.")
+            said = f"{host} is not a {self.title} address: they end in {self.suffix}."
+            raise InvalidInput(f"{said} Give {self.tenant.hint}.", field="tenant")
         if port == {"http": 80, "https": 443}[parts.scheme]:
             port = None
         return f"https://{host}{f':{port}' if port else ''}"
@@ -284,13 +287,8 @@ class Provider:
 
     def _bad_tenant(self, typed: str) -> InvalidInput:
         hint = self.tenant.hint
-        return _about_tenant(f"{shown(typed)} is not a {self.title} address. Give {hint}.")
-
-
-def _about_tenant(sentence: str) -> InvalidInput:
-    error = InvalidInput(sentence)
-    error.field = "tenant"
-    return error
+        said = f"{shown(typed)} is not a {self.title} address. Give {hint}."
+        return InvalidInput(said, field="tenant")
 
 
 def spelled(address: str) -> str:

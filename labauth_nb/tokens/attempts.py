@@ -100,11 +100,10 @@ class Attempt:
         self._listener, why = _listen(self, self._redirect_uri)
         if why:
             what = "sign in, then copy the address from the browser's address bar and paste it here"
-            self.error = _about_answer(f"{why}: {what}.")
+            self.error = InvalidInput(f"{why}: {what}.", field="answer")
         if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
-            refusal = InvalidInput(f"{why}, and whoever has it would get the answer. Close that, or register another address.")
-            refusal.field = "redirect_uri"
-            raise refusal
+            what = "and whoever has it would get the response. Close that, or register another address"
+            raise InvalidInput(f"{why}, {what}.", field="redirect_uri")
         if self._listener is not None and _portless(self._redirect_uri):
             parts = urlsplit(self._redirect_uri)
             netloc = f"{parts.hostname}:{self._listener.server_port}"
@@ -171,7 +170,7 @@ class Attempt:
         with self._device_lock:  # two views of one panel ask at once, for one code
             if self._device is None:
                 if self.state in (DONE, OVER):
-                    raise _about_answer(_OVER)
+                    raise InvalidInput(_OVER, field="answer")
                 try:
                     self._device = openid.device(self._exchange)
                 except LabauthError as error:
@@ -207,11 +206,13 @@ class Attempt:
             text = Secret("".join(pasted.split()))
             noticed([pasted])
             if not text:
-                raise self._said(_about_answer("Nothing was pasted: copy the whole address that the browser landed on."))
+                raise self._said(
+                    InvalidInput("Nothing was pasted: copy the whole address that the browser landed on.", field="answer")
+                )
             if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
                 self._take(_query(text), sure=sure)
             elif len(pasted.split()) > 1 or len(text) < CODE_LEAST:
-                raise self._said(_about_answer(_NO_CODE))
+                raise self._said(InvalidInput(_NO_CODE, field="answer"))
             else:
                 self._take([("code", text)], bare=True, sure=sure)
             return self.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1])
@@ -293,28 +294,32 @@ class Attempt:
         state, code, error = (query.get(name, Secret()) for name in ("state", "code", "error"))
         with self._lock:
             if self.state in (DONE, BUSY):
-                raise _about_answer(_SECOND)
+                raise InvalidInput(_SECOND, field="answer")
             if self.state == OVER:
-                raise _about_answer(_OVER)
+                raise InvalidInput(_OVER, field="answer")
         if any(sum(name == each for each, _ in pairs) > 1 for name in ("state", "code", "error", "iss")):  # RFC 6749 3.1
-            raise self._said(_about_answer("That answer says something twice, and was not used. Open the sign-in page again."))
+            raise self._said(
+                InvalidInput("That answer says something twice, and was not used. Open the sign-in page again.", field="answer")
+            )
         if not code and not error:
-            raise self._said(_about_answer(_NO_CODE))
+            raise self._said(InvalidInput(_NO_CODE, field="answer"))
         if state and not hmac.compare_digest(_digest(state), _digest(self._state)):
             why = "belongs to another sign-in (its state is another one)"
             if _digest(state) in _earlier:
                 why = "is from an earlier try"
-            raise self._said(_about_answer(f"That answer {why}, and was not used. Open the sign-in page again."))
+            raise self._said(InvalidInput(f"That answer {why}, and was not used. Open the sign-in page again.", field="answer"))
         self._check_issuer(query.get("iss"), bare)
         if not state and self._flow.echoes_state and not (bare and self._flow.pkce):
             why = "has no state, so it cannot be told whose it is, and was not used"
-            raise self._said(_about_answer(f"That answer {why}. Copy the whole address that the browser landed on."))
+            raise self._said(
+                InvalidInput(f"That answer {why}. Copy the whole address that the browser landed on.", field="answer")
+            )
         if error and not state:  # any page can send that: it ends nothing, and its words are not shown
-            raise self._said(_about_answer(f"{self._exchange.title} {_UNPROVEN}"))
+            raise self._said(InvalidInput(f"{self._exchange.title} {_UNPROVEN}", field="answer"))
         if error:
             raise self._failed(self._declined(error, query.get("error_description", "")))
         if not re.fullmatch(r"[\x21-\x7e]+", code):
-            raise self._said(_about_answer(_NO_CODE))
+            raise self._said(InvalidInput(_NO_CODE, field="answer"))
         answer = Code(code, self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce)
         try:
             with self._lock:
@@ -329,31 +334,36 @@ class Attempt:
         if not self._openid:
             return
         if issuer is not None and issuer != self._exchange.metadata["issuer"]:
-            raise self._said(_about_answer("That answer is from another identity provider (iss), and was not used."))
+            raise self._said(
+                InvalidInput("That answer is from another identity provider (iss), and was not used.", field="answer")
+            )
         promised = self._exchange.metadata.get("authorization_response_iss_parameter_supported") is True
         if issuer is None and promised and not bare:
             why = "does not say which identity provider it is from (iss), and was not used"
-            raise self._said(_about_answer(f"That answer {why}. Copy the whole address that the browser landed on."))
+            raise self._said(
+                InvalidInput(f"That answer {why}. Copy the whole address that the browser landed on.", field="answer")
+            )
 
     def _settle(self, answer: Code, unproven: bool, sure: bool) -> None:
         """Use `answer`, or ask whether it is the person's own; under the lock."""
         digest = _digest(answer.code)
         same = self._asked is not None and hmac.compare_digest(digest, _digest(self._asked.code))
         if self.state not in (WAITING, ASKING):
-            raise _about_answer(_SECOND)
+            raise InvalidInput(_SECOND, field="answer")
         if unproven and digest in self._discarded:
-            raise _about_answer(_TWO)
+            raise InvalidInput(_TWO, field="answer")
         if unproven and self._asked is not None and not same:
             # One of the two is another's. Which one, the person cannot tell either.
             self._discarded |= {digest, _digest(self._asked.code)}
-            self.state, self._asked, self.error = WAITING, None, _about_answer(_TWO)
-            raise _about_answer(_TWO)
+            self.state, self._asked, self.error = WAITING, None, InvalidInput(_TWO, field="answer")
+            raise InvalidInput(_TWO, field="answer")
         if unproven and not sure:
             self.question += not same
             self.state, self._asked = ASKING, answer
-            self.error = _about_answer(
+            self.error = InvalidInput(
                 f"{self._exchange.title} sent an answer without state, so it cannot be proved that it is yours. "
-                "Use it only if you have just signed in on that page yourself."
+                "Use it only if you have just signed in on that page yourself.",
+                field="answer",
             )
         else:
             self._owner = threading.get_ident()
@@ -423,9 +433,8 @@ class Attempt:
         known = [self._state, self._verifier, self._nonce or "", *self._exchange.secrets()]
         code, said = one_line(code, 60, known), one_line(description, secrets=known).rstrip(".")
         hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
-        error = SignInRefused(f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}")
-        error.code, error.hint = code, hint
-        return error
+        words = f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}"
+        return SignInRefused(words, code=code, hint=hint)
 
     def _tell(self) -> None:
         """Whoever watches is told; that it fails there is nothing to a sign-in."""
@@ -535,12 +544,6 @@ def _threadless(exchange: Exchange) -> InvalidInput:
     )
 
 
-def _about_answer(sentence: str) -> InvalidInput:
-    error = InvalidInput(sentence)
-    error.field = "answer"
-    return error
-
-
 _PROXIED = re.compile(r"/proxy/(?:absolute/)?(\d{1,5})(/.*)?$")
 """The path of an address that jupyter-server-proxy passes on to a port of the kernel's computer."""
 
@@ -562,9 +565,8 @@ def checked_redirect(redirect_uri: str) -> str:
         # Before an @ stands a password.
         typed = "That" if "@" in redirect_uri else repr(redirect_uri[:80])
         said = "it starts with https://, or with http://127.0.0.1, as registered"
-        error = InvalidInput(f"{typed} is not a valid redirect address: {said}.")
-        error.field = "redirect_uri"
-        raise error
+        sentence = f"{typed} is not a valid redirect address: {said}."
+        raise InvalidInput(sentence, field="redirect_uri")
     return redirect_uri
 
 

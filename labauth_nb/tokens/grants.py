@@ -516,12 +516,11 @@ def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
     if not found:
         public = "Leave the client secret empty, if the client is a public one."
         cure = f"Ask its admin to allow {BASIC} for this client."
-        error = InvalidInput(
+        raise InvalidInput(
             f"{exchange.title} takes no client secret ({where}: "
-            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}"
+            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}",
+            field="client_secret",
         )
-        error.field = "client_secret"
-        raise error
     return sorted(found, key=lambda name: name != exchange.auth_method)
 
 

@@ -63,15 +63,17 @@ def discover(exchange: Exchange) -> None:
     if exchange.metadata:
         return
     if "openid" not in exchange.fields.get("scopes", "openid").split():
-        raise _about("scopes", _NO_OPENID)
+        raise InvalidInput(_NO_OPENID, field="scopes")
     if find_spec("cryptography") is None:
         raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
-        raise _about("issuer", "That is no issuer: its address has a user name or password in it. Give it without them.")
+        raise InvalidInput(
+            "That is no issuer: its address has a user name or password in it. Give it without them.", field="issuer"
+        )
     if not _safe(typed, True) or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
-        raise _about("issuer", f"{said}: give the https address of your lab's identity provider.")
+        raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
     with _in_words():
         where = f"{typed}/.well-known/openid-configuration"
         response = ask(exchange, verb="GET", url=where)
@@ -82,15 +84,17 @@ def discover(exchange: Exchange) -> None:
         if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
             error.args, error.field = (said,), "issuer"
             raise error
-        raise _about("issuer", said if "issuer" in said else f"{said} Check the issuer's address.")
+        raise InvalidInput(said if "issuer" in said else f"{said} Check the issuer's address.", field="issuer")
     if spelled(str(metadata.get("issuer"))) != typed:
-        raise _about("issuer", f"The server at {typed} says that it is another issuer. Check the issuer's address.")
+        raise InvalidInput(f"The server at {typed} says that it is another issuer. Check the issuer's address.", field="issuer")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
         address = metadata.get(name)
         if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
-            raise _about("issuer", f"The identity provider's {name} is missing or no https address: tell its admin.")
+            raise InvalidInput(
+                f"The identity provider's {name} is missing or no https address: tell its admin.", field="issuer"
+            )
     exchange.metadata = metadata
     _ask_for_less(exchange)
     if exchange.fields.get("client_secret"):
@@ -155,12 +159,6 @@ _NO_OPENID = (
     "The scopes must contain openid, else the identity provider sends no ID token. "
     "Give them with spaces between, such as: openid email offline_access"
 )
-
-
-def _about(field: str, sentence: str) -> InvalidInput:
-    error = InvalidInput(sentence)
-    error.field = field
-    return error
 
 
 class _Keys(jwt.PyJWKClient):
