@@ -29,8 +29,8 @@ from labauth_nb import (
     session,
     status,
 )
-from labauth_nb.errors import provider_error, read_error, unreachable, wait_seconds
 from labauth_nb.providers import PROVIDERS
+from labauth_nb.responses import provider_error, read_error, unreachable, wait_seconds
 from labauth_nb.sandbox import Lab
 
 

@@ -24,14 +24,12 @@ from ..errors import (
     SignInRefused,
     StoreUnavailable,
     UntrustedOrigin,
-    json_of,
     nearest,
-    one_line,
-    read_error,
     refuse_secret,
 )
 from ..masking import Secret, noticed, shown
 from ..providers import PLAIN_FIELDS, Method, Probe, Provider, find
+from ..responses import json_of, one_line, read_error
 from ..sessions import session
 from ..sessions.session import is_dead
 from ..tokens.attempts import Attempt, checked_redirect

@@ -24,26 +24,10 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
 from ..clocks import seconds_in
-from ..errors import (
-    InvalidInput,
-    LabauthError,
-    NotSignedIn,
-    ProviderError,
-    ProviderUnreachable,
-    Unfinished,
-    UnsafeRequest,
-    clean,
-    cleaned,
-    finite,
-    is_passing,
-    json_of,
-    provider_error,
-    read_error,
-    unreachable,
-    wait_seconds,
-)
+from ..errors import InvalidInput, LabauthError, NotSignedIn, ProviderError, ProviderUnreachable, Unfinished, UnsafeRequest
 from ..masking import Secret, scrub
 from ..providers import PROVIDERS, Paging, Provider, is_loopback
+from ..responses import clean, cleaned, finite, is_passing, json_of, provider_error, read_error, unreachable, wait_seconds
 from ..tokens.grants import TIMEOUT, _bare, patience_seconds
 from ..tokens.token import Token
 from ..tokens.wire import UNREADABLE, BoundedAdapter, Patience, paged, trusted

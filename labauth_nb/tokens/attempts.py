@@ -26,9 +26,10 @@ from typing import Any, NoReturn
 from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlencode, urlsplit
 
 from ..clocks import started
-from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, one_line, place_of
+from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, place_of
 from ..masking import Secret, noticed
 from ..providers import is_loopback
+from ..responses import one_line
 from . import grants
 from .grants import Code, Exchange
 from .token import Token

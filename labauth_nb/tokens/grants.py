@@ -32,18 +32,11 @@ from ..errors import (
     ProviderUnreachable,
     SignInRefused,
     UnsafeRequest,
-    finite,
-    is_page,
-    json_of,
     miscopied,
-    one_line,
     place_of,
-    provider_error,
-    read_error,
-    unreachable,
-    wait_seconds,
 )
 from ..masking import Fields, Secret, scrub, shown
+from ..responses import finite, is_page, json_of, one_line, provider_error, read_error, unreachable, wait_seconds
 from . import wire
 from .token import Token
 

@@ -20,9 +20,10 @@ from urllib.parse import urlsplit
 import jwt
 import requests
 
-from ..errors import InvalidInput, LabauthError, SignInRefused, finite, json_of, one_line
+from ..errors import InvalidInput, LabauthError, SignInRefused
 from ..masking import Secret
 from ..providers import is_loopback, spelled, whole_address
+from ..responses import finite, json_of, one_line
 from .grants import (
     LONGEST_SECONDS,
     SKEW_SECONDS,

@@ -27,7 +27,8 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from ..clocks import Clock
-from ..errors import LabauthError, Unfinished, one_line
+from ..errors import LabauthError, Unfinished
+from ..responses import one_line
 
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
