@@ -27,7 +27,7 @@ pytestmark = [
 ]
 LOAD = r"""
 %load_ext labauth_nb
-import labauth_nb.tokens.attempts, secrets as _secrets
+import labauth_nb.tokens.attempts, labauth_nb.tokens.listeners, secrets as _secrets
 from labauth_nb.sandbox import running
 from labauth_nb.logins import logins
 lab_ = running()
@@ -131,10 +131,10 @@ def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
 
 
 REMOTE = f"""{LOAD}
-def _unreachable(self, *arguments, _real=labauth_nb.tokens.attempts._Listener.__init__):
+def _unreachable(self, *arguments, _real=labauth_nb.tokens.listeners.Listener.__init__):
     _real(self, *arguments)
     self.close()
-labauth_nb.tokens.attempts._Listener.__init__ = _unreachable
+labauth_nb.tokens.listeners.Listener.__init__ = _unreachable
 """
 """A kernel on another computer: nothing listens where the browser looks for it."""
 
@@ -310,24 +310,22 @@ def login_dnanexus(notebook: Notebook, panel: Any) -> Any:
 
 
 def test_dnanexus_without_state(flows: Notebook) -> None:
-    """An answer without state: the panel asks first. No leaves it waiting, Yes signs in."""
+    """A response without state: its page says to copy the address, and the panel takes it."""
     flows.open("stateless.ipynb", LOAD)
     flows.run(LOAD + "\nlab_.set('dnanexus', echo_state=False)")
     cell = flows.start(DNANEXUS)
     panel = flows.panel(cell)
-    almost = "Almost there: go back to the notebook and answer the question in the panel."
     page = login_dnanexus(flows, panel)
     page.locator("button[value='allow']").click()
-    landed(page, almost)
-    see(panel.locator("[role='alert']"), "Use it only if you have just signed in on that page yourself.")
+    see(page.locator("p"), "copy this address into the notebook")
+    address = page.url
+    assert "code=" in address
+    page.close()
+    see(panel.locator("[role='alert']"), "If you have just signed in on its page yourself")
     pictures(flows, "asks", panel)
-    press(panel, "No")
-    panel.locator(f"a:text-is('{OPEN}')").wait_for()
-    assert flows.waits(cell)
-    page = login_dnanexus(flows, panel)
-    page.locator("button[value='allow']").click()
-    landed(page, almost)
-    press(panel, "Yes, I have just signed in there")
+    panel.get_by_text("Paste the address").click()
+    panel.locator("input[name='answer']").fill(address)
+    panel.locator("input[name='answer']").press("Enter")
     signed_in(flows, cell, "DNAnexus", "ada")
     assert "1" in flows.output(flows.run("print(lab_.token_requests('dnanexus'))"))
     nothing_leaked(flows)
@@ -345,7 +343,7 @@ def test_foundry_pasted(flows: Notebook) -> None:
     for text, said in (
         ("what is this", "There is no code in that"),
         ("", "Nothing was pasted"),
-        ("?code=x&state=y", "another sign-in"),
+        ("?code=x&state=y", "a different sign-in"),
     ):
         box.fill(text)
         press(panel, "Continue") if text else box.press("Enter")
@@ -408,7 +406,6 @@ def test_dnanexus_pasted(flows: Notebook) -> None:
     code = carried(address)["code"]
     panel.locator("input[name='answer']").fill(code)
     press(panel, "Continue")
-    press(panel, "Yes, I have just signed in there")
     signed_in(flows, cell, "DNAnexus", "ada")
     nothing_leaked(flows, code)
 

@@ -20,7 +20,7 @@ import pytest
 from kernels import Kernel
 from test_secrets import leaks
 
-from labauth_nb import InvalidInput, NotSignedIn, begin, login
+from labauth_nb import NotSignedIn, login
 from labauth_nb.clocks import SandboxClock, in_words
 from labauth_nb.logins import logins, signins
 from labauth_nb.notebook import panel
@@ -514,19 +514,6 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
         form._error, form.note = None, ""
     assert caught == []
     assert "kanari" not in "".join(capsys.readouterr())
-
-
-def test_a_yes_is_to_the_question_that_stands(lab: Lab) -> None:
-    """A yes to a question that was asked before this one, clicked late, is ignored."""
-    lab.set("dnanexus", echo_state=False)
-    attempt = begin("dnanexus", "browser", tenant="sandbox")
-    with pytest.raises(InvalidInput, match="without state"):
-        attempt.answer(lab.visit(attempt.url))
-    form = panel.LoginPanel(PROVIDERS["dnanexus"], "browser", "sandbox", "dnanexus", {}, True)
-    form._attempt = attempt
-    for number, state in ((attempt.question - 1, "asking"), (attempt.question, "done")):
-        form.heard({"type": "confirm", "yes": True, "question": number})
-        assert attempt.state == state
 
 
 REFUSE = """

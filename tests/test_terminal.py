@@ -106,7 +106,7 @@ def test_paste(lab: Lab, browser: Path, place: Place) -> None:
     child.sendline("")
     child.expect_exact(QUESTION)  # nobody has come back yet
     child.sendline("http://127.0.0.1:1/?code=of-another-one&state=another-state")
-    child.expect("belongs to another sign-in")
+    child.expect("belongs to a different sign-in")
     child.expect_exact(QUESTION)
     child.sendline(landed)
     said = ended(child, place)

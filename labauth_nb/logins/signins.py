@@ -32,7 +32,7 @@ from ..providers import PLAIN_FIELDS, Method, Probe, Provider, find
 from ..responses import json_of, one_line, read_error
 from ..sessions import session
 from ..sessions.session import is_dead
-from ..tokens.attempts import Attempt, checked_redirect
+from ..tokens.attempts import Attempt
 from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused, send
 from ..tokens.token import Token
 from . import remembering
@@ -172,10 +172,7 @@ def start(
 
 
 def _attempt(plan: _Plan, watch: Callable[[], None] = lambda: None) -> Attempt:
-    redirect_uri = plan.exchange.fields.get("redirect_uri")
-    if redirect_uri:
-        checked_redirect(redirect_uri)
-    attempt = Attempt(plan.exchange, lambda token: _acquire(plan, token), watch)
+    attempt = Attempt(plan.exchange, lambda token: _acquire(plan, token), watch).start()
     attempts.add(attempt)
     return attempt
 
@@ -214,15 +211,14 @@ def _in_terminal(attempt: Attempt) -> Login:
             pasted = getpass.getpass(question)
             if attempt.state in ("done", "over"):
                 break
-            if not pasted.strip() and attempt.state == "waiting":
-                print("No answer has come from the browser yet.", file=sys.stderr)
+            if not pasted.strip():
+                said = attempt.error or "No response has come from the browser yet."
+                print(said, file=sys.stderr)
                 continue
             try:
-                attempt.answer(pasted) if pasted.strip() else None
+                attempt.answer(pasted)
             except InvalidInput as error:
                 print(error, file=sys.stderr)
-            if attempt.state == "asking":
-                attempt.confirm(credentials.confirm(str(attempt.error)))
         login: Login = attempt.wait(1)
         return login
     except (KeyboardInterrupt, EOFError):

@@ -25,7 +25,7 @@
  * }} FormState
  * @typedef {{
  *   where: PlaceState[], url: string, note: string, here: boolean, proof: string, offers: boolean,
- *   link: string, code: string, busy: boolean, confirm: string, question: number, error: string,
+ *   link: string, code: string, busy: boolean, error: string,
  * }} AttemptState
  * @typedef {{
  *   name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string,
@@ -510,10 +510,6 @@ function attemptOf(page, state, attempt, actions) {
   const it = make("div", { class: "attempt" });
   it.append(heading(`Sign in to ${state.title}`, !!state.form?.sandbox));
   it.append(...shownPlaces(placesOf(attempt.where, [], null)));
-  if (attempt.confirm) {
-    it.append(...questionOf(attempt, actions), cancel);
-    return it;
-  }
   if (attempt.busy) {
     it.append(make("p", {}, "Response received; signing in…"), cancel);
     return it;
@@ -534,20 +530,6 @@ function attemptOf(page, state, attempt, actions) {
   }
   it.append(cancel);
   return it;
-}
-
-/**
- * The question about a response without state.
- * @param {AttemptState} attempt @param {Actions} actions
- */
-function questionOf(attempt, actions) {
-  const said = (/** @type {boolean} */ yes) => () =>
-    actions.send({ type: "confirm", yes, question: attempt.question });
-  return [
-    make("p", { class: "error", role: "alert" }, attempt.confirm),
-    button("Yes, I have just signed in there", said(true), true),
-    button("No", said(false)),
-  ];
 }
 
 /** The way home that is shown. @param {Page} page @param {AttemptState} attempt */
@@ -649,7 +631,7 @@ function prove(page, attempt, actions) {
  * @param {Page} page @param {AttemptState} attempt @param {Actions} actions
  */
 function askForCode(page, attempt, actions) {
-  if (attempt.confirm || attempt.busy || attempt.code) return;
+  if (attempt.busy || attempt.code) return;
   if (page.device === attempt.url || wayOf(page, attempt) !== "device") return;
   page.device = attempt.url;
   actions.send({ type: "device" });
@@ -758,7 +740,7 @@ function draw(page, actions) {
   if (!state) return;
   const attempt = state.view === "login" ? state.attempt : null;
   const busy = state.view === "login" && state.busy;
-  if (attempt && !attempt.confirm && !attempt.busy) prove(page, attempt, actions);
+  if (attempt && !attempt.busy) prove(page, attempt, actions);
   const focused = root.contains(document.activeElement) ? document.activeElement : null;
   const caret = focused instanceof HTMLInputElement ? focused.selectionStart : null;
   const half = busy ? {} : halfTyped(body);

@@ -46,7 +46,7 @@ from ..logins.logins import Login
 from ..logins.statuses import EXPIRED, Status
 from ..masking import MASK, Secret
 from ..providers import Field, Method, Provider, find, without_page
-from ..tokens.attempts import ASKING, BUSY, DONE, OVER, Attempt
+from ..tokens.attempts import BUSY, DONE, OVER, Attempt
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0
@@ -141,10 +141,6 @@ class AttemptState(TypedDict):
     code: str
     busy: bool
     """Whether a response has come and is being checked."""
-    confirm: str
-    """The question that a person must answer first, or ""."""
-    question: int
-    """Its number: a yes to an older one is ignored."""
     error: str
 
 
@@ -295,7 +291,7 @@ def _failed(error: BaseException) -> str:
     return f"That failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
 
 
-_KEPT = ("type", "method", "name", "remember", "question", "yes", "number")
+_KEPT = ("type", "method", "name", "remember", "number")
 """What a page's message says that is no secret; what was typed stands beside it."""
 
 
@@ -446,7 +442,6 @@ class LoginPanel(Panel):
         attempt = self._attempt
         if attempt is None or attempt.state in (DONE, OVER):
             return None
-        asking = attempt.state == ASKING
         code = attempt.device()[1] if attempt.device_link else ""
         return {
             "where": self._where,
@@ -458,9 +453,7 @@ class LoginPanel(Panel):
             "link": attempt.device_link,
             "code": code,
             "busy": attempt.state == BUSY,
-            "confirm": str(attempt.error) if asking else "",
-            "question": attempt.question,
-            "error": "" if asking else str(attempt.error or ""),
+            "error": str(attempt.error or ""),
         }
 
     def _form(self) -> FormState:
@@ -579,7 +572,7 @@ class LoginPanel(Panel):
     def heard(self, message: Mapping[str, Any]) -> None:
         if message.get("type") == "submit":
             self._submit(message)
-        elif message.get("type") in ("answer", "confirm", "device", "cancel"):
+        elif message.get("type") in ("answer", "device", "cancel"):
             self._answer(message)
         elif message.get("type") == "resolve":
             resolved = self._resolved(str(message.get("tenant") or ""), int(message.get("number") or 0))
@@ -669,13 +662,9 @@ class LoginPanel(Panel):
             return self.tell()
         self.note = ""
         try:
-            if message.get("question", attempt.question) != attempt.question:
-                return self.tell()  # the answer that this yes was about is not the one that is asked about now
             match message.get("type"):
                 case "answer":
                     attempt.answer(str(message.get("text") or ""))
-                case "confirm":
-                    attempt.confirm(message.get("yes") is True)
                 case "device":
                     attempt.device()
                 case "cancel":

@@ -112,7 +112,7 @@ BENCHLING = Provider(
                 who="the identity provider",
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again, or ask your admin.",
-                    "invalid_grant": "The code was used already, is too old, or belongs to another try: sign in again.",
+                    "invalid_grant": "The code was used already, is too old, or belongs to another attempt: sign in again.",
                     "invalid_client": "Check the client ID (and the secret of a confidential client) with its admin.",
                     "invalid_scope": "Ask only for scopes that the client has; openid and email are needed.",
                     "404": "Check the issuer: it is the address without /.well-known/openid-configuration.",

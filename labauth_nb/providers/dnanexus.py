@@ -125,7 +125,7 @@ DNANEXUS = Provider(
                 ),
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again, or use an API token.",
-                    "invalid_grant": "The code was used already, is too old, or belongs to another try: sign in again.",
+                    "invalid_grant": "The code was used already, is too old, or belongs to another attempt: sign in again.",
                     "invalid_client": "DNAnexus does not know this client: ask them to register it, or use an API token.",
                 },
             ),

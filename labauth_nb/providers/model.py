@@ -90,7 +90,7 @@ class Flow:
     pkce: bool = True
     """Whether the code is bound to us (RFC 7636)."""
     echoes_state: bool = True
-    """Whether every response to the browser brings `state` back."""
+    """Whether every response to the browser brings `state` back; else one without it is taken by paste only."""
     who: str = ""
     """Who responds, in messages, where that is not the provider itself."""
     note: str = ""
