@@ -44,7 +44,8 @@ def _url(self, _real=labauth_nb.tokens.attempts.Attempt.url.fget):
     from urllib.parse import parse_qsl, urlsplit
     url = _real(self)
     sent = dict(parse_qsl(urlsplit(url).query))
-    _kept('shown', *(sent.get(name) for name in ('state', 'nonce', 'code_challenge')), self._proof)
+    _kept('shown', *(sent.get(name) for name in ('state', 'nonce', 'code_challenge')))
+    _kept('shown', self._listener and self._listener.proof[1:])
     _kept('verifier', self._verifier)
     return url
 labauth_nb.tokens.attempts.Attempt.url = property(_url)
@@ -328,7 +329,7 @@ def test_dnanexus_without_state(flows: Notebook) -> None:
     panel.locator("input[name='answer']").press("Enter")
     signed_in(flows, cell, "DNAnexus", "ada")
     assert "1" in flows.output(flows.run("print(lab_.token_requests('dnanexus'))"))
-    nothing_leaked(flows)
+    nothing_leaked(flows, dict(parse_qsl(urlsplit(address).query))["code"])
 
 
 def test_foundry_pasted(flows: Notebook) -> None:
