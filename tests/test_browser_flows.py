@@ -329,7 +329,7 @@ def test_dnanexus_without_state(flows: Notebook) -> None:
     panel.locator("input[name='answer']").press("Enter")
     signed_in(flows, cell, "DNAnexus", "ada")
     assert "1" in flows.output(flows.run("print(lab_.token_requests('dnanexus'))"))
-    nothing_leaked(flows, dict(parse_qsl(urlsplit(address).query))["code"])
+    nothing_leaked(flows, carried(address)["code"])
 
 
 def test_foundry_pasted(flows: Notebook) -> None:
