@@ -98,8 +98,8 @@ def test_no_branch_on_a_provider(path: Path) -> None:
 VENDORS_WORDS = {
     *(("credentials", word) for word in ("benchling", "foundry")),  # examples, in help
     ("credentials", "jid"),  # a cookie beside QBench's refresh token
-    *(("errors", f"error{part}") for part in ("code", "description", "name")),  # Foundry's errors
-    *(("errors", word) for word in ("missingscope", "usermessage")),
+    *(("responses", f"error{part}") for part in ("code", "description", "name")),  # Foundry's errors
+    *(("responses", word) for word in ("missingscope", "usermessage")),
     *(("logins", word) for word in ("otp", "otprequirederror")),  # DNAnexus' second factor
     ("logins", "benchling"),  # an example, in a message
     *(("notebook", name) for name in PROVIDERS),  # examples, in the usage
