@@ -729,7 +729,7 @@ def test_visit_refuses(lab: Lab) -> None:
         lab.visit(address(lab), "perhaps")
     with pytest.raises(ValueError, match="no field 'password'"):
         lab.visit(address(lab), password="x")
-    with pytest.raises(ValueError, match="foundry answered 404"):
+    with pytest.raises(ValueError, match="foundry responded with 404"):
         lab.visit(lab.origin("foundry") + "/nothing")
     lab.next("foundry", "html")
     with pytest.raises(ValueError, match="We will be back soon"):
