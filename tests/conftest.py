@@ -39,6 +39,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(work)
     yield
     logins._LOGINS.clear()
+    logins.watchers.clear()  # of panels: each would be drawn again at every change in the tests that follow
     stores._agreed.clear()
 
 
