@@ -13,6 +13,7 @@ import pytest
 from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, login, status
 from labauth_nb.credentials import sources
 from labauth_nb.credentials.sources import ask, collect
+from labauth_nb.logins.plans import Wish
 from labauth_nb.masking import Secret
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
@@ -311,7 +312,7 @@ def by(way: str, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> Non
         wanted = next(f for f in QBENCH.methods[0].fields if f.name == field)
         login("qbench", tenant="sandbox", **{field: sources.ask(QBENCH, wanted)})
     else:
-        panel = LoginPanel(QBENCH, None, "sandbox", "qbench", {}, True)
+        panel = LoginPanel(Wish("qbench", tenant="sandbox"), True)
         panel.heard({"type": "submit", "fields": {field: value}})
         assert panel.state()["error"] == ""
 
@@ -385,7 +386,7 @@ def test_pasted_by_mistake(
     """What cannot be told for certain is named before anything is sent, and not repeated."""
     before = lab.token_requests("qbench")
     if way == "panel":
-        panel = LoginPanel(QBENCH, None, "sandbox", "qbench", {}, True)
+        panel = LoginPanel(Wish("qbench", tenant="sandbox"), True)
         panel.heard({"type": "submit", "fields": {"client_secret": value}})
         said, field = panel.state()["error"], panel.state()["field"]
     else:
@@ -445,7 +446,7 @@ def test_password_is_not_healed(
     found = collect(DNANEXUS, method, None, {"password": password + "\n"})
     assert found.fields["password"] == password
     if way == "panel":
-        panel = LoginPanel(DNANEXUS, "password", "sandbox", "dnanexus", {}, True)
+        panel = LoginPanel(Wish("dnanexus", "password", "sandbox"), True)
         panel.heard({"type": "submit", "method": "password", "fields": {"password": password}})
         said = panel.state()["error"]
     else:

@@ -23,6 +23,7 @@ from test_secrets import leaks
 from labauth_nb import NotSignedIn, login
 from labauth_nb.clocks import SandboxClock, in_words
 from labauth_nb.logins import logins, signins
+from labauth_nb.logins.plans import Wish
 from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -142,7 +143,7 @@ def test_how_long_a_cell_waits(
 ) -> None:
     """A cell waits 5 minutes for its panel, or as long as --wait says."""
     waited: list[float] = []
-    form = panel.LoginPanel(PROVIDERS["qbench"], None, None, "qbench", {}, True)
+    form = panel.LoginPanel(Wish("qbench"), True)
 
     async def within(seconds: float, event: threading.Event) -> None:
         if event is not form._seen:
@@ -153,7 +154,7 @@ def test_how_long_a_cell_waits(
     monkeypatch.setattr(panel.credentials, "can_ask", lambda: True)
     monkeypatch.setattr(panel, "display", lambda shown: shown)
     monkeypatch.setattr(panel, "LoginPanel", lambda *_, **__: form)
-    waiting = panel.run_login("qbench", None, None, None, {}, True, wait, False, True)
+    waiting = panel.run_login(Wish("qbench"), True, panel.WAIT_SECONDS if wait is None else wait, True)
     with pytest.raises(NotSignedIn, match=f"Nobody answered the QBench panel {said}"):
         asyncio.run(waiting)  # type: ignore[arg-type]
     assert waited == [seconds]
@@ -323,7 +324,7 @@ def test_the_page_is_told_the_address(case: dict[str, str], monkeypatch: pytest.
     """While a tenant is typed the page is told the address that a submit of it goes to, or what to give instead."""
     told: list[dict[str, Any]] = []
     provider = PROVIDERS[case["provider"]]
-    form = panel.LoginPanel(provider, None, None, provider.name, {}, True)
+    form = panel.LoginPanel(Wish(provider.name), True)
     monkeypatch.setattr(form, "post", told.append)
     monkeypatch.setattr(panel.stores, "agree", lambda *_: None)
     form.heard({"type": "resolve", "tenant": case["typed"], "number": 7})
@@ -491,7 +492,7 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
     """A bug in a panel's thread is one message with its place; nothing is printed that holds what was typed."""
     caught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", caught.append)
-    form = panel.LoginPanel(PROVIDERS["qbench"], "client", "sandbox", "qbench", {}, True)
+    form = panel.LoginPanel(Wish("qbench", "client", "sandbox"), True)
     listen = panel._listener(weakref.ref(form))
 
     def broken(*_: Any) -> None:

@@ -40,9 +40,9 @@ from labauth_nb.credentials import stores
 from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
 from labauth_nb.logins import remembering
 from labauth_nb.logins.logins import _LOGINS, Login
+from labauth_nb.logins.plans import Wish
 from labauth_nb.notebook import magic
 from labauth_nb.notebook.panel import LoginPanel
-from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
 pytestmark = [
@@ -862,11 +862,10 @@ def test_no_store(
         monkeypatch.setenv("QBENCH_URL", tenant)
         monkeypatch.setenv("QBENCH_CLIENT_ID", CLIENT["client_id"])
         monkeypatch.setenv("QBENCH_CLIENT_SECRET", CLIENT["client_secret"])
-        magic._login("qbench", None, None, None, False, None, False, False, "auto", store)
+        magic.LabauthMagics().labauth(f"login qbench --remember --store {store}")
         assert "Not remembered: Nothing can be remembered" in capsys.readouterr().out
     else:
-        form = (None, tenant, "qbench", {}, False, CREDENTIALS, store)
-        panel = LoginPanel(PROVIDERS["qbench"], *form)
+        panel = LoginPanel(Wish("qbench", tenant=tenant, remember=CREDENTIALS, store=store), False)
         panel.heard({"type": "submit", "fields": CLIENT, "remember": "credentials"})
         assert panel.state()["login"]["kept"].startswith("Not remembered: Nothing can be")
     (mine,) = _LOGINS.values()

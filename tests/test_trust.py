@@ -19,6 +19,7 @@ from labauth_nb.credentials import presets, stores
 from labauth_nb.credentials import sources as credentials
 from labauth_nb.credentials.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
 from labauth_nb.logins import logins
+from labauth_nb.logins.plans import Wish
 from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -373,7 +374,7 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
     """The form: the resolved address of what was found or preset, who named it, what is no secret in clear, the question."""
     monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"benchling": "acme"}))
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "my-client")
-    state = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False).state()["form"]
+    state = panel.LoginPanel(Wish("benchling", "app"), False).state()["form"]
     (app,) = [m for m in state["methods"] if m["name"] == "app"]
     assert app["where"] == [{"field": "tenant", "address": "https://acme.benchling.com", "by": ""}]
     assert app["doubts"] == []
@@ -384,7 +385,7 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(presets, "presets", None)
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
     file = dotenv(BENCHLING_URL=evil.url)
-    form = panel.LoginPanel(PROVIDERS["benchling"], "app", None, "benchling", {}, False)
+    form = panel.LoginPanel(Wish("benchling", "app"), False)
     (doubt,) = form.state()["form"]["methods"][0]["doubts"]
     assert doubt["address"] == evil.url
     assert file in doubt["why"]
@@ -405,7 +406,7 @@ def test_success_names_the_address(lab: Lab) -> None:
 
 def form_of(provider: str, method: str, tenant: str | None = None, ask: bool = True) -> panel.LoginPanel:
     """The form as `%labauth login --ask` shows it, seen by a page."""
-    form = panel.LoginPanel(PROVIDERS[provider], method, tenant, provider, {}, ask, sources=credentials.Sources(line=True))
+    form = panel.LoginPanel(Wish(provider, method, tenant, line=True), ask)
     form.state()
     return form
 

@@ -37,6 +37,7 @@ from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused,
 from ..tokens.token import Token
 from . import remembering
 from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
+from .plans import Wish
 from .remembering import Recall
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def login(
 
     Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
     """
-    fields = _veiled(fields)
-    mine = sign_in(provider, method, tenant, name, fields, True, _word(remember), store)
+    wish = Wish(provider, method, tenant, name, _veiled(fields), _word(remember), store)
+    del fields
+    mine = sign_in(wish, True)
     if mine.kept.startswith(NOT_REMEMBERED):  # a script shows no repr
         print(mine.kept, file=sys.stderr)
     return mine
@@ -90,10 +92,11 @@ def begin(
     """Begin to sign in with a browser, and give the `Attempt`: open its `url`, then `wait` for the login, or hand `answer` the
     address that the browser landed on. The arguments, and what is raised, are those of `login`.
     """
-    fields = _veiled(fields)
     if method is None:
         method = next((m.name for m in credentials.allowed(find(provider)) if m.flow), None)
-    return start(provider, method, tenant, name, fields, _word(remember), store)
+    wish = Wish(provider, method, tenant, name, _veiled(fields), _word(remember), store)
+    del fields
+    return start(wish)
 
 
 def _word(remember: bool | str) -> str:
@@ -125,26 +128,16 @@ class _Plan:
     recall: Recall | None
 
 
-def sign_in(
-    provider: str,
-    method: str | None,
-    tenant: str | None,
-    name: str | None,
-    fields: Mapping[str, str | None],
-    prompt: bool,
-    remember: str = "",
-    store: str = "keyring",
-    sources: Sources | None = None,
-) -> Login:
+def sign_in(wish: Wish, prompt: bool, sources: Sources | None = None) -> Login:
     """What `login` does; without `prompt` nobody is asked, and what is missing raises `MissingCredentials`."""
-    over, sources = "", sources or Sources()
-    plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, sources, recalling=True)
+    over, sources = "", sources or Sources(line=wish.line)
+    plan = _planned(wish, prompt, sources, recalling=True)
     if plan.recall is not None:
         try:
             return _acquire(plan, plan.recall.entry.token)
         except LoginExpired as error:
             over = f"{plan.recall.source}: {error}"
-            plan = _planned(provider, method, tenant, name, fields, prompt, remember, store, sources, False, plan.recall, over)
+            plan = _planned(wish, prompt, sources, False, plan.recall, over)
     if plan.exchange.method.flow is None:
         return _acquire(plan)
     if not prompt or not credentials.in_terminal():
@@ -152,20 +145,9 @@ def sign_in(
     return _in_terminal(_attempt(plan))
 
 
-def start(
-    provider: str,
-    method: str | None,
-    tenant: str | None,
-    name: str | None,
-    fields: Mapping[str, str | None],
-    remember: str = "",
-    store: str = "keyring",
-    watch: Callable[[], None] = lambda: None,
-    sources: Sources | None = None,
-) -> Attempt:
+def start(wish: Wish, watch: Callable[[], None] = lambda: None, sources: Sources | None = None) -> Attempt:
     """What `begin` does; `watch` is called when the attempt changes."""
-    sources = sources or Sources()
-    plan = _planned(provider, method, tenant, name, fields, False, remember, store, sources, recalling=False)
+    plan = _planned(wish, False, sources or Sources(line=wish.line), recalling=False)
     if plan.exchange.method.flow is None:
         raise InvalidInput(f"{plan.exchange.provider.title} {plan.exchange.method.name} needs no browser: use login for it.")
     return _attempt(plan, watch)
@@ -227,31 +209,20 @@ def _in_terminal(attempt: Attempt) -> Login:
 
 
 def _planned(
-    provider: str,
-    method: str | None,
-    tenant: str | None,
-    name: str | None,
-    fields: Mapping[str, str | None],
-    prompt: bool,
-    remember: str,
-    store: str,
-    sources: Sources,
-    recalling: bool,
-    past: Recall | None = None,
-    trouble: str = "",
+    wish: Wish, prompt: bool, sources: Sources, recalling: bool, past: Recall | None = None, trouble: str = ""
 ) -> _Plan:
     """Everything that is known, looked up or asked for before the first request.
 
     `past`: what was remembered and is over: its fields are still good; `trouble`: why, for the reasons.
     """
-    for what, word in (("method", method), ("tenant", tenant), ("name", name)):
+    for what, word in (("method", wish.method), ("tenant", wish.tenant), ("name", wish.name)):
         if word is not None and not isinstance(word, str):
             raise InvalidInput(f"{what} must be text, not {type(word).__name__}.")
-    chosen = find(provider)
-    given = {field: value for field, value in fields.items() if value is not None}
-    tenant = tenant and credentials.healed(chosen, chosen.tenant, tenant)
-    name = _checked_name(name or chosen.name)
-    asked = None if method is None else _allowed(chosen, method).name
+    chosen = find(wish.provider)
+    given = {field: value for field, value in wish.fields.items() if value is not None}
+    tenant = wish.tenant and credentials.healed(chosen, chosen.tenant, wish.tenant)
+    name = _checked_name(wish.name or chosen.name)
+    asked = None if wish.method is None else _allowed(chosen, wish.method).name
     recall = None
     if recalling and not _in_job(chosen):
         try:
@@ -262,7 +233,7 @@ def _planned(
     way = chosen.method(known.entry.method) if known and not given else _choose_method(chosen, asked, tenant, given, sources)
     if known is not None and known.entry.method != way.name:
         recall = known = None
-    keeps = remembering.chosen(chosen, way, remember, store)
+    keeps = remembering.chosen(chosen, way, wish.remember, wish.store)
     _check_fields(chosen, way, given)
     with_known = sources.with_recalled(*remembering.values(known)) if known else sources
     found = credentials.collect(chosen, way, tenant, given, with_known)
@@ -278,7 +249,7 @@ def _planned(
     if _is_sandbox(found.fields.get("tenant")):
         exchange, found = _on_sandbox(chosen, way, given, practice_lab(), found)
         exchange.patience = patience
-        return _Plan(name, exchange, found, True, prompt, keeps, store, recall)
+        return _Plan(name, exchange, found, True, prompt, keeps, wish.store, recall)
     _complete(chosen, way, found, name, prompt, recall, sources)
     _agree(chosen, way, found, name, prompt, sources)
     origin = chosen.origin(found.fields["tenant"])
@@ -288,7 +259,7 @@ def _planned(
         exchange.subject = recall.entry.sub or ""
         if recall.entry.token is not None:
             found.sources.setdefault("token", recall.source)
-    return _Plan(name, exchange, found, False, prompt, keeps, store, recall)
+    return _Plan(name, exchange, found, False, prompt, keeps, wish.store, recall)
 
 
 def _check_fields(provider: Provider, method: Method, given: Mapping[str, str]) -> None:
@@ -339,7 +310,7 @@ def _is_sandbox(tenant: str | None) -> bool:
 
 
 def _choose_method(
-    provider: Provider, name: str | None, tenant: str | None, given: Mapping[str, str], sources: Sources
+    provider: Provider, name: str | None, tenant: str | None, given: Mapping[str, str | None], sources: Sources
 ) -> Method:
     """The method asked for; else the one whose fields were given; else one that the environment supplies; else the default.
 
@@ -635,4 +606,9 @@ def _answered(login: Login, probe: Probe, url: str, proves: bool) -> Response | 
         return None
 
 
-session.sign_in = sign_in  # for the pickles of sessions
+def sign_in_here(provider: str, method: str, tenant: str, name: str) -> Login:
+    """The login of a session that came from another process, from what this one has; nobody is asked."""
+    return sign_in(Wish(provider, method, tenant, name), prompt=False)
+
+
+session.sign_in = sign_in_here  # for the pickles of sessions

@@ -159,16 +159,11 @@ def _refuse_secrets(words: list[str]) -> None:
 
 def _login(
     provider: str,
-    tenant: str | None,
-    method: str | None,
-    name: str | None,
     ask: bool,
     wait: str | None,
     no_wait: bool,
     awaited: bool,
-    remember: str,
-    store: str,
-    **fields: str | None,
+    **typed: str | None,
 ) -> Any:
     """Sign in to PROVIDER.
 
@@ -182,20 +177,29 @@ def _login(
                  else the credentials that you typed (--remember refresh-token | credentials to choose)
     --store file keep it in a file that only you can read instead, where there is no keyring
     """
+    from ..logins.plans import Wish
     from ..providers import without_page
 
-    plain = {field: value for field, value in fields.items() if value is not None}
-    tenant = tenant and without_page(tenant)
+    tenant, store = typed.pop("tenant"), typed.pop("store")
+    wish = Wish(
+        provider,
+        typed.pop("method"),
+        tenant and without_page(tenant),
+        typed.pop("name"),
+        remember=typed.pop("remember") or ("auto" if store else ""),
+        store=store or "keyring",
+        fields={field: value for field, value in typed.items() if value is not None},
+        line=True,
+    )
     seconds = None if wait is None else seconds_in(wait)
-    remember, store = remember or ("auto" if store else ""), store or "keyring"
     if _in_kernel():
-        from .panel import run_login
+        from .panel import WAIT_SECONDS, run_login
 
-        return run_login(provider, method, tenant, name, plain, ask, seconds, no_wait, awaited, remember, store)
-    from ..credentials.sources import Sources
+        seconds = WAIT_SECONDS if seconds is None else seconds
+        return run_login(wish, ask, None if no_wait else seconds, awaited)
     from ..logins.signins import sign_in
 
-    print(sign_in(provider, method, tenant, name, plain, True, remember, store, Sources(line=True)))
+    print(sign_in(wish, True))
     return None
 
 

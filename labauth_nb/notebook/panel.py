@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -43,6 +44,7 @@ from ..errors import (
 )
 from ..logins import logins, remembering, signins
 from ..logins.logins import Login
+from ..logins.plans import Wish
 from ..logins.statuses import EXPIRED, Status
 from ..masking import MASK, Secret
 from ..providers import Field, Method, Provider, find, without_page
@@ -385,22 +387,12 @@ _remembered: dict[tuple[str, str], dict[str, str]] = {}
 class LoginPanel(Panel):
     """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        method: str | None,
-        tenant: str | None,
-        name: str,
-        fields: Mapping[str, str],
-        ask: bool,
-        remember: str = "",
-        store: str = stores.KEYRING,
-        sources: Sources | None = None,
-    ) -> None:
-        self._sources = sources or Sources()
+    def __init__(self, wish: Wish, ask: bool, sources: Sources | None = None) -> None:
+        """`ask`: what is found may be typed over; `sources`: as read for this wish."""
+        self._sources = sources or Sources(line=wish.line)
         self._sources.form = True
-        self._provider, self._method, self._tenant, self._name = provider, method, tenant, name
-        self._fields, self._ask, self._remember, self._store = dict(fields), ask, remember, store
+        self._wish, self._ask, self._provider = wish, ask, find(wish.provider)
+        self._name = wish.name or self._provider.name
         self._attempt: Attempt | None = None
         self._where: list[PlaceState] = []
         """Where the browser sign-in under way goes to."""
@@ -413,7 +405,7 @@ class LoginPanel(Panel):
         self._busy = False
         self._asking = ask
         self._seen, self._answered = threading.Event(), threading.Event()
-        super().__init__(provider.name)
+        super().__init__(self._provider.name)
 
     @property
     def login(self) -> Login | None:
@@ -458,7 +450,7 @@ class LoginPanel(Panel):
 
     def _form(self) -> FormState:
         methods: list[MethodState] = []
-        why = stores.unavailable(self._store)
+        why = stores.unavailable(self._wish.store)
         for method in credentials.allowed(self._provider):
             found = self._found(method)
             fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
@@ -484,14 +476,14 @@ class LoginPanel(Panel):
             kept = stores.remembered(self._provider.name, self._name)
         except StoreUnavailable as error:
             kept, why = [], str(error)
-        remember = self._remember or (kept[0].keeps if kept else "")
-        chosen = signins._choose_method(self._provider, self._method, self._tenant, {}, self._sources).name
+        remember = self._wish.remember or (kept[0].keeps if kept else "")
+        chosen = signins._choose_method(self._provider, self._wish.method, self._wish.tenant, {}, self._sources).name
         return {
             "methods": methods,
             "method": chosen,
-            "sandbox": signins._is_sandbox(self._tenant),
+            "sandbox": signins._is_sandbox(self._wish.tenant),
             "remember": remember,
-            "store": remembering.PLACES[self._store],
+            "store": remembering.PLACES[self._wish.store],
             "unavailable": why,
             "refused": self._sources.refused,
         }
@@ -521,15 +513,16 @@ class LoginPanel(Panel):
 
     def _typed_addresses(self, method: Method) -> set[str]:
         """The addresses that were typed into the form. Raises `InvalidInput` for a tenant that is none."""
-        given = {"tenant": self._tenant or "", **self._fields}
-        fields = [f for f in (self._provider.tenant, *method.fields) if f.address and given.get(f.name)]
-        return {credentials.address_of(self._provider, f, given[f.name]) for f in fields}
+        given = {"tenant": self._wish.tenant, **self._wish.fields}
+        fields = (self._provider.tenant, *method.fields)
+        typed = [(f, value) for f in fields if f.address and (value := given.get(f.name))]
+        return {credentials.address_of(self._provider, f, value) for f, value in typed}
 
     def _found(self, method: Method) -> Found:
         """What is there already for `method`: typed before, in the environment, or the sandbox's."""
-        known = {f.name: self._fields[f.name] for f in method.fields if self._fields.get(f.name)}
+        known = {f.name: value for f in method.fields if (value := self._wish.fields.get(f.name))}
         try:
-            found = credentials.collect(self._provider, method, self._tenant, known, self._sources)
+            found = credentials.collect(self._provider, method, self._wish.tenant, known, self._sources)
         except InvalidInput:
             found = credentials.collect(self._provider, method, None, known, self._sources)
         if signins._is_sandbox(found.fields.get("tenant")):
@@ -565,7 +558,7 @@ class LoginPanel(Panel):
         self._seen.set()
         if self._begins:
             self._begins = False
-            message: dict[str, Any] = {"method": self._method, "fields": {}, "remember": self._remember}
+            message: dict[str, Any] = {"method": self._wish.method, "fields": {}, "remember": self._wish.remember}
             if started(self._submit, message, False, name="labauth panel") is None:
                 self._submit(message, False)
 
@@ -604,7 +597,7 @@ class LoginPanel(Panel):
         chosen = self._provider.methods[0]
         try:
             chosen = self._provider.method(str(message.get("method") or chosen.name))
-            self._method, shown = chosen.name, self._shown.get(chosen.name, set())
+            shown = self._shown.get(chosen.name, set())
             typed = {
                 f.name: Secret(credentials.healed(self._provider, f, typed[f.name]))
                 for f in (self._provider.tenant, *chosen.fields)
@@ -612,21 +605,26 @@ class LoginPanel(Panel):
             }
             # What is kept here comes back.
             credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
-            self._tenant = without_page(str(typed.pop("tenant", self._tenant or ""))) or None
-            self._fields |= {f.name: str(typed[f.name]) for f in chosen.fields if not f.secret and f.name in typed}
-            values = {f.name: typed.get(f.name) or self._fields.get(f.name) for f in chosen.fields}
-            fields = {name: Secret(value) for name, value in values.items() if value}
-            self._remember = str(message.get("remember") or "")
-            way = (self._provider.name, chosen.name, self._tenant, self._name, fields)
+            tenant = without_page(str(typed.pop("tenant", self._wish.tenant or ""))) or None
+            plain = {f.name: str(typed[f.name]) for f in chosen.fields if not f.secret and f.name in typed}
+            self._wish = replace(
+                self._wish,
+                method=chosen.name,
+                tenant=tenant,
+                fields={**self._wish.fields, **plain},
+                remember=str(message.get("remember") or ""),
+            )
+            values = {f.name: typed.get(f.name) or self._wish.fields.get(f.name) for f in chosen.fields}
+            wish = replace(self._wish, fields={name: Secret(value) for name, value in values.items() if value})
             if seen:
                 self._agree(chosen, shown | self._typed_addresses(chosen))
             if self._attempt is not None:
                 self._attempt.cancel()
             if chosen.flow is not None:
                 self._attempt, self._where = None, self._sends_to(chosen, self._found(chosen))
-                self._attempt = signins.start(*way, self._remember, self._store, self._moved, self._sources)
+                self._attempt = signins.start(wish, self._moved, self._sources)
             else:
-                signins.sign_in(*way, False, self._remember, self._store, self._sources)
+                signins.sign_in(wish, False, self._sources)
                 self._signed_in()
         except LabauthError as error:
             self._error = self._explained(error, chosen)
@@ -639,7 +637,8 @@ class LoginPanel(Panel):
 
     def _signed_in(self) -> None:
         self._asking = False
-        _remembered[self._provider.name, self._name] = {"tenant": self._tenant or "", **self._fields}
+        plain = {name: value for name, value in self._wish.fields.items() if value}
+        _remembered[self._provider.name, self._name] = {"tenant": self._wish.tenant or "", **plain}
         self._answered.set()
 
     def _moved(self) -> None:
@@ -698,14 +697,13 @@ class LoginPanel(Panel):
             try:
                 await _within(HELLO_SECONDS, self._seen)
             except TimeoutError:
-                if self._provider.method(self._method).flow is not None:
+                if self._provider.method(self._wish.method).flow is not None:
                     raise NotSignedIn(
                         f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
                         f"run the next cell; in a terminal, {command} works as well.{self._standing()}"
                     ) from None
-                way = (self._provider.name, self._method, self._tenant, self._name, self._fields)
                 with _interruptible():
-                    print(signins.sign_in(*way, True, self._remember, self._store, self._sources))
+                    print(signins.sign_in(self._wish, True, self._sources))
                 self._asking = False
                 self.tell()
                 return
@@ -730,7 +728,7 @@ class LoginPanel(Panel):
         return "" if login is None or login.status == EXPIRED else " The earlier login still stands."
 
     def _command(self) -> str:
-        options = (("tenant", self._tenant), ("method", self._method), ("as", self._name))
+        options = (("tenant", self._wish.tenant), ("method", self._wish.method), ("as", self._name))
         given = [f" --{option} {value}" for option, value in options if value and value != self._provider.name]
         return f"%labauth login {self._provider.name}{''.join(given)}"
 
@@ -792,60 +790,50 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def run_login(
-    provider: str,
-    method: str | None,
-    tenant: str | None,
-    name: str | None,
-    fields: Mapping[str, str],
-    ask: bool,
-    wait: float | None,
-    no_wait: bool,
-    awaited: bool,
-    remember: str = "",
-    store: str = stores.KEYRING,
-) -> Awaitable[None] | None:
+def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Awaitable[None] | None:
     """What ``%labauth login`` does in a kernel: signs in with what is there, else shows the panel and waits for it.
 
-    `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
+    `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all); `awaited`: the cell
+    awaits what this gives. Raises what `login` raises where nobody can answer.
     """
-    chosen, sources = find(provider), Sources(line=True)
+    chosen, sources = find(wish.provider), Sources(line=wish.line)
     error: LabauthError | None = None
     answered = credentials.can_ask()
     if not ask or not answered:
         try:
             with _interruptible():
-                mine = signins.sign_in(provider, method, tenant, name, fields, False, remember, store, sources)
+                mine = signins.sign_in(wish, False, sources)
         except KeyboardInterrupt:
             raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
         except LabauthError as caught:
             one_time = isinstance(caught, SignInRefused) and caught.field == "otp"
             form = one_time or isinstance(caught, MissingCredentials | UntrustedOrigin)
-            if not answered or not form or _is_job(chosen, method):
+            if not answered or not form or _is_job(chosen, wish.method):
                 raise
             error = caught if one_time else None
         else:
-            display(LoginPanel(chosen, mine.method.name, tenant, mine.name, fields, False, sources=sources))  # type: ignore[no-untyped-call]
+            signed = Wish(chosen.name, mine.method.name, wish.tenant, mine.name, line=wish.line)
+            display(LoginPanel(signed, False, sources))  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
-    if tenant is not None and not signins._is_sandbox(tenant):
-        chosen.origin(tenant)
-    way = signins._choose_method(chosen, method, tenant, fields, sources)
-    wanted = way.name if method or way.flow else None
-    named = signins._checked_name(name or chosen.name)
-    panel = LoginPanel(chosen, wanted, tenant, named, fields, ask, remember, store, sources)
+    if wish.tenant is not None and not signins._is_sandbox(wish.tenant):
+        chosen.origin(wish.tenant)
+    way = signins._choose_method(chosen, wish.method, wish.tenant, wish.fields, sources)
+    wish = replace(wish, method=way.name if wish.method or way.flow else None)
+    wish = replace(wish, name=signins._checked_name(wish.name or chosen.name))
+    panel = LoginPanel(wish, ask, sources)
     panel._error, panel._asking = error, True  # also where an older login of that name is still there
     found = panel._found(way)
     complete = "tenant" in found.fields and not found.missing(way)
     panel._begins = way.flow is not None and not ask and complete and not panel._doubts(way, found)
     display(panel)  # type: ignore[no-untyped-call]
-    if no_wait:
+    if wait is None:
         return _nothing() if awaited else None
     if not awaited:
         raise NotSignedIn(
             "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a thread). Sign in there and run "
             f"the next cell; or put %labauth login {chosen.name} at the left margin of a cell of its own."
         )
-    return panel.wait(WAIT_SECONDS if wait is None else wait)
+    return panel.wait(wait)
 
 
 def _is_job(provider: Provider, method: str | None) -> bool:

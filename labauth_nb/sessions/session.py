@@ -686,7 +686,7 @@ class LabSession(requests.Session):
 
 
 sign_in: Any = None
-"""`signins.sign_in`, put here by that room: it is above this one, and a pickle names it."""
+"""`signins.sign_in_here`, put here by that room: it is above this one, and a pickle names it."""
 _FINDING = threading.RLock()
 
 
@@ -739,7 +739,7 @@ class _Elsewhere:
         try:
             if found is None:
                 words = (self.provider.name, self.method.name, self.origin, name)
-                found = self._sign_in(*words, {}, prompt=False)
+                found = self._sign_in(*words)
         except (ProviderError, ProviderUnreachable):
             raise
         except LabauthError as error:
