@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from ..clocks import Clock, clock_words, in_words
+from ..clocks import WALL, Clock, clock_words, in_words
 from ..credentials import sources
 from ..credentials.sources import Found
 from ..credentials.stores import Memory
@@ -45,11 +45,11 @@ class Login:
         name: str,
         exchange: Exchange,
         found: Found,
-        sandbox: bool,
         first: Token | None = None,
         recall: Recall | None = None,
     ) -> None:
-        self.name, self.found, self.sandbox = name, found, sandbox
+        self.name, self.found = name, found
+        self.sandbox = exchange.clock is not WALL
         self.who: str | None = None
         self.kept = ""
         self._memory: Memory | None = recall.memory if recall else None
@@ -67,8 +67,19 @@ class Login:
         what = "The token has expired, and what was pasted cannot be renewed."
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
-        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, self._advice, changed, what)
+        self._state_of = [self]  # whose `_obtain` it is: another's, once that has adopted this one
+        renewal = (lambda previous, state_of=self._state_of: state_of[0]._obtain(previous)) if renews else None
+        self._tokens = TokenSource(renewal, exchange.clock, token, self._advice, changed, what)
         exchange.held = self._tokens.secrets
+
+    def adopt(self, new: Login) -> None:
+        """Go on with the sign-in of `new`, which is the same person's: sessions that cells hold stay alive.
+
+        `new` is not to be used any more. The newest of the earlier tokens are masked from now on, too.
+        """
+        new._tokens.former = self._tokens.secrets()[-FORMER_MOST:]
+        new._state_of[0] = self
+        vars(self).update(vars(new))
 
     def _obtain(self, previous: Token | None) -> Token:
         """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
@@ -201,6 +212,24 @@ class Login:
         finally:
             self._exchange.patience = None
 
+    @property
+    def renewable(self) -> bool:
+        """Whether a token that has expired is replaced without a person."""
+        return self._tokens.renewable
+
+    @property
+    def acquired(self) -> bool:
+        """Whether it has had a token."""
+        return self._tokens.current is not None
+
+    def remembered_in(self, memory: Memory, entry: str) -> None:
+        """It is kept in `memory` from now on, as the entry with the id `entry`."""
+        self._memory, self._entry = memory, entry
+
+    def is_remembered_in(self, memory: Memory) -> bool:
+        """Whether it is the login that `memory` keeps."""
+        return self._memory == memory
+
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
         return self._exchange.secrets()
@@ -216,6 +245,17 @@ class Login:
         if token is None or token.expires_at is None:
             return None
         return max(token.expires_at - self.clock.time(), 0.0)
+
+    @property
+    def life(self) -> float | None:
+        """Seconds for which the token is good in all; None: unknown, or it never expires."""
+        return self._tokens.current.life if self._tokens.current is not None else None
+
+    @property
+    def margin(self) -> float | None:
+        """It is expiring while it has so many seconds left; None: unknown, or it never expires."""
+        token = self._tokens.current
+        return None if token is None or token.expires_at is None else token.expires_at - token.renew_at
 
     @property
     def status(self) -> str:
@@ -346,6 +386,9 @@ def named(identity: Identity) -> str:
 
 _LOGINS: dict[str, Login] = {}
 _LOCK = threading.RLock()
+"""The registry of this process, written in this room only."""
+FORMER_MOST = 40
+"""How many secrets of earlier tokens are masked after signing in again."""
 attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
 """The browser sign-ins under way."""
 watchers: list[Callable[[], None]] = []
@@ -359,21 +402,47 @@ def changed() -> None:
             watcher()
 
 
+def known() -> list[Login]:
+    """All logins, signed in or not, as they are now."""
+    with _LOCK:
+        return list(_LOGINS.values())
+
+
+def find(name: str) -> Login | None:
+    """The login called `name`, signed in or not, if there is one."""
+    return _LOGINS.get(name)
+
+
+def keep(login: Login) -> Login:
+    """The login of that name from now on: `login`, or the one before it, where it is the same person's.
+
+    Where it is somebody else's, the one before it is signed out: its sessions raise `NotSignedIn`.
+    """
+    with _LOCK:
+        old = _LOGINS.get(login.name)
+        if old is not None and login.follows(old):
+            old.adopt(login)
+            login = old
+        elif old is not None:
+            old.signed_in = False
+        _LOGINS[login.name] = login
+    return login
+
+
 def get(name: str | None = None) -> Login:
     """The login called `name`, signed in or not (None: the only one). Raises `NotSignedIn`, naming the command to type."""
-    with _LOCK:
-        known = dict(_LOGINS)
+    there = {login.name: login for login in known()}
     if name is None:
-        if len(known) == 1:
-            return next(iter(known.values()))
-        names = f" Give one of: {', '.join(known)}." if known else " Type %labauth login " + " | ".join(PROVIDERS)
-        raise NotSignedIn(f"There are {len(known) or 'no'} logins.{names}")
-    if name in known:
-        return known[name]
+        if len(there) == 1:
+            return next(iter(there.values()))
+        names = f" Give one of: {', '.join(there)}." if there else " Type %labauth login " + " | ".join(PROVIDERS)
+        raise NotSignedIn(f"There are {len(there) or 'no'} logins.{names}")
+    if name in there:
+        return there[name]
     if name in PROVIDERS:
-        others = f" (there is {', '.join(known)})" if known else ""
+        others = f" (there is {', '.join(there)})" if there else ""
         raise NotSignedIn(f"You are not signed in to {PROVIDERS[name].title}{others}. Type %labauth login {name}")
-    raise NotSignedIn(str(nearest(name, known or PROVIDERS, "login")))
+    raise NotSignedIn(str(nearest(name, there or PROVIDERS, "login")))
 
 
 def session(name: str | None = None) -> LabSession:
@@ -381,17 +450,14 @@ def session(name: str | None = None) -> LabSession:
     result = get(name)
     if not result.signed_in:
         raise NotSignedIn(f"{result.name} is signed out. To sign in again, type {result.command}")
-    if result.status == EXPIRED and not result._tokens.renewable and result.seconds_left == 0:
+    if result.status == EXPIRED and not result.renewable and result.seconds_left == 0:
         raise LoginExpired(f"{result.name} has expired. To sign in again, type {result.command}")
     return result.session()
 
 
 def status(name: str | None = None) -> Status:
     """The state of all logins, or of the one called `name`."""
-    if name is not None:
-        return Status([get(name)])
-    with _LOCK:
-        return Status(list(_LOGINS.values()))
+    return Status(known() if name is None else [get(name)])
 
 
 def refresh(name: str | None = None) -> Login:
@@ -413,8 +479,8 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
     if all and name is not None:
         raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
     with _LOCK:
-        known = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
-        only = not known and name is not None and bool(stores.remembered(None, name))
+        there = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
+        only = not there and name is not None and bool(stores.remembered(None, name))
         chosen = list(_LOGINS.values()) if all else [] if only else [get(name)]
         for each in chosen:
             _LOGINS.pop(each.name, None)

@@ -35,8 +35,8 @@ from ..sessions.session import is_dead
 from ..tokens.attempts import Attempt
 from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused, send
 from ..tokens.token import Token
-from . import remembering
-from .logins import _LOCK, _LOGINS, Login, attempts, changed, practice_lab
+from . import logins, remembering
+from .logins import Login, attempts, changed, practice_lab
 from .plans import Wish
 from .remembering import Recall
 
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 
 NOT_REMEMBERED = "Not remembered: "
-FORMER_MOST = 40
-"""How many secrets of earlier tokens are masked after signing in again."""
 
 
 def login(
@@ -427,7 +425,7 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
     name, exchange, found = plan.name, plan.exchange, plan.found
     while True:
         try:
-            result = Login(name, exchange, found, plan.sandboxed, first, plan.recall)
+            result = Login(name, exchange, found, first, plan.recall)
             with _revoked_if_lost(result, plan):
                 result.token()
             break
@@ -443,7 +441,10 @@ def _acquire(plan: _Plan, first: Token | None = None) -> Login:
             found.take(wanted, credentials.ask(exchange.provider, wanted, where), ASKED)
     try:
         with _revoked_if_lost(result, plan):
-            result = _registered(result)
+            noticed(result.secrets())
+            result.who = _who(result, exchange)
+            exchange.patience = None  # from now on a session's counts
+            result = logins.keep(result)
     except SignInRefused as error:
         raise _from_where(error, plan) from None
     if plan.keeps:
@@ -459,40 +460,20 @@ def _revoked_if_lost(login: Login, plan: _Plan) -> Iterator[None]:
         yield
     except BaseException as error:
         asked = login.method.issued_here and plan.recall is None  # what is remembered is other kernels' too
-        if asked and (login._tokens.current or not isinstance(error, LabauthError)):
+        if asked and (login.acquired or not isinstance(error, LabauthError)):
             login.abandon()
         raise
-
-
-def _registered(login: Login) -> Login:
-    """The login of that name from now on: `login`, or the one before it, where it is the same person's."""
-    noticed(login.secrets())
-    login.who = _who(login)
-    login._exchange.patience = None  # from now on a session's counts
-    with _LOCK:
-        old = _LOGINS.get(login.name)
-        if old is not None and login.follows(old):
-            # Sessions that cells hold go on with the new token.
-            login._tokens.former = old._tokens.secrets()[-FORMER_MOST:]
-            old.__dict__.update(login.__dict__)
-            if login._tokens.renewable:
-                old._tokens._acquire = old._obtain
-            login = old
-        elif old is not None:
-            old.signed_in = False
-        _LOGINS[login.name] = login
-    return login
 
 
 def _remember(login: Login, plan: _Plan) -> None:
     """Keep what the next kernel needs, and say so in `login.kept`. The sign-in stands, whatever becomes of that."""
     memory = Memory(plan.store, login.provider.name, login.tenant, login.name)
     place = remembering.PLACES[plan.store]
-    if login._memory == memory and plan.recall is not None and plan.recall.entry.keeps == plan.keeps:
+    if login.is_remembered_in(memory) and plan.recall is not None and plan.recall.entry.keeps == plan.keeps:
         login.kept = f"Remembered in the {place}."
         return
     try:
-        entry = remembering.keep(login._exchange, login.found, plan.keeps, memory, login.token())
+        entry = remembering.keep(plan.exchange, login.found, plan.keeps, memory, login.token())
     except LabauthError as error:
         login.kept = f"{NOT_REMEMBERED}{error}"
         return
@@ -500,7 +481,7 @@ def _remember(login: Login, plan: _Plan) -> None:
         login.kept = f"{NOT_REMEMBERED}{_nothing_kept(login, plan)}."
         return
     login.kept = f"Remembered in the {place}."
-    login._memory, login._entry = memory, entry.id
+    login.remembered_in(memory, entry.id)
 
 
 def _nothing_kept(login: Login, plan: _Plan) -> str:
@@ -508,10 +489,10 @@ def _nothing_kept(login: Login, plan: _Plan) -> str:
         return "the sandbox supplies it"
     if plan.keeps == CREDENTIALS:
         return "nothing of it was typed: its source supplies it again"
-    said = f"{login._exchange.title} gave no refresh token"
+    said = f"{plan.exchange.title} gave no refresh token"
     if login.method.flow is None:
         return said
-    if "offline_access" not in login._exchange.fields.get("scopes", "").split():
+    if "offline_access" not in plan.exchange.fields.get("scopes", "").split():
         return f"{said} (ask for the scope offline_access)"
     said = f"{said}, although offline_access was asked for"
     return f"{said} (ask its admin to allow it for this client)"
@@ -538,7 +519,7 @@ def _from_where(error: LabauthError, plan: _Plan) -> LabauthError:
     return error
 
 
-def _who(login: Login) -> str | None:
+def _who(login: Login, exchange: Exchange) -> str | None:
     """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
     who: str | None = None
     for probe in login.provider.probes:
@@ -547,22 +528,25 @@ def _who(login: Login) -> str | None:
         follows = "{answer}" in probe.path
         if follows != bool(who):
             break  # it needs a name and there is none, or there is a name and it would add nothing
-        who = _probe(login, probe, who) or who
+        who = _probe(login, exchange, probe, who) or who
     claim = login.method.claim
     told = claims_of(login.token().access_token).get(claim) if claim else None
     return who or (one_line(told, 80, login.secrets()) if isinstance(told, str) else None)
 
 
-def _probe(login: Login, probe: Probe, previous: str | None) -> str | None:
+def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None) -> str | None:
     """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
-    exchange, proves = login._exchange, not login.method.issued_here and previous is None
+    proves = not login.method.issued_here and previous is None
     url = login.origin + probe.path.replace("{answer}", previous or "")
-    token = login.token()
-    response = _answered(login, probe, url, proves)
+
+    def answered() -> Response | None:
+        return _answered(exchange, probe, url, login.token().header, proves)
+
+    token, response = login.token(), answered()
     dead = response is not None and is_dead(login.provider, response)
     if dead and login.inherited(token) and login.may_renew(token):
         login.token(token)  # it was revoked meanwhile
-        response = _answered(login, probe, url, proves)
+        response = answered()
     if response is None:
         return None  # the token came, so the sign-in is good; the name is only an extra
     body = json_of(response) if response.status_code == 200 else None
@@ -593,13 +577,12 @@ def _unproven(exchange: Exchange, response: Response) -> LabauthError:
     return error
 
 
-def _answered(login: Login, probe: Probe, url: str, proves: bool) -> Response | None:
+def _answered(exchange: Exchange, probe: Probe, url: str, header: str, proves: bool) -> Response | None:
     """The response to a probe; None where there is none, and none is needed as proof."""
     request: Callable[..., Response] = ask if proves else send
     parts: dict[str, Any] = {"json": {}} if probe.verb == "POST" else {}
-    headers = {"Authorization": login.token().header}
     try:
-        return request(login._exchange, verb=probe.verb, url=url, headers=headers, **parts)
+        return request(exchange, verb=probe.verb, url=url, headers={"Authorization": header}, **parts)
     except LabauthError:
         if proves:
             raise

@@ -145,10 +145,9 @@ def _live() -> list[str]:
     """The secrets of the logins that are signed in."""
     if "labauth_nb.logins.logins" not in sys.modules:  # slow to import, and without it there are none
         return []
-    from ..logins.logins import _LOGINS
+    from ..logins.logins import known
 
-    live = [login for login in list(_LOGINS.values()) if login.signed_in]
-    return [secret for login in live for secret in login.secrets()]
+    return [secret for login in known() if login.signed_in for secret in login.secrets()]
 
 
 class _Known:

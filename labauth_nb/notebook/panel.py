@@ -356,7 +356,6 @@ def _watch(panel: Panel) -> None:
 
 def _row(login: Login) -> LoginState:
     """What a page shows of a login."""
-    token = login._tokens.current
     return {
         "name": login.name,
         "title": login.provider.title,
@@ -367,10 +366,10 @@ def _row(login: Login) -> LoginState:
         "method": login.method.label,
         "status": login.status,
         "left": login.seconds_left,
-        "life": token.life if token else None,
-        "margin": token.expires_at - token.renew_at if token and token.expires_at is not None else None,
+        "life": login.life,
+        "margin": login.margin,
         "words": login.time_left,
-        "renewable": login._tokens.renewable,
+        "renewable": login.renewable,
         "source": login.found.source(),
         "story": "" if login.sandbox else login.found.story(),
         "note": login.clock_note,
@@ -410,12 +409,12 @@ class LoginPanel(Panel):
     @property
     def login(self) -> Login | None:
         """The login of this panel's name, where it is this provider's and signed in."""
-        login = logins._LOGINS.get(self._name)
+        login = logins.find(self._name)
         return login if login is not None and login.signed_in and login.provider is self._provider else None
 
     def state(self) -> PanelState:
         login = self.login
-        over = login is not None and login.status == EXPIRED and not login._tokens.renewable
+        over = login is not None and login.status == EXPIRED and not login.renewable
         form = login is None or over or self._asking
         return {
             "view": "login",
@@ -748,8 +747,7 @@ class StatusPanel(Panel):
         super().__init__("")
 
     def state(self) -> StatusState:
-        with logins._LOCK:
-            rows = [_row(each) for each in logins._LOGINS.values() if self._name in (None, each.name)]
+        rows = [_row(each) for each in logins.known() if self._name in (None, each.name)]
         return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
 
     def __repr__(self) -> str:
