@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         UnsafeRequest,
         UntrustedOrigin,
     )
-    from .logins.logins import Login, logout, refresh, session, status
-    from .logins.signins import begin, login
+    from .logins.logins import Login, session, status
     from .logins.statuses import Status
+    from .notebook.terminal import begin, login, logout, refresh
     from .sessions.session import LabSession
     from .tokens.attempts import Attempt
 
-_HOME = dict.fromkeys(("Login", "logout", "refresh", "session", "status"), "logins.logins")
-_HOME |= dict.fromkeys(("begin", "login"), "logins.signins")
+_HOME = dict.fromkeys(("Login", "session", "status"), "logins.logins")
+_HOME |= dict.fromkeys(("begin", "login", "logout", "refresh"), "notebook.terminal")
 _HOME |= {"Attempt": "tokens.attempts", "LabSession": "sessions.session", "Status": "logins.statuses"}
 
 __all__ = [

@@ -75,8 +75,8 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         assert "--method token" not in offered
         offered = kernel.reply(kernel.client.complete("%labauth login foundry --method "))
         assert offered["matches"] == ["service-user"]
-        kernel.run("from labauth_nb.notebook.panel import LoginPanel, Wish")
-        form = "LoginPanel(Wish('foundry'), True).state()"
+        kernel.run("from labauth_nb.notebook.panel import LoginPanel; from labauth_nb.logins.plans import Wish, plan")
+        form = "LoginPanel(plan(Wish('foundry')), True).state()"
         assert kernel.text(f"[m['name'] for m in {form}['form']['methods']]") == "['service-user']"
         # and at run time
         kernel.run("%config LabAuth.tenants = {'benchling': 'sandbox', 'qbench': 'beta'}")

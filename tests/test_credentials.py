@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, login, status
-from labauth_nb.credentials import sources
-from labauth_nb.credentials.sources import ask, collect
-from labauth_nb.logins.plans import Wish
+from labauth_nb.credentials.sources import collect
+from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.masking import Secret
+from labauth_nb.notebook import terminal
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -186,7 +186,7 @@ def test_no_answer_at_a_prompt(monkeypatch: pytest.MonkeyPatch, answer: str) -> 
     """An empty or blank answer at a prompt is none, and the error names the field."""
     monkeypatch.setattr("getpass.getpass", lambda prompt: answer)
     with pytest.raises(MissingCredentials, match="No Client secret was given"):
-        ask(BENCHLING, BENCHLING.methods[0].secret)
+        terminal.ask(plan(Wish("benchling", "app")), BENCHLING.methods[0].secret)
 
 
 def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +310,9 @@ def by(way: str, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> Non
     elif way == "prompt":
         monkeypatch.setattr("getpass.getpass", lambda prompt: str.__str__(value))
         wanted = next(f for f in QBENCH.methods[0].fields if f.name == field)
-        login("qbench", tenant="sandbox", **{field: sources.ask(QBENCH, wanted)})
+        login("qbench", tenant="sandbox", **{field: terminal.ask(plan(Wish("qbench", tenant="acme")), wanted)})
     else:
-        panel = LoginPanel(Wish("qbench", tenant="sandbox"), True)
+        panel = LoginPanel(plan(Wish("qbench", tenant="sandbox")), True)
         panel.heard({"type": "submit", "fields": {field: value}})
         assert panel.state()["error"] == ""
 
@@ -386,7 +386,7 @@ def test_pasted_by_mistake(
     """What cannot be told for certain is named before anything is sent, and not repeated."""
     before = lab.token_requests("qbench")
     if way == "panel":
-        panel = LoginPanel(Wish("qbench", tenant="sandbox"), True)
+        panel = LoginPanel(plan(Wish("qbench", tenant="sandbox")), True)
         panel.heard({"type": "submit", "fields": {"client_secret": value}})
         said, field = panel.state()["error"], panel.state()["field"]
     else:
@@ -442,11 +442,11 @@ def test_password_is_not_healed(
     wanted = method.secret
     monkeypatch.setattr("getpass.getpass", lambda prompt: password)
     if way == "prompt":
-        assert sources.ask(DNANEXUS, wanted) == password
+        assert terminal.ask(plan(Wish("dnanexus", "password")), wanted) == password
     found = collect(DNANEXUS, method, None, {"password": password + "\n"})
     assert found.fields["password"] == password
     if way == "panel":
-        panel = LoginPanel(Wish("dnanexus", "password", "sandbox"), True)
+        panel = LoginPanel(plan(Wish("dnanexus", "password", "sandbox")), True)
         panel.heard({"type": "submit", "method": "password", "fields": {"password": password}})
         said = panel.state()["error"]
     else:

@@ -28,8 +28,8 @@ from labauth_nb import (
     session,
     status,
 )
-from labauth_nb.credentials import sources
 from labauth_nb.masking import Secret
+from labauth_nb.notebook import terminal
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.sites import KEY, Grant
 from labauth_nb.tokens import wire
@@ -307,7 +307,7 @@ def test_sign_in_outlasts_an_outage(
     seconds: int,
 ) -> None:
     """A sign-in outlasts some time without a network, with one line; less where a person waits for it."""
-    monkeypatch.setattr(sources, "can_ask", lambda: attended)
+    monkeypatch.setattr(terminal, "can_ask", lambda: attended)
     before = lab.clock.time()
     outage = Outage(lab, monkeypatch, seconds * 0.8, requests.ConnectionError("refused"))
     login("benchling", tenant="sandbox")
@@ -324,7 +324,7 @@ def test_sign_in_outlasts_an_outage(
 @pytest.mark.parametrize("attended", [True, False])
 def test_patience_by_a_variable(lab: Lab, monkeypatch: pytest.MonkeyPatch, attended: bool) -> None:
     """LABAUTH_PATIENCE says how long a sign-in and a session try, whoever waits; what is no time is named."""
-    monkeypatch.setattr(sources, "can_ask", lambda: attended)
+    monkeypatch.setattr(terminal, "can_ask", lambda: attended)
     monkeypatch.setenv("LABAUTH_PATIENCE", "5m")
     Outage(lab, monkeypatch, 240, requests.ConnectionError("refused"))
     login("benchling", tenant="sandbox")

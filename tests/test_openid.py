@@ -953,13 +953,14 @@ def test_issuer_gone(lab: Lab) -> None:
 
 def test_the_panel_names_the_issuer(lab: Lab) -> None:
     """An issuer that cannot be reached is told at its own field of the form, not at the tenant's."""
-    from labauth_nb.logins.plans import Wish
+    from labauth_nb.logins.plans import Wish, plan
     from labauth_nb.notebook.panel import LoginPanel
     from labauth_nb.providers import PROVIDERS
 
-    panel = LoginPanel(Wish("benchling", "oidc"), False)
+    panel = LoginPanel(plan(Wish("benchling", "oidc")))
     for name, field in (("oidc", "issuer"), ("app", "tenant")):
-        error = panel._explained(ProviderUnreachable("x"), PROVIDERS["benchling"].method(name))
+        panel.plan = panel.plan.by(PROVIDERS["benchling"].method(name))
+        error = panel.explained(ProviderUnreachable("x"))
         assert error.field == field
 
 

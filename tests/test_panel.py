@@ -22,9 +22,10 @@ from test_secrets import leaks
 
 from labauth_nb import NotSignedIn, login
 from labauth_nb.clocks import SandboxClock, in_words
+from labauth_nb.credentials import stores
 from labauth_nb.logins import logins, signins
-from labauth_nb.logins.plans import Wish
-from labauth_nb.notebook import panel
+from labauth_nb.logins.plans import Wish, plan
+from labauth_nb.notebook import cards, panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -143,7 +144,7 @@ def test_how_long_a_cell_waits(
 ) -> None:
     """A cell waits 5 minutes for its panel, or as long as --wait says."""
     waited: list[float] = []
-    form = panel.LoginPanel(Wish("qbench"), True)
+    form = panel.LoginPanel(plan(Wish("qbench")), True)
 
     async def within(seconds: float, event: threading.Event) -> None:
         if event is not form._seen:
@@ -151,7 +152,7 @@ def test_how_long_a_cell_waits(
             raise TimeoutError
 
     monkeypatch.setattr(panel, "_within", within)
-    monkeypatch.setattr(panel.credentials, "can_ask", lambda: True)
+    monkeypatch.setattr(panel.terminal, "can_ask", lambda: True)
     monkeypatch.setattr(panel, "display", lambda shown: shown)
     monkeypatch.setattr(panel, "LoginPanel", lambda *_, **__: form)
     waiting = panel.run_login(Wish("qbench"), True, panel.WAIT_SECONDS if wait is None else wait, True)
@@ -308,14 +309,14 @@ def test_phases(case: dict[str, Any], lab: Lab, monkeypatch: pytest.MonkeyPatch)
     lab.set("benchling", life=case["life"])
     mine = login("benchling", tenant="sandbox")
     now += case["life"] - case["left"]
-    shown = panel._row(mine)
+    shown = cards.login_state(mine)
     times = {name: round(shown[name], 3) for name in ("life", "left", "margin")}  # type: ignore[literal-required]
     assert {**times, "phase": shown["status"]} == case
 
 
 def test_a_login_without_an_end(lab: Lab) -> None:
     """A login that never expires has no time left and no margin for its page."""
-    shown = panel._row(login("benchling", "api-key", tenant="sandbox"))
+    shown = cards.login_state(login("benchling", "api-key", tenant="sandbox"))
     assert (shown["life"], shown["left"], shown["margin"], shown["words"]) == (None, None, None, "does not expire")
 
 
@@ -324,9 +325,9 @@ def test_the_page_is_told_the_address(case: dict[str, str], monkeypatch: pytest.
     """While a tenant is typed the page is told the address that a submit of it goes to, or what to give instead."""
     told: list[dict[str, Any]] = []
     provider = PROVIDERS[case["provider"]]
-    form = panel.LoginPanel(Wish(provider.name), True)
+    form = panel.LoginPanel(plan(Wish(provider.name)), True)
     monkeypatch.setattr(form, "post", told.append)
-    monkeypatch.setattr(panel.stores, "agree", lambda *_: None)
+    monkeypatch.setattr(stores, "agree", lambda *_: None)
     form.heard({"type": "resolve", "tenant": case["typed"], "number": 7})
     error = "" if case["address"] else f"Give {provider.tenant.hint}."
     assert told == [{"type": "resolved", "number": 7, "address": case["address"], "error": error}]
@@ -357,7 +358,7 @@ def in_javascript(kind: Any, names: set[str]) -> str:
 
 def test_the_page_knows_what_it_is_sent() -> None:
     """The shapes of what the kernel sends are those that panel.js is checked with: no key missing, none extra, same types."""
-    states = {name: kind for name, kind in vars(panel).items() if name.endswith("State") and hasattr(kind, "__annotations__")}
+    states = {name: kind for name, kind in vars(cards).items() if name.endswith("State") and hasattr(kind, "__annotations__")}
     text = (REPO / "labauth_nb" / "notebook" / "panel.js").read_text("utf-8").replace("\n *", " ")
     found = re.findall(r"@typedef \{\{(.*?)\}\} (\w+State)\b", text)
     javascript = {name: dict(re.findall(r"(\w+\??): ([^,]+?) ?(?:,|$)", body.strip())) for body, name in found}
@@ -492,13 +493,13 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
     """A bug in a panel's thread is one message with its place; nothing is printed that holds what was typed."""
     caught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", caught.append)
-    form = panel.LoginPanel(Wish("qbench", "client", "sandbox"), True)
+    form = panel.LoginPanel(plan(Wish("qbench", "client", "sandbox")), True)
     listen = panel._listener(weakref.ref(form))
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise KeyError("kanari-secret-typed-0001")
 
-    for room, name in ((signins, "sign_in"), (panel.LoginPanel, "_submit"), (logins, "get")):
+    for room, name in ((signins, "carry_out"), (panel.LoginPanel, "_submitted"), (logins, "get")):
         with monkeypatch.context() as patch:
             patch.setattr(room, name, broken)
             before = set(threading.enumerate())
@@ -508,11 +509,11 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
             assert "kanari" not in repr(message)  # the kernel keeps it: it is the parent of what follows
             for thread in set(threading.enumerate()) - before:
                 thread.join(10)
-        said = str(form._error or form.note)
+        said = str(form.error or form.note)
         assert re.fullmatch(
             r"That failed unexpectedly \(KeyError at test_panel\.py:\d+\)\. Please try again; if it recurs, report it\.", said
         )
-        form._error, form.note = None, ""
+        form.error, form.note = None, ""
     assert caught == []
     assert "kanari" not in "".join(capsys.readouterr())
 

@@ -40,7 +40,7 @@ from labauth_nb.credentials import stores
 from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
 from labauth_nb.logins import remembering
 from labauth_nb.logins.logins import _LOGINS, Login
-from labauth_nb.logins.plans import Wish
+from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.notebook import magic
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.sandbox import Lab
@@ -865,7 +865,7 @@ def test_no_store(
         magic.LabauthMagics().labauth(f"login qbench --remember --store {store}")
         assert "Not remembered: Nothing can be remembered" in capsys.readouterr().out
     else:
-        panel = LoginPanel(Wish("qbench", tenant=tenant, remember=CREDENTIALS, store=store), False)
+        panel = LoginPanel(plan(Wish("qbench", tenant=tenant, remember=CREDENTIALS, store=store)))
         panel.heard({"type": "submit", "fields": CLIENT, "remember": "credentials"})
         assert panel.state()["login"]["kept"].startswith("Not remembered: Nothing can be")
     (mine,) = _LOGINS.values()

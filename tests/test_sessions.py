@@ -33,7 +33,7 @@ from labauth_nb import (
     session,
 )
 from labauth_nb.logins.logins import _LOGINS
-from labauth_nb.logins.signins import sign_in_here
+from labauth_nb.logins.signins import signed_in_here
 from labauth_nb.sandbox import Lab
 from labauth_nb.sessions.session import _restored
 
@@ -1071,7 +1071,7 @@ def test_restored_from_another_version(lab: Lab, provider: str, method: str) -> 
     """A provider or method that is not known here is told by the first request, not on loading."""
     origin = login("benchling", tenant="sandbox").origin
     _LOGINS.clear()
-    restored = pickle.loads(pickle.dumps(_restored(sign_in_here, "mine", origin, provider, method)))
+    restored = pickle.loads(pickle.dumps(_restored(signed_in_here, "mine", origin, provider, method)))
     assert repr(restored).startswith("<LabSession of mine: ")
     for ask in (restored.get, restored.frame):
         with pytest.raises(NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"):
@@ -1085,7 +1085,7 @@ def test_restored_browser_session(lab: Lab, provider: str) -> None:
     method = next(m.name for m in held.login.provider.methods if m.flow)
     where = (provider, held.login.origin, provider, method)
     _LOGINS.clear()
-    restored = _restored(sign_in_here, *where)
+    restored = _restored(signed_in_here, *where)
     with pytest.raises(NotSignedIn, match="without a secret"):
         restored.get("plates")
     assert _LOGINS == {}

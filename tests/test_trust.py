@@ -19,8 +19,8 @@ from labauth_nb.credentials import presets, stores
 from labauth_nb.credentials import sources as credentials
 from labauth_nb.credentials.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
 from labauth_nb.logins import logins
-from labauth_nb.logins.plans import Wish
-from labauth_nb.notebook import panel
+from labauth_nb.logins.plans import Wish, plan
+from labauth_nb.notebook import panel, terminal
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -203,7 +203,7 @@ def test_what_the_message_says_to_type(setting: Setting, evil: Server, monkeypat
 def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One question with the address on a line of its own and the file; a yes holds for that file and that address only."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    monkeypatch.setattr(terminal, "can_ask", lambda: True)
     questions: list[str] = []
     answers: list[str] = []
     monkeypatch.setattr("builtins.input", lambda question: (questions.append(question), answers.pop())[1])
@@ -242,7 +242,7 @@ def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_prompt_shows_where(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt for a secret names the resolved address, and the file that named it: to type there is the decision."""
-    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    monkeypatch.setattr(terminal, "can_ask", lambda: True)
     prompts: list[str] = []
     monkeypatch.setattr("getpass.getpass", lambda prompt: (prompts.append(prompt), SECRET)[1])
     file = dotenv(DX_APISERVER_HOST=evil.url, DX_USERNAME="ada")
@@ -374,7 +374,7 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
     """The form: the resolved address of what was found or preset, who named it, what is no secret in clear, the question."""
     monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"benchling": "acme"}))
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "my-client")
-    state = panel.LoginPanel(Wish("benchling", "app"), False).state()["form"]
+    state = panel.LoginPanel(plan(Wish("benchling", "app"))).state()["form"]
     (app,) = [m for m in state["methods"] if m["name"] == "app"]
     assert app["where"] == [{"field": "tenant", "address": "https://acme.benchling.com", "by": ""}]
     assert app["doubts"] == []
@@ -385,11 +385,11 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(presets, "presets", None)
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
     file = dotenv(BENCHLING_URL=evil.url)
-    form = panel.LoginPanel(Wish("benchling", "app"), False)
+    form = panel.LoginPanel(plan(Wish("benchling", "app")))
     (doubt,) = form.state()["form"]["methods"][0]["doubts"]
     assert doubt["address"] == evil.url
     assert file in doubt["why"]
-    form._submit({"method": "app", "fields": {}}, seen=False)
+    form._begin()
     assert evil.seen == []
     form.heard({"type": "submit", "method": "app", "fields": {}})
     assert form.login is not None
@@ -406,7 +406,7 @@ def test_success_names_the_address(lab: Lab) -> None:
 
 def form_of(provider: str, method: str, tenant: str | None = None, ask: bool = True) -> panel.LoginPanel:
     """The form as `%labauth login --ask` shows it, seen by a page."""
-    form = panel.LoginPanel(Wish(provider, method, tenant, line=True), ask)
+    form = panel.LoginPanel(plan(Wish(provider, method, tenant, line=True)), ask)
     form.state()
     return form
 
@@ -445,7 +445,7 @@ def test_again_keeps_the_doubt(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_yes_is_to_one_provider(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A yes for one provider's secret, or for a page to sign in at, lets no other secret go there."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(credentials, "can_ask", lambda: True)
+    monkeypatch.setattr(terminal, "can_ask", lambda: True)
     questions: list[str] = []
     monkeypatch.setattr("builtins.input", lambda question: (questions.append(question), "y")[1])
     monkeypatch.setenv("FOUNDRY_TOKEN", SECRET)
@@ -543,7 +543,7 @@ def test_a_redirect_that_cannot_be_read() -> None:
     """A redirect address that cannot even be parsed is one message in the form, not a crash."""
     form = form_of("foundry", "user", "acme")
     form.heard({"type": "submit", "method": "user", "fields": {"client_id": "i", "redirect_uri": "http://["}})
-    assert "redirect address" in str(form._error)
+    assert "redirect address" in str(form.error)
     assert form.state()["form"]
 
 

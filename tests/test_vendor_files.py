@@ -15,7 +15,7 @@ import pytest
 from labauth_nb import MissingCredentials, login
 from labauth_nb.credentials import vendor_files
 from labauth_nb.credentials.sources import collect
-from labauth_nb.logins.plans import Wish
+from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.notebook import panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
@@ -149,7 +149,7 @@ def test_read_once(lab: Lab, provider: str, monkeypatch: pytest.MonkeyPatch) -> 
     login(provider, tenant="sandbox")
     assert read.count(str(Path(".env").absolute())) == 1
     read.clear()
-    form = panel.LoginPanel(Wish(provider), True)
+    form = panel.LoginPanel(plan(Wish(provider)), True)
     for _ in range(3):
         form.state()
     form.heard({"type": "submit", "fields": {"tenant": "sandbox"}})

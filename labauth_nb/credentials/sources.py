@@ -8,21 +8,19 @@ somebody can answer.
 from __future__ import annotations
 
 import copy
-import getpass
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import InvalidInput, MissingCredentials, miscopied, refuse_secret
-from ..masking import Fields, Secret, holds_key, looks_secret, noticed
+from ..errors import InvalidInput, miscopied, refuse_secret
+from ..masking import Fields, Secret, holds_key, looks_secret
 from ..providers import RETURN, SERVER, Env, Field, Method, Provider, is_loopback, whole_address, without_page
 from . import presets
-from .trust import CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
+from .trust import ASKED, CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
 from .vendor_files import FILES, Unusable, nearest_dotenv, small_text, unwrapped, why_unread
 
 _PRESETS = {
@@ -358,14 +356,13 @@ Lookup = Callable[[Field], tuple[str, str]]
 class Sources:
     """What supplies fields on this computer, as it was when this was made: one of these per sign-in.
 
-    Each file is read once, so that what a form showed is what a submit sends. `line`: whether what is given stands on a
-    ``%labauth`` line; `form`: whether somebody waits at a form; `agreed`: the addresses that the person has seen and
-    gone on with.
+    The environment and each file are read once, so that what a form showed is what a submit sends. `line`: whether
+    what is given stands on a ``%labauth`` line.
     """
 
-    def __init__(self, line: bool = False, form: bool = False) -> None:
-        self.line, self.form = line, form
-        self.agreed: set[str] = set()
+    def __init__(self, line: bool = False) -> None:
+        self.line, self.environment = line, _environment()
+        self._asked: frozenset[str] = frozenset()
         self._recalled: tuple[Source, Mapping[str, str]] | None = None
         self._reasons: list[str] = []
         self.refused: list[str] = []
@@ -375,10 +372,18 @@ class Sources:
 
     def giver(self, provider: Provider, field: Field, value: str) -> Source:
         """Who gives `value`: what a notebook's line names is typed by a person only where it is the provider's own."""
+        if field.name in self._asked:
+            return ASKED
         if not self.line or not field.address:
             return GIVEN
         own = field is provider.tenant and (_origin(provider, value) == "sandbox" or provider.owns(value))
         return GIVEN if own else LINE
+
+    def with_asked(self, names: Iterable[str]) -> Sources:
+        """The same, with fields that are given because a person was asked for them."""
+        mine = copy.copy(self)
+        mine._asked |= frozenset(names)
+        return mine
 
     def with_recalled(self, source: Source, values: Mapping[str, str]) -> Sources:
         """The same, with what was remembered, and where that is."""
@@ -388,7 +393,7 @@ class Sources:
 
     def each(self, provider: Provider, method: Method, found: Found) -> Iterator[tuple[Source, Lookup]]:
         """Each source and its look-up, the first to be asked first; why one does not serve goes to `found`."""
-        yield ENVIRONMENT, _in_mapping(provider, os.environ, ENVIRONMENT, found)
+        yield ENVIRONMENT, _in_mapping(provider, self.environment, ENVIRONMENT, found)
         found.reasons += self._reasons
         if self._dotenv is not None:
             source, values = self._dotenv
@@ -454,6 +459,11 @@ def _whole(env: Env, value: str, mapping: Mapping[str, str | None]) -> str:
     return value
 
 
+def _environment() -> Mapping[str, str]:
+    """The environment variables of this process, as they are now."""
+    return {name: Secret(value) for name, value in os.environ.items()}
+
+
 def _dotenv(reasons: list[str], refused: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
     """What the nearest `.env` holds; None where there is none that can be used."""
     try:
@@ -491,73 +501,7 @@ def _origin(provider: Provider, tenant: str) -> str:
     return "sandbox" if tenant.lower() == "sandbox" else provider.origin(tenant)
 
 
-def can_ask() -> bool:
-    """Whether somebody can answer a prompt: not in nbconvert, papermill, nbclient or a pipe."""
-    ip = _ipython()
-    if ip is not None and getattr(ip, "kernel", None) is not None:
-        try:
-            return bool(ip.get_parent()["content"]["allow_stdin"])
-        except (LookupError, TypeError):  # LookupError: in a thread, on ipykernel 7.0
-            return False
-    return bool(sys.stdin) and sys.stdin.isatty()
-
-
-def in_terminal() -> bool:
-    """Whether somebody sits at a terminal: what is printed there is saved nowhere."""
-    return getattr(_ipython(), "kernel", None) is None and can_ask()
-
-
-def ask(provider: Provider, wanted: Field, where: Iterable[Place] = ()) -> str:
-    """Ask for one field here: secrets by getpass, which keeps no answer; `where`: what it is sent to.
-
-    Raises `MissingCredentials` for no answer.
-    """
-    goes = " and ".join(str(place) for place in where)
-    prompt = f"{provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
-    try:
-        answer = Secret(getpass.getpass(prompt)) if wanted.secret else input(prompt)
-    except (EOFError, KeyboardInterrupt):
-        answer = ""
-    except Exception as error:  # IPython's StdinNotImplementedError has no public home
-        if type(error).__name__ != "StdinNotImplementedError":
-            raise
-        answer = ""
-    if not answer.strip():
-        raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {provider.title}.")
-    if wanted.secret:
-        noticed([answer.strip()])
-    return healed(provider, wanted, answer)
-
-
-def confirm(question: str) -> bool:
-    """Ask a yes-or-no question; no answer is no."""
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except (EOFError, KeyboardInterrupt):
-        return False
-
-
-def missing_error(provider: Provider, method: Method, found: Found, missing: list[Field], name: str) -> MissingCredentials:
-    """The sentence for when nobody can be asked: what is missing, which variables would supply it, what to run."""
-    *first, last = [f.label for f in missing]
-    labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    names = ", ".join(filter(None, (_main_variable(provider, f, found) for f in missing)))
-    ways = [f"set {names} in the environment or in a .env file"] if names else []
-    if provider.tenant in missing and "--tenant" not in names:
-        ways.append("give the tenant with --tenant")
-    told = " and ".join(ways)
-    more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
-    several = f" --method {method.name}" if method is not provider.methods[0] else ""
-    named = f" --as {name}" if name != provider.name else ""
-    tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
-    return MissingCredentials(
-        f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
-        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{named}",
-        field=missing[0].name,
-    )
-
-
-def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
+def main_variable(provider: Provider, wanted: Field, found: Found) -> str:
     """The variable to tell people of: one already in use that holds the plain value, else ours.
 
     For the tenant --tenant too; "" where its variable does not serve, so that only --tenant does.
@@ -567,9 +511,3 @@ def _main_variable(provider: Provider, wanted: Field, found: Found) -> str:
     if wanted is not provider.tenant:
         return name
     return "" if name in found.ignored else f"{name} (or --tenant)"
-
-
-def _ipython() -> Any:
-    """The running IPython shell, or None. IPython is not imported for it."""
-    module = sys.modules.get("IPython")
-    return module.get_ipython() if module is not None else None

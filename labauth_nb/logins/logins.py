@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from ..clocks import WALL, Clock, clock_words, in_words
-from ..credentials import sources
 from ..credentials.sources import Found
 from ..credentials.stores import Memory
 from ..credentials.trust import ASKED, GIVEN
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 
 Identity = tuple[str, tuple[str, str], str]
 """Of `Login.identity`: it holds no secret."""
+
+
+Revoke = Callable[["Login"], bool] | bool | None
+"""Whether a log out revokes: see `Login.logout`."""
 
 
 class Login:
@@ -198,15 +201,18 @@ class Login:
         """Whether `token` came from another kernel, one before this or one beside it."""
         return token is self._recalled or self.adopted(token)
 
-    def refresh(self) -> None:
-        """Renew the token now. Raises `LoginExpired` where it was pasted, and what grants raise."""
+    def refresh(self, attended: bool = False) -> None:
+        """Renew the token now; `attended`: a person waits for it, so that an outage is waited out longer.
+
+        Raises `LoginExpired` where it was pasted, and what grants raise.
+        """
         self._require()
         if not self._tokens.renewable:
             if self.method.flow is not None:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
             raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
-        self._exchange.patience = patience_seconds(sources.can_ask())
+        self._exchange.patience = patience_seconds(attended)
         try:
             self._tokens.renew()
         finally:
@@ -297,11 +303,11 @@ class Login:
         """A new `LabSession` on this login."""
         return LabSession(self)
 
-    def logout(self, revoke: bool | None = None) -> str:
+    def logout(self, revoke: Revoke = None) -> str:
         """Forget, and revoke what we asked for where the provider offers it; a sentence that says what was done.
 
-        `revoke`: True revokes a token that was not made here too, False nothing; None asks about a pasted one. What
-        came from the environment, a file or the sandbox is left alone unless you say so.
+        `revoke`: True revokes a token that was not made here too, False nothing, None what was made here; a function
+        is asked about a pasted one. What came from the environment, a file or the sandbox is left alone unless you say so.
         """
         title, method = self.provider.title, self.method
         self.signed_in, revoking = False, self._ended()
@@ -325,8 +331,8 @@ class Login:
         else:
             minted = method.issued_here
             pasted = self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
-            if revoke is None and not minted and pasted and sources.can_ask():
-                revoke = sources.confirm(f"Destroy the pasted {method.secret.label} at {title} for good?")
+            if callable(revoke):
+                revoke = revoke(self) if pasted and not minted else None
             if revoke or (revoke is None and minted):
                 try:
                     for token in reversed(live):  # the one in use first
@@ -460,24 +466,14 @@ def status(name: str | None = None) -> Status:
     return Status(known() if name is None else [get(name)])
 
 
-def refresh(name: str | None = None) -> Login:
-    """Renew the token of `name` now. Raises `NotSignedIn`, `LoginExpired` (a pasted token) and what grants raise."""
-    result = get(name)
-    result.refresh()
-    return result
+def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None, forget: bool = False) -> list[str]:
+    """Log out of `name` (None: the only one) or of `all`, as `Login.logout`; a sentence for each.
 
-
-def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = None, forget: bool = False) -> list[str]:
-    """Log out of `name` (None: the only one) or of `all`: forget, and revoke where the provider offers it.
-
-    `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. A login that is remembered is
-    forgotten there too; `forget`: also one that this kernel has not signed in to, with `all` everything that is
-    remembered. Gives a sentence for each.
+    A login that is remembered is forgotten there too; `forget`: also one that this kernel has not signed in to, with
+    `all` everything that is remembered.
     """
     from ..credentials import stores
 
-    if all and name is not None:
-        raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
     with _LOCK:
         there = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
         only = not there and name is not None and bool(stores.remembered(None, name))

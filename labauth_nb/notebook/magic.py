@@ -197,9 +197,10 @@ def _login(
 
         seconds = WAIT_SECONDS if seconds is None else seconds
         return run_login(wish, ask, None if no_wait else seconds, awaited)
-    from ..logins.signins import sign_in
+    from ..logins.plans import plan
+    from .terminal import sign_in
 
-    print(sign_in(wish, True))
+    print(sign_in(plan(wish)))
     return None
 
 
@@ -230,7 +231,7 @@ def _in_kernel() -> bool:
 
 def _refresh(name: str | None) -> None:
     """Renew the token of the login NAME now."""
-    from ..logins.logins import refresh
+    from .terminal import refresh
 
     print(refresh(name))
 
@@ -241,7 +242,7 @@ def _logout(name: str | None, all: bool, revoke: bool | None, forget: bool) -> N
     --revoke     revoke a pasted token too, without asking
     --forget     forget what is remembered also where this kernel has not signed in; with --all: everything
     """
-    from ..logins.logins import logout
+    from .terminal import logout
 
     sentences = logout(name, all=all, revoke=revoke, forget=forget)
     for sentence in sentences or ["Not signed in anywhere" + (", and nothing is remembered." if forget else ".")]:

@@ -15,9 +15,8 @@ import time
 import weakref
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import anywidget
 import traitlets
@@ -26,9 +25,6 @@ from IPython.display import display
 
 from ..clocks import in_words, started
 from ..credentials import sources as credentials
-from ..credentials import stores
-from ..credentials.sources import Found, Place, Sources
-from ..credentials.trust import ASKED, DEFAULT, GIVEN, SANDBOX
 from ..errors import (
     InvalidInput,
     LabauthError,
@@ -38,17 +34,27 @@ from ..errors import (
     ProviderError,
     ProviderUnreachable,
     SignInRefused,
-    StoreUnavailable,
     UntrustedOrigin,
     place_of,
 )
-from ..logins import logins, remembering, signins
+from ..logins import logins, plans, signins
 from ..logins.logins import Login
-from ..logins.plans import Wish
+from ..logins.plans import Plan, Wish
 from ..logins.statuses import EXPIRED, Status
 from ..masking import MASK, Secret
-from ..providers import Field, Method, Provider, find, without_page
-from ..tokens.attempts import BUSY, DONE, OVER, Attempt
+from ..providers import without_page
+from ..tokens.attempts import DONE, OVER, Attempt
+from . import terminal
+from .cards import (
+    FormState,
+    PanelState,
+    ResolvedState,
+    StatusState,
+    attempt_state,
+    form_state,
+    login_state,
+    typed_before,
+)
 
 HERE = Path(__file__).parent
 HELLO_SECONDS = 3.0
@@ -57,155 +63,6 @@ PANELS_MOST = 50
 """So many panels, the newest, are told of changes."""
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
-
-
-class FieldState(TypedDict):
-    """A field of the form."""
-
-    name: str
-    label: str
-    hint: str
-    """Where to find its value."""
-    secret: bool
-    optional: bool
-    value: str
-    """What the box begins with; "" for a secret."""
-    supplied: str
-    """Who supplies it, where somebody does: a variable in the environment, a file, the keyring."""
-    locked: bool
-    """Whether it is shown as supplied, and not asked for."""
-
-
-class PlaceState(TypedDict):
-    """An address that a sign-in goes to, as the kernel resolved it: see `credentials.Place`."""
-
-    field: str
-    address: str
-    by: str
-
-
-class DoubtState(TypedDict):
-    """An address that the person must say yes to."""
-
-    field: str
-    address: str
-    why: str
-
-
-class MethodState(TypedDict):
-    """A method of the form."""
-
-    name: str
-    label: str
-    hint: str
-    note: str
-    browser: bool
-    """Whether it signs in on the provider's own page."""
-    keeps: list[str]
-    """What of it can be remembered: `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`."""
-    fields: list[FieldState]
-    where: list[PlaceState]
-    doubts: list[DoubtState]
-
-
-class FormState(TypedDict):
-    """The form: all methods, so that the page changes between them without a message."""
-
-    methods: list[MethodState]
-    method: str
-    """The one to begin with."""
-    sandbox: bool
-    remember: str
-    """What is remembered already, or was asked for: one of `keeps`, or ""."""
-    store: str
-    """Where that is, in words."""
-    unavailable: str
-    """Why nothing can be remembered, or ""."""
-    refused: list[str]
-    """What was found and ignored, and why."""
-
-
-class AttemptState(TypedDict):
-    """The browser sign-in under way."""
-
-    where: list[PlaceState]
-    url: str
-    """The page to sign in on."""
-    note: str
-    here: bool
-    """Whether this browser has proved that it reaches the kernel."""
-    proof: str
-    """The address that proves it, or ""."""
-    offers: bool
-    """Whether there is a device code."""
-    link: str
-    """The page to enter it on, or "" before it was asked for."""
-    code: str
-    busy: bool
-    """Whether a response has come and is being checked."""
-    error: str
-
-
-class LoginState(TypedDict):
-    """A login. Times are in seconds; None: unknown, or it never expires."""
-
-    name: str
-    title: str
-    tenant: str
-    address: str
-    sandbox: bool
-    who: str
-    method: str
-    status: str
-    """One of the five values of `statuses`."""
-    left: float | None
-    life: float | None
-    margin: float | None
-    """It is expiring while `left` is at most this."""
-    words: str
-    """The time left in words, for where `left` is None."""
-    renewable: bool
-    source: str
-    story: str
-    note: str
-    error: str
-    code: str
-    """The line that takes a session of it."""
-    kept: str
-
-
-class PanelState(TypedDict):
-    """What the page of a `LoginPanel` shows: the attempt if there is one, else the form, else the login."""
-
-    view: Literal["login"]
-    title: str
-    login: LoginState | None
-    form: FormState | None
-    attempt: AttemptState | None
-    busy: bool
-    error: str
-    field: str
-    """The field that the error concerns, or ""."""
-    note: str
-
-
-class StatusState(TypedDict):
-    """What the page of a `StatusPanel` shows."""
-
-    view: Literal["status"]
-    rows: list[LoginState]
-    note: str
-    empty: str
-    """The text where there is no login."""
-
-
-class ResolvedState(TypedDict):
-    """The address that a typed tenant stands for, or why it stands for none."""
-
-    number: int
-    """That of the page's question."""
-    address: str
-    error: str
 
 
 class Panel(anywidget.AnyWidget):
@@ -354,307 +211,183 @@ def _watch(panel: Panel) -> None:
     del logins.watchers[:-PANELS_MOST]  # ipywidgets keeps every panel of a kernel, also those of cells that were run again
 
 
-def _row(login: Login) -> LoginState:
-    """What a page shows of a login."""
-    return {
-        "name": login.name,
-        "title": login.provider.title,
-        "tenant": login.tenant,
-        "address": login.address,
-        "sandbox": login.sandbox,
-        "who": login.who or "",
-        "method": login.method.label,
-        "status": login.status,
-        "left": login.seconds_left,
-        "life": login.life,
-        "margin": login.margin,
-        "words": login.time_left,
-        "renewable": login.renewable,
-        "source": login.found.source(),
-        "story": "" if login.sandbox else login.found.story(),
-        "note": login.clock_note,
-        "error": login.last_error,
-        "code": f"lab = %labauth session {login.name}",
-        "kept": login.kept,
-    }
-
-
-_remembered: dict[tuple[str, str], dict[str, str]] = {}
-"""What was typed at the last sign-in by provider and login name, and is no secret: the next form starts with it."""
-
-
 class LoginPanel(Panel):
-    """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts."""
+    """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts.
 
-    def __init__(self, wish: Wish, ask: bool, sources: Sources | None = None) -> None:
-        """`ask`: what is found may be typed over; `sources`: as read for this wish."""
-        self._sources = sources or Sources(line=wish.line)
-        self._sources.form = True
-        self._wish, self._ask, self._provider = wish, ask, find(wish.provider)
-        self._name = wish.name or self._provider.name
-        self._attempt: Attempt | None = None
-        self._where: list[PlaceState] = []
-        """Where the browser sign-in under way goes to."""
-        self._shown: dict[str, set[str]] = {}
-        """The addresses that the form shows, by method."""
-        self._declined = False
-        self._begins = False
-        """Whether the browser sign-in begins as soon as a page is there: nothing has to be filled in."""
-        self._error: LabauthError | None = None
-        self._busy = False
-        self._asking = ask
+    `plan`: what the form shows; `attempt`: the browser sign-in under way; `error`: what went wrong last.
+    """
+
+    def __init__(self, plan: Plan, ask: bool = False, form: bool | None = None) -> None:
+        """`ask`: what was found may be typed over; `form`: show it although there is a login (None: by `ask`)."""
+        self.plan, self.attempt = plan, None
+        self.error: LabauthError | None = None
+        self._ask, self._form_open, self._busy = ask, ask if form is None else form, False
         self._seen, self._answered = threading.Event(), threading.Event()
-        super().__init__(self._provider.name)
+        super().__init__(plan.provider.name)
+
+    @property
+    def plan(self) -> Plan:
+        """What is known of the sign-in. It holds nothing secret that was typed."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        self._plan: Plan = plan
+        self._form: FormState | None = None
+
+    attempt: Attempt | None
 
     @property
     def login(self) -> Login | None:
         """The login of this panel's name, where it is this provider's and signed in."""
-        login = logins.find(self._name)
-        return login if login is not None and login.signed_in and login.provider is self._provider else None
+        login = logins.find(self.plan.name)
+        return login if login is not None and login.signed_in and login.provider is self.plan.provider else None
 
     def state(self) -> PanelState:
         login = self.login
-        over = login is not None and login.status == EXPIRED and not login.renewable
-        form = login is None or over or self._asking
+        ended = login is not None and login.status == EXPIRED and not login.renewable
         return {
             "view": "login",
-            "title": self._provider.title,
-            "login": None if login is None else _row(login),
-            "form": self._form() if form else None,
+            "title": self.plan.provider.title,
+            "login": None if login is None else login_state(login),
+            "form": self.form() if login is None or ended or self._form_open else None,
             "busy": self._busy,
-            "error": str(self._error or ("The login has expired: sign in again." if over else "")),
-            "field": getattr(self._error, "field", None) or "",
+            "error": str(self.error or ("The login has expired: sign in again." if ended else "")),
+            "field": (self.error and self.error.field) or "",
             "note": self.note,
-            "attempt": self._under_way(),
+            "attempt": attempt_state(self.attempt, self.plan),
         }
 
-    def _under_way(self) -> AttemptState | None:
-        """The browser sign-in under way, if any. Its address holds the state: it goes to the page, and is stored nowhere."""
-        attempt = self._attempt
-        if attempt is None or attempt.state in (DONE, OVER):
-            return None
-        code = attempt.device()[1] if attempt.device_link else ""
-        return {
-            "where": self._where,
-            "url": str(attempt.url),
-            "note": attempt.note,
-            "here": attempt.here,
-            "proof": attempt.proof,
-            "offers": attempt.offers_device,
-            "link": attempt.device_link,
-            "code": code,
-            "busy": attempt.state == BUSY,
-            "error": str(attempt.error or ""),
-        }
-
-    def _form(self) -> FormState:
-        methods: list[MethodState] = []
-        why = stores.unavailable(self._wish.store)
-        for method in credentials.allowed(self._provider):
-            found = self._found(method)
-            fields = [self._field(field, found) for field in (self._provider.tenant, *method.fields)]
-            flow = method.flow
-            able = not method.job_variable and (flow is None or method.refreshes)
-            where, doubts = self._sends_to(method, found), self._doubts(method, found)
-            self._shown[method.name] = {each["address"] for each in (*where, *doubts)}
-            keeps = [stores.REFRESH_TOKEN] if flow else [stores.CREDENTIALS, *([stores.REFRESH_TOKEN] * method.refreshes)]
-            methods.append(
-                {
-                    "name": method.name,
-                    "label": method.label,
-                    "hint": method.hint,
-                    "note": flow.note if flow else "",
-                    "browser": flow is not None,
-                    "keeps": keeps if able else [],
-                    "fields": fields,
-                    "where": where,
-                    "doubts": doubts,
-                }
-            )
-        try:
-            kept = stores.remembered(self._provider.name, self._name)
-        except StoreUnavailable as error:
-            kept, why = [], str(error)
-        remember = self._wish.remember or (kept[0].keeps if kept else "")
-        chosen = signins._choose_method(self._provider, self._wish.method, self._wish.tenant, {}, self._sources).name
-        return {
-            "methods": methods,
-            "method": chosen,
-            "sandbox": signins._is_sandbox(self._wish.tenant),
-            "remember": remember,
-            "store": remembering.PLACES[self._wish.store],
-            "unavailable": why,
-            "refused": self._sources.refused,
-        }
-
-    def _sends_to(self, method: Method, found: Found) -> list[PlaceState]:
-        """Where a sign-in by `method` goes, as far as it is known, and who says so where that is a file of the working tree.
-
-        A tenant of the last sign-in stands in the form, too.
-        """
-        where = credentials.places(self._provider, method, found)
-        last = _remembered.get((self._provider.name, self._name), {}).get("tenant")
-        if last and "tenant" not in found.fields:
-            where = [Place("tenant", credentials.address_of(self._provider, self._provider.tenant, last)), *where]
-        return [{"field": field, "address": address, "by": by} for field, address, by in where]
-
-    def _doubts(self, method: Method, found: Found) -> list[DoubtState]:
-        """The addresses that the person must say yes to, and why; a submit of the form that shows them is that yes."""
-        known = [d for d in credentials.doubts(self._provider, method, found) if not stores.agreed(d.key, d.address)]
-        return [{"address": doubt.address, "field": doubt.field, "why": str(doubt)} for doubt in known]
-
-    def _agree(self, method: Method, seen: set[str]) -> None:
-        """The person has seen the addresses `seen`, or typed them, and went on; any other stays in doubt."""
-        self._sources.agreed |= seen
-        for doubt in credentials.doubts(self._provider, method, self._found(method)):
-            if doubt.address in seen:
-                stores.agree(doubt.key, doubt.address)
-
-    def _typed_addresses(self, method: Method) -> set[str]:
-        """The addresses that were typed into the form. Raises `InvalidInput` for a tenant that is none."""
-        given = {"tenant": self._wish.tenant, **self._wish.fields}
-        fields = (self._provider.tenant, *method.fields)
-        typed = [(f, value) for f in fields if f.address and (value := given.get(f.name))]
-        return {credentials.address_of(self._provider, f, value) for f, value in typed}
-
-    def _found(self, method: Method) -> Found:
-        """What is there already for `method`: typed before, in the environment, or the sandbox's."""
-        known = {f.name: value for f in method.fields if (value := self._wish.fields.get(f.name))}
-        try:
-            found = credentials.collect(self._provider, method, self._wish.tenant, known, self._sources)
-        except InvalidInput:
-            found = credentials.collect(self._provider, method, None, known, self._sources)
-        if signins._is_sandbox(found.fields.get("tenant")):
-            lab, mine = logins.practice_lab(), Found()
-            mine.take(self._provider.tenant, "sandbox", found.sources["tenant"])
-            for field in method.fields:
-                if field.name in known:
-                    mine.take(field, known[field.name], GIVEN)
-                elif value := lab.credentials(self._provider.name, method.name).get(field.name):
-                    mine.take(field, value, SANDBOX)
-                elif field.default:
-                    mine.take(field, field.default, DEFAULT)
-            return mine
-        return found
-
-    def _field(self, field: Field, found: Found) -> FieldState:
-        source, remembered = found.sources.get(field.name), _remembered.get((self._provider.name, self._name), {})
-        typed = source is None or source in (GIVEN, DEFAULT, ASKED)
-        supplied = "" if source is None or typed else source.named(found.variables.get(field.name, ""))
-        return {
-            "name": field.name,
-            "label": field.label,
-            "hint": field.hint,
-            "secret": field.secret,
-            "optional": field.optional,
-            "value": "" if field.secret else found.fields.get(field.name) or remembered.get(field.name, ""),
-            "supplied": supplied,
-            "locked": bool(supplied) and not self._ask,
-        }
+    def form(self) -> FormState:
+        """What the page shows of the plan: made once for each plan, so that a message looks nothing up."""
+        if self._form is None:
+            self._form = form_state(self.plan, self._ask)
+        return self._form
 
     def greeted(self) -> None:
-        """A page said hello."""
+        """A page said hello: to the first, a browser sign-in begins by itself where nothing has to be filled in."""
+        first = not self._seen.is_set()
         self._seen.set()
-        if self._begins:
-            self._begins = False
-            message: dict[str, Any] = {"method": self._wish.method, "fields": {}, "remember": self._wish.remember}
-            if started(self._submit, message, False, name="labauth panel") is None:
-                self._submit(message, False)
+        begins = self._form_open and not self._ask and self.plan.method.flow is not None and self.plan.ready
+        if first and begins and started(self._begin, name="labauth panel") is None:
+            self._begin()
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        if message.get("type") == "submit":
-            self._submit(message)
-        elif message.get("type") in ("answer", "device", "cancel"):
-            self._answer(message)
-        elif message.get("type") == "resolve":
-            resolved = self._resolved(str(message.get("tenant") or ""), int(message.get("number") or 0))
-            self.post({"type": "resolved", **resolved})
-        elif message.get("type") == "decline":
-            self._declined = True
-            self._answered.set()
-        elif message.get("type") == "again":
-            self._asking, self._sources = True, Sources(self._sources.line, form=True)
-            self.tell()
-        else:
-            self._error = None
-            super().heard(message)
+        match message.get("type"):
+            case "submit":
+                self._submitted(message)
+            case "answer" | "device" | "cancel":
+                self._answer(message)
+            case "resolve":
+                resolved = self._resolved(str(message.get("tenant") or ""), int(message.get("number") or 0))
+                self.post({"type": "resolved", **resolved})
+            case "decline":
+                self.error = UntrustedOrigin(
+                    f"Nothing was sent. To use a different address, run {self._command()} --tenant NAME"
+                )
+                self._answered.set()
+            case "again":
+                with self._at_work():
+                    self._form_open, self.plan = True, plans.plan(self.plan.wish, recalling=False)
+            case _:
+                self.error = None
+                super().heard(message)
 
     def _resolved(self, tenant: str, number: int) -> ResolvedState:
         """Which address a typed tenant stands for when it is submitted, or what to give; what was typed is not repeated."""
-        address, field = "", self._provider.tenant
+        address, provider = "", self.plan.provider
         with suppress(InvalidInput):
-            address = credentials.address_of(self._provider, field, credentials.healed(self._provider, field, tenant))
-        return {"number": number, "address": address, "error": "" if address or not tenant else f"Give {field.hint}."}
+            typed = credentials.healed(provider, provider.tenant, tenant)
+            address = credentials.address_of(provider, provider.tenant, typed)
+        error = "" if address or not tenant else f"Give {provider.tenant.hint}."
+        return {"number": number, "address": address, "error": error}
 
-    def _submit(self, message: Mapping[str, Any], seen: bool = True) -> None:
-        """Sign in with what the form holds; `seen`: a person has sent it, and has seen where it goes."""
-        given = message.get("fields")
-        given = given if isinstance(given, dict) else {}
-        typed = {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
-        self._busy, self._error, self.note = True, None, ""
+    def _submitted(self, message: Mapping[str, Any]) -> None:
+        """Sign in with what the form holds: a person has sent it, and has seen where it goes."""
+        with self._at_work():
+            method = self.plan.provider.method(str(message.get("method") or self.plan.provider.methods[0].name))
+            self.plan = self.plan.by(method)
+            self._carry_out(self._filled(message))
+
+    def _begin(self) -> None:
+        """Begin the browser sign-in that nothing is missing for."""
+        with self._at_work():
+            self._carry_out(self.plan)
+
+    def _carry_out(self, plan: Plan) -> None:
+        if self.attempt is not None:
+            self.attempt.cancel()
+        self.attempt = None
+        result = signins.resumed(plan, attended=True)
+        if isinstance(result, Plan) and result.method.flow is not None:
+            self.attempt = signins.attempt(result, self._moved, attended=True)
+            return
+        if isinstance(result, Plan):
+            signins.carry_out(result, attended=True)
+        self._signed_in()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The page shows that something is under way; what goes wrong is its error."""
+        self._busy, self.error, self.note = True, None, ""
         self.tell()
-        chosen = self._provider.methods[0]
         try:
-            chosen = self._provider.method(str(message.get("method") or chosen.name))
-            shown = self._shown.get(chosen.name, set())
-            typed = {
-                f.name: Secret(credentials.healed(self._provider, f, typed[f.name]))
-                for f in (self._provider.tenant, *chosen.fields)
-                if f.name in typed
-            }
-            # What is kept here comes back.
-            credentials.refuse_secrets((self._provider.tenant, *chosen.fields), typed)
-            tenant = without_page(str(typed.pop("tenant", self._wish.tenant or ""))) or None
-            plain = {f.name: str(typed[f.name]) for f in chosen.fields if not f.secret and f.name in typed}
-            self._wish = replace(
-                self._wish,
-                method=chosen.name,
-                tenant=tenant,
-                fields={**self._wish.fields, **plain},
-                remember=str(message.get("remember") or ""),
-            )
-            values = {f.name: typed.get(f.name) or self._wish.fields.get(f.name) for f in chosen.fields}
-            wish = replace(self._wish, fields={name: Secret(value) for name, value in values.items() if value})
-            if seen:
-                self._agree(chosen, shown | self._typed_addresses(chosen))
-            if self._attempt is not None:
-                self._attempt.cancel()
-            if chosen.flow is not None:
-                self._attempt, self._where = None, self._sends_to(chosen, self._found(chosen))
-                self._attempt = signins.start(wish, self._moved, self._sources)
-            else:
-                signins.sign_in(wish, False, self._sources)
-                self._signed_in()
+            yield
         except LabauthError as error:
-            self._error = self._explained(error, chosen)
+            self.error = self.explained(error)
         except BaseException as error:
-            self._error = LabauthError(_failed(error))
+            self.error = LabauthError(_failed(error))
         finally:
             self._busy = False
-            typed.clear()
             self.tell()
 
+    def _filled(self, message: Mapping[str, Any]) -> Plan:
+        """The plan with what the form holds. Without its secrets it is the panel's from now on.
+
+        Raises `InvalidInput` for what cannot be sent; what is kept here comes back, so a secret in it is refused.
+        """
+        shown, provider, given = self.plan, self.plan.provider, message.get("fields")
+        fields = (provider.tenant, *shown.method.fields)
+        typed = {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
+        typed = {f.name: Secret(credentials.healed(provider, f, typed[f.name])) for f in fields if f.name in typed}
+        credentials.refuse_secrets(fields, typed)
+        plain = {f.name: str(typed.pop(f.name)) for f in fields if not f.secret and f.name in typed}
+        if "tenant" in plain:
+            plain["tenant"] = without_page(plain["tenant"])
+        seen = {place.address for place in shown.places} | {doubt.address for doubt in shown.doubts}
+        remember = str(message.get("remember") or "")
+        try:
+            self.plan = shown.filled(plain, remember=remember)
+        except InvalidInput:
+            with suppress(InvalidInput):  # what the form shows for no tenant at all
+                self.plan = shown.filled({**plain, "tenant": ""}, remember=remember)
+            raise
+        seen |= {credentials.address_of(provider, f, plain[f.name]) for f in fields if f.address and plain.get(f.name)}
+        self.plan = signins.agreed(self.plan, seen)
+        return self.plan.filled({name: value for name, value in typed.items() if value}, seen)
+
     def _signed_in(self) -> None:
-        self._asking = False
-        plain = {name: value for name, value in self._wish.fields.items() if value}
-        _remembered[self._provider.name, self._name] = {"tenant": self._wish.tenant or "", **plain}
+        self._form_open = False
+        wish = self.plan.wish
+        typed_before[self.plan.provider.name, self.plan.name] = {**wish.given, "tenant": wish.tenant or ""}
+        self.plan = self.plan.forgotten()
         self._answered.set()
 
     def _moved(self) -> None:
         """The browser sign-in under way has moved on."""
-        attempt = self._attempt
+        attempt = self.attempt
         if attempt is None:
             return
         if attempt.state == DONE:
-            self._attempt = None
+            self.attempt = None
             self._signed_in()
         elif attempt.state == OVER:
-            self._attempt, self._error = None, attempt.error
+            self.attempt, self.error = None, attempt.error
         self.tell()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
         """What the page says to the browser sign-in under way. What goes wrong is kept by the attempt, and told."""
-        attempt = self._attempt
+        attempt = self.attempt
         if attempt is None:
             self.note = "This sign-in attempt has ended. Start again from the notebook."
             return self.tell()
@@ -670,20 +403,21 @@ class LoginPanel(Panel):
         except LabauthError:
             self.tell()
 
-    def _explained(self, error: LabauthError, method: Method) -> LabauthError:
+    def explained(self, error: LabauthError) -> LabauthError:
         """`error` with the field that it concerns, where its kind tells; the person who can fill a field in is here."""
-        fields = {f.name: f for f in (self._provider.tenant, *method.fields)}
+        method, tenant = self.plan.method, self.plan.provider.tenant
+        fields = {f.name: f for f in (tenant, *method.fields)}
         if isinstance(error, UntrustedOrigin):
             return UntrustedOrigin("Nothing was sent yet: look at the address first, then send the form again.")
         if isinstance(error, MissingCredentials) and error.field in fields and not method.job_variable:
             wanted = fields[error.field]
             error = MissingCredentials(f"{wanted.label} is missing: fill it in ({wanted.hint}).")
             error.field = wanted.name
-        if error.field is None:
+        if not error.field:
             if isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401)):
                 error.field = method.secret.name if method.flow is None else None
             elif isinstance(error, InvalidInput | ProviderUnreachable):
-                error.field = "issuer" if "issuer" in fields and method.flow else self._provider.tenant.name
+                error.field = "issuer" if "issuer" in fields and method.flow else tenant.name
         return error
 
     async def wait(self, seconds: float) -> None:
@@ -691,24 +425,15 @@ class LoginPanel(Panel):
 
         Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
         """
-        name, command = self._provider.title, self._command()
+        name, command = self.plan.provider.title, self._command()
         try:
             try:
                 await _within(HELLO_SECONDS, self._seen)
             except TimeoutError:
-                if self._provider.method(self._wish.method).flow is not None:
-                    raise NotSignedIn(
-                        f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
-                        f"run the next cell; in a terminal, {command} works as well.{self._standing()}"
-                    ) from None
-                with _interruptible():
-                    print(signins.sign_in(self._wish, True, self._sources))
-                self._asking = False
-                self.tell()
-                return
+                return self._ask_at_a_prompt(name, command)
             await _within(seconds, self._answered)
-            if self._declined:
-                raise UntrustedOrigin(f"Nothing was sent. To use a different address, run {command} --tenant NAME")
+            if isinstance(self.error, UntrustedOrigin):
+                raise self.error
         except TimeoutError:
             waited = in_words(seconds, exact=seconds % 60 > 0)
             raise NotSignedIn(
@@ -721,19 +446,34 @@ class LoginPanel(Panel):
                 f"{self._standing()}"
             ) from None
 
+    def _ask_at_a_prompt(self, name: str, command: str) -> None:
+        """Sign in at a prompt, as no page shows the panel."""
+        if self.plan.method.flow is not None:
+            raise NotSignedIn(
+                f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
+                f"run the next cell; in a terminal, {command} works as well.{self._standing()}"
+            ) from None
+        with _interruptible():
+            print(terminal.sign_in(self.plan))
+        self._form_open = False
+        self.tell()
+
     def _standing(self) -> str:
         """What is still there, whatever became of the panel: the panel's own text has just said "Signed in to ..."."""
         login = self.login
         return "" if login is None or login.status == EXPIRED else " The earlier login still stands."
 
     def _command(self) -> str:
-        options = (("tenant", self._wish.tenant), ("method", self._wish.method), ("as", self._name))
-        given = [f" --{option} {value}" for option, value in options if value and value != self._provider.name]
-        return f"%labauth login {self._provider.name}{''.join(given)}"
+        """What to type to get this panel again."""
+        plan = self.plan
+        method = plan.method.name if plan.wish.method or plan.method.flow else None
+        options = (("tenant", plan.wish.tenant), ("method", method), ("as", plan.name))
+        given = [f" --{option} {value}" for option, value in options if value and value != plan.provider.name]
+        return f"%labauth login {plan.provider.name}{''.join(given)}"
 
     def __repr__(self) -> str:
         login = self.login
-        return repr(login) if login is not None else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
+        return repr(login) if login is not None else f"{self.plan.provider.title}: a panel to sign in by. Not signed in yet."
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return _with_text(super()._repr_mimebundle_(**options), repr(self))
@@ -747,7 +487,7 @@ class StatusPanel(Panel):
         super().__init__("")
 
     def state(self) -> StatusState:
-        rows = [_row(each) for each in logins.known() if self._name in (None, each.name)]
+        rows = [login_state(each) for each in logins.known() if self._name in (None, each.name)]
         return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
 
     def __repr__(self) -> str:
@@ -794,48 +534,57 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
     `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all); `awaited`: the cell
     awaits what this gives. Raises what `login` raises where nobody can answer.
     """
-    chosen, sources = find(wish.provider), Sources(line=wish.line)
+    attended = terminal.can_ask()
+    form = ask and attended
+    plan = plans.plan(wish, recalling=not form)
     error: LabauthError | None = None
-    answered = credentials.can_ask()
-    if not ask or not answered:
-        try:
-            with _interruptible():
-                mine = signins.sign_in(wish, False, sources)
-        except KeyboardInterrupt:
-            raise NotSignedIn(f"Stopped signing in to {chosen.title}.") from None
-        except LabauthError as caught:
-            one_time = isinstance(caught, SignInRefused) and caught.field == "otp"
-            form = one_time or isinstance(caught, MissingCredentials | UntrustedOrigin)
-            if not answered or not form or _is_job(chosen, wish.method):
-                raise
-            error = caught if one_time else None
-        else:
-            signed = Wish(chosen.name, mine.method.name, wish.tenant, mine.name, line=wish.line)
-            display(LoginPanel(signed, False, sources))  # type: ignore[no-untyped-call]
+    if not form:
+        with _stoppable(plan.provider.title):
+            result, error = _carried_out(plan, attended)
+        if isinstance(result, Login):
+            display(LoginPanel(plan.forgotten()))  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
-    if wish.tenant is not None and not signins._is_sandbox(wish.tenant):
-        chosen.origin(wish.tenant)
-    way = signins._choose_method(chosen, wish.method, wish.tenant, wish.fields, sources)
-    wish = replace(wish, method=way.name if wish.method or way.flow else None)
-    wish = replace(wish, name=signins._checked_name(wish.name or chosen.name))
-    panel = LoginPanel(wish, ask, sources)
-    panel._error, panel._asking = error, True  # also where an older login of that name is still there
-    found = panel._found(way)
-    complete = "tenant" in found.fields and not found.missing(way)
-    panel._begins = way.flow is not None and not ask and complete and not panel._doubts(way, found)
+        plan = result
+    panel = LoginPanel(plan, ask, form=True)  # also where an older login of that name is still there
+    panel.error = error
     display(panel)  # type: ignore[no-untyped-call]
     if wait is None:
         return _nothing() if awaited else None
     if not awaited:
         raise NotSignedIn(
             "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a thread). Sign in there and run "
-            f"the next cell; or put %labauth login {chosen.name} at the left margin of a cell of its own."
+            f"the next cell; or put %labauth login {plan.provider.name} at the left margin of a cell of its own."
         )
     return panel.wait(wait)
 
 
-def _is_job(provider: Provider, method: str | None) -> bool:
-    return method is not None and bool(provider.method(method).job_variable)
+def _carried_out(plan: Plan, attended: bool) -> tuple[Login | Plan, LabauthError | None]:
+    """The login, where no person is needed for it; else the plan to show, with what the provider wants to know now.
+
+    Raises what stands in the way where no form could help: nobody is there, or only a job supplies what is missing.
+    """
+    result = signins.resumed(plan, attended)
+    if isinstance(result, Login):
+        return result, None
+    waits = not result.ready or result.method.flow is not None
+    if waits and attended and not (result.method.job_variable and result.wish.method):
+        return result, None
+    try:
+        return signins.carry_out(result, attended), None
+    except SignInRefused as error:
+        if not attended or result.wanted(error) is None:
+            raise
+        return result, error
+
+
+@contextmanager
+def _stoppable(title: str) -> Iterator[None]:
+    """Ctrl-C ends the sign-in in a sentence."""
+    try:
+        with _interruptible():
+            yield
+    except KeyboardInterrupt:
+        raise NotSignedIn(f"Stopped signing in to {title}.") from None
 
 
 async def _nothing() -> None:

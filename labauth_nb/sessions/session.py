@@ -686,7 +686,7 @@ class LabSession(requests.Session):
 
 
 sign_in: Any = None
-"""`signins.sign_in_here`, put here by that room: it is above this one, and a pickle names it."""
+"""`signins.signed_in_here`, put here by that room: it is above this one, and a pickle names it."""
 _FINDING = threading.RLock()
 
 

@@ -1,0 +1,139 @@
+"""A plan: what is known of a sign-in before its first request, and what is missing; nothing is sent, nobody is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from labauth_nb import InvalidInput, MissingCredentials, UntrustedOrigin, logout
+from labauth_nb.credentials import sources, stores, vendor_files
+from labauth_nb.logins.plans import Wish, plan
+from labauth_nb.notebook import terminal
+from labauth_nb.notebook.panel import LoginPanel, Panel
+from labauth_nb.providers import PROVIDERS
+from labauth_nb.sandbox import Lab
+
+KANARI = "kanari-secret-0001"
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each place that supplies credentials was looked into."""
+    count: Counter[str] = Counter()
+
+    def counting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            count[name] += 1
+            return real(*args)
+
+        return call
+
+    monkeypatch.setattr(sources, "_environment", counting("environment", sources._environment))
+    monkeypatch.setattr(sources, "nearest_dotenv", counting(".env", sources.nearest_dotenv))
+    for name, real in list(vendor_files.FILES.items()):
+        monkeypatch.setitem(vendor_files.FILES, name, counting("vendor's files", real))
+    monkeypatch.setattr(stores, "unavailable", counting("store", stores.unavailable))
+    monkeypatch.setattr(stores, "remembered", counting("remembered", stores.remembered))
+    return count
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_form_costs_one_look_up(provider: str, looked: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A form costs one look-up of each source, a message to the page none, and a submit none either."""
+    told: list[str] = []
+    form = LoginPanel(plan(Wish(provider)), form=True)
+    monkeypatch.setattr(Panel, "post", lambda self, message: told.append(message["type"]))
+    form.tell()
+    assert (looked["environment"], looked[".env"]) == (1, 1)
+    assert looked["vendor's files"] <= 1
+    assert looked["store"] == 1
+    before = looked.copy()
+    for _ in range(3):
+        form.tell()
+    form.heard({"type": "resolve", "tenant": "acme", "number": 1})
+    assert looked == before
+    method = form.plan.method.name
+    form.heard({"type": "submit", "method": method, "fields": {}})
+    assert "missing" in str(form.error)
+    assert {name: looked[name] - before[name] for name in ("environment", ".env", "vendor's files")} == {
+        "environment": 0,
+        ".env": 0,
+        "vendor's files": 0,
+    }
+    assert set(told) == {"state", "resolved"}
+
+
+def test_a_sign_in_costs_one_look_up(lab: Lab, looked: Counter[str]) -> None:
+    """Signing in with what is there looks into each source once; what a prompt brings looks nothing up again."""
+    given = lab.credentials("qbench", "client")
+    known = plan(Wish("qbench", tenant=lab.origin("qbench")))
+    assert [each.name for each in known.missing] == ["client_id", "client_secret"]
+    filled = known.filled(given, asked=True)
+    assert filled.ready
+    assert terminal.sign_in(filled).found.source() == "you, asked + you"
+    assert looked["environment"] == looked[".env"] == looked["remembered"] == 1
+
+
+def test_nothing_is_raised_for_what_is_missing() -> None:
+    """A plan says what is missing; it raises nothing for it, and its error names fields, variables and the line to run."""
+    known = plan(Wish("qbench", name="mine"))
+    assert not known.ready
+    assert [each.name for each in known.missing] == ["tenant", "client_id", "client_secret"]
+    error = known.error()
+    assert isinstance(error, MissingCredentials)
+    assert "QBENCH_CLIENT_ID" in str(error)
+    assert str(error).endswith("%labauth login qbench --as mine")
+    assert repr(known) == "<Plan: qbench client, missing: tenant, client_id, client_secret>"
+
+
+def test_nobody_is_asked_and_nothing_is_sent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making and filling a plan asks no person, and sends no request."""
+    for name in ("builtins.input", "getpass.getpass"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("somebody was asked"))
+    for provider in PROVIDERS.values():
+        for method in provider.methods:
+            known = plan(Wish(provider.name, method.name, lab.origin(provider.name)))
+            fields = [f.name for f in (provider.tenant, *method.fields)]
+            assert {each.name for each in known.missing} <= set(fields)
+            assert known.filled({each.name: "x" for each in known.missing}).missing == []
+            assert lab.token_requests(provider.name) == 0
+
+
+def test_what_a_person_gives_stands_above_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that a form brings replaces the one that was found, and the rest of the plan stays."""
+    monkeypatch.setenv("QBENCH_CLIENT_ID", "from-the-environment")
+    known = plan(Wish("qbench", tenant="acme"))
+    filled = known.filled({"client_id": "typed", "client_secret": KANARI})
+    assert known.found.fields["client_id"] == "from-the-environment"
+    assert (filled.found.fields["client_id"], filled.found.sources["client_id"]) == ("typed", "you")
+    assert filled.ready
+    assert filled.found.fields["tenant"] == "acme"
+    with pytest.raises(InvalidInput):
+        known.filled({"tenant": "ac me"})
+
+
+def test_a_doubt_is_no_error_until_nobody_can_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that only a line of the notebook names is a doubt of the plan; a person who has seen it ends it."""
+    monkeypatch.setenv("FOUNDRY_TOKEN", KANARI)
+    known = plan(Wish("foundry", "token", "https://evil.example", line=True))
+    assert [doubt.address for doubt in known.doubts] == ["https://evil.example"]
+    assert isinstance(known.error(), UntrustedOrigin)
+    assert known.filled({}, seen=["https://evil.example"]).ready
+
+
+def test_a_wish_and_a_plan_hide_what_was_typed() -> None:
+    """Neither repr shows a value of a field."""
+    wish = Wish("benchling", "api-key", "acme", fields={"api_key": KANARI})
+    assert repr(wish) == "<Wish: benchling api-key acme api_key>"
+    assert KANARI not in repr(plan(wish)) + str(vars(plan(wish))["found"].fields)
+
+
+def test_a_log_out_leaves_the_plan_as_it_was(lab: Lab) -> None:
+    """What a login forgets at its log out is its own copy: the form that is shown afterwards is complete again."""
+    known = plan(Wish("benchling", tenant="sandbox"))
+    terminal.sign_in(known)
+    logout("benchling")
+    assert terminal.sign_in(known).signed_in
