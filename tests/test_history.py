@@ -14,7 +14,7 @@ from kernels import Kernel
 from test_panel import drive, send
 from test_secrets import leaks
 
-from labauth_nb.notebook.history import _cleaner
+from labauth_nb.notebook.lines import _cleaner
 
 BEFORE = "kanari-before-the-extension-0001"
 ODD = "kan'ari\"odd\\0002é/+="

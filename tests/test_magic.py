@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from IPython.core import completer
 from kernels import Kernel
 
 from labauth_nb import InvalidInput
-from labauth_nb.notebook.magic import TEACH, VERBS, choices, seconds_in
+from labauth_nb.notebook import options
+from labauth_nb.notebook.lines import _clean_lines
+from labauth_nb.notebook.magic import seconds_in
+from labauth_nb.notebook.options import TEACH, VERBS, choices, verbs
 from labauth_nb.providers import PLAIN_FIELDS
 
 
@@ -338,6 +342,10 @@ def test_secret_in_a_call(kernel: Kernel) -> None:
     assert kernel.text("'kanari' 'CANARY78' in repr((In, _ih, _i, _ii))") == "False"
 
 
+BENCHLING = [option.name for option in verbs()["login"].options if option.flag and option.name != "--username"]
+"""All options of a login to Benchling, which has no user name."""
+
+
 @pytest.mark.old
 @pytest.mark.parametrize(
     ("line", "expected"),
@@ -346,6 +354,9 @@ def test_secret_in_a_call(kernel: Kernel) -> None:
         ("%labauth login ", ["benchling", "qbench", "foundry", "dnanexus"]),
         ("%labauth login qb", ["qbench"]),
         ("%labauth login benchling --m", ["--method"]),
+        ("%labauth login benchling --", [*BENCHLING]),
+        ("%labauth login benchling --ask --w", ["--wait"]),
+        ("%labauth login qbench --store ", ["keyring", "file"]),
         ("%labauth login benchling --method ap", ["api-key", "app"]),
         ("%labauth login benchling --tenant s", ["sandbox"]),
         ("%labauth sandbox ad", ["advance"]),
@@ -417,11 +428,11 @@ def test_too_old(kernel: Kernel, spoil: str, said: str) -> None:
     assert said in output["evalue"]
     assert after == "True"
     assert not kernel.run("%load_ext labauth_nb")
-    assert kernel.text(STORES) == "'labauth_nb.notebook.history'"
+    assert kernel.text(STORES) == "'labauth_nb.notebook.lines'"
 
 
 @pytest.mark.old
-@pytest.mark.parametrize("part", ["clean_stored", "_awaiting", "_completing", "LabauthMagics"])
+@pytest.mark.parametrize("part", ["clean_stored", "awaiting", "_completing", "LabauthMagics"])
 def test_load_all_or_nothing(kernel: Kernel, part: str) -> None:
     """Whatever fails while the extension is loaded, nothing of it stays, and it can be loaded later."""
     kernel.run(f"{HOOKED}from labauth_nb.notebook import magic")
@@ -431,14 +442,14 @@ def test_load_all_or_nothing(kernel: Kernel, part: str) -> None:
     assert kernel.text("hooked() == before and not hooked()[-1]") == "True"
     assert "not loaded" in kernel.text("%unload_ext labauth_nb")
     kernel.run(f"magic.{part} = kept\n%reload_ext labauth_nb")
-    assert kernel.text(STORES) == "'labauth_nb.notebook.history'"
+    assert kernel.text(STORES) == "'labauth_nb.notebook.lines'"
 
 
 def test_completion_needs_no_kernel() -> None:
     """What may come next is data: every verb has an answer, and nothing raises."""
     for verb in VERBS:
         assert isinstance(list(choices([verb])), list)
-    assert list(choices(["login", "benchling"])) == ["--tenant", "--method", "--as", "--remember"]
+    assert list(choices(["login", "benchling"])) == BENCHLING
 
 
 @pytest.mark.parametrize(("amount", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1.5d", 129600)])
@@ -484,3 +495,27 @@ def test_cleaned_history_is_still_code(kernel: Kernel) -> None:
     assert text.endswith("42")
     kernel.run("%labauth login benchling --method api-key --tenant sandbox --as keyed\nfiles = 1")
     assert kernel.text("print(_ih[-2])").splitlines()[-1] == "files = 1"
+
+
+def test_a_new_option_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row added to the table of options is in the usage and the help, is parsed, offered by Tab, and kept in the history."""
+    line = "%labauth login qbench --tint red --other red"
+    options.known.cache_clear()
+    assert _clean_lines(line) == "%labauth login qbench *** *** *** ***"
+    row = options.Option("--tint", "COLOR", "the panel's color", offers=lambda _: ["red", "blue"])
+    login = replace(verbs()["login"], options=(*verbs()["login"].options, row))
+    monkeypatch.setattr(options, "verbs", lambda: {**VERBS, "login": login})
+    options.known.cache_clear()
+    assert "[--tint COLOR]" in login.usage
+    assert "the panel's color" in options.help_of("login")
+    assert options.parsed("login", ["qbench", "--tint", "red"])["tint"] == "red"
+    assert "--tint" in choices(["login", "qbench"])
+    assert list(choices(["login", "qbench", "--tint"])) == ["red", "blue"]
+    assert _clean_lines(line) == "%labauth login qbench --tint red *** ***"
+    options.known.cache_clear()
+
+
+def test_what_a_cell_awaits_is_no_option(kernel: Kernel) -> None:
+    """How a cell awaits its login is nobody's option: it is neither known nor offered."""
+    assert "A word on that line is not known" in kernel.text("%labauth login qbench --awaited")
+    assert "--awaited" not in kernel.text("%labauth login --help")

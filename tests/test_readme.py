@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import shlex
@@ -16,7 +15,7 @@ from kernels import Kernel
 
 import labauth_nb
 from labauth_nb.credentials.sources import variables
-from labauth_nb.notebook import magic
+from labauth_nb.notebook import magic, options
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.tokens import wire
 
@@ -88,15 +87,16 @@ def test_every_method_is_in_the_table() -> None:
 def test_verbs_agree() -> None:
     """The README's verbs, `%labauth?`, `%labauth VERB --help` and the parsers say the same."""
     [told] = [text for name, text in BLOCKS if not name and text.startswith("%labauth")]
-    usages = [parser.usage for parser in magic._parsers().values()]
+    usages = [verb.usage for verb in options.VERBS.values()]
     assert told.splitlines() == usages
-    assert [line for line in magic.TEACH.splitlines() if re.match(r"%labauth [a-z]+( [A-Z\[]|$)", line)] == usages
-    assert magic.LabauthMagics.labauth.__doc__ == magic.TEACH
-    for name, function in magic.VERBS.items():
-        options = re.findall(r"--[a-z-]+", str(magic._parsers()[name].usage))
-        text = f"{magic._parsers()[name].usage}\n{inspect.getdoc(function)}"
-        assert all(option in text for option in options)
-        assert len(inspect.getdoc(function) or "") > 30
+    assert [line for line in options.TEACH.splitlines() if re.match(r"%labauth [a-z]+( [A-Z\[]|$)", line)] == usages
+    assert magic.LabauthMagics.labauth.__doc__ == options.TEACH
+    assert list(magic.RUN) == list(options.VERBS)
+    for name, verb in options.verbs().items():
+        text = options.help_of(name)
+        assert text.startswith(verb.usage)
+        assert " ".join(text.split()).count(verb.help) == 1
+        assert all(option.name in text and len(option.help) > 8 for option in verb.options)
 
 
 def test_names_in_the_text_are_there() -> None:
@@ -111,7 +111,7 @@ def test_names_in_the_text_are_there() -> None:
     paths = re.findall(r"`(tests/\w+\.py|labauth_nb/[\w/.]*|\.ci/run)`", README)
     for path in paths + re.findall(r"\]\(((?:notebooks|[A-Z])[\w./-]+)\)", README):
         assert (REPO / path).exists(), path
-    known = {flag for parser in magic._parsers().values() for flag in parser._option_string_actions}
+    known = {option.name for verb in options.verbs().values() for option in verb.options}
     for option in set(re.findall(r"(?<=`)(--[a-z-]+)", README)) - {"--allow-root"}:
         assert option in known, option
     names = {v for p in PROVIDERS.values() for m in p.methods for f in (p.tenant, *m.fields) for v in variables(p, f)}

@@ -1,4 +1,4 @@
-"""What IPython keeps of cells: its history, stored without the secrets in them."""
+"""What IPython does with lines: a login is awaited by its cell, and the history is stored without the secrets in it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 from urllib.parse import quote, quote_plus
+from weakref import WeakKeyDictionary
 
 from ..clocks import started
 from ..masking import MASK, listeners
+from .options import known
 
-KEEPS = ("credentials", "refresh-token")
-_FLAGS = ["--tenant", "--method", "--as", "--wait", "--store"]
-_ALONE = ["--ask", "--no-wait", "--awaited", "--remember"]
 WORD_LEAST = 8
 """A secret that is shorter, such as a one-time code, is masked only as a word of its own."""
 BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
@@ -30,10 +29,8 @@ BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
 def _clean_lines(code: str) -> str:
     """`code` without the words of ``%labauth`` lines that look secret, or login does not know."""
     from ..masking import holds_key, scrub_word
-    from ..providers import PLAIN_FIELDS, PROVIDERS
 
-    plain = {f"--{spelled}" for name in PLAIN_FIELDS for spelled in (name, name.replace("_", "-"))}
-    takes = {*_FLAGS, *plain}
+    taking, fields, alone = known()
 
     def clean(match: re.Match[str]) -> str:
         kept, before = [], ""
@@ -41,10 +38,10 @@ def _clean_lines(code: str) -> str:
             # Quote marks and brackets stay: IPython reads its own history as code.
             bare = word.strip().strip("\\'\")")
             flag, _, value = bare.partition("=") if bare.startswith("-") else ("", "", bare)
-            known = takes & {before, flag} or flag in _ALONE or bare in (*KEEPS, *PROVIDERS)
-            if bare and match[2] and not known:
+            taken = taking & {before, flag} or alone & {flag, bare}
+            if bare and match[2] and not taken:
                 word = word.replace(bare, MASK)
-            elif value and (holds_key(value) or not plain & {before, flag}):
+            elif value and (holds_key(value) or not fields & {before, flag}):
                 word = word.replace(value, scrub_word(value))
             kept.append(word)
             before = bare or before
@@ -205,3 +202,71 @@ def clean_stored(ip: Any) -> Callable[[], None]:
         listeners.remove(noticed)
 
     return undo
+
+
+_LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])login ")
+
+
+def awaiting(ip: Any) -> Callable[[], None]:
+    """Have cells await a ``%labauth login`` at their left margin, so that the kernel can hear the panel meanwhile.
+
+    IPython's documented custom input transformation; gives a function that undoes it. Inside another cell magic
+    (%%time, %%capture) an await would be an error, so there the line stays as it is, and the magic says what to do.
+    """
+    running = [0]
+
+    def transform(lines: list[str]) -> list[str]:
+        if running[0] or not ip.autoawait:
+            return lines
+        return [f"await {line.replace('labauth', '_labauth', 1)}" if _LOGIN_LINE.match(line) else line for line in lines]
+
+    def begin(*_: Any) -> None:
+        running[0] += 1
+
+    def end(*_: Any) -> None:
+        running[0] = 0
+
+    ip.input_transformers_post.append(transform)
+    rest = _around_cells(ip, begin, end)
+
+    def undo() -> None:
+        ip.input_transformers_post.remove(transform)
+        rest()
+
+    return undo
+
+
+def _around_cells(ip: Any, begin: Callable[..., None], end: Callable[..., None]) -> Callable[[], None]:
+    """Call `begin` before each cell and `end` after it; gives a function that undoes it."""
+    ip.events.register("pre_run_cell", begin)
+    ip.events.register("post_run_cell", end)
+
+    def undo() -> None:
+        ip.events.unregister("pre_run_cell", begin)
+        ip.events.unregister("post_run_cell", end)
+
+    return undo
+
+
+def ending_as_itself(ip: Any) -> Callable[[], None]:
+    """Have each cell end under its own request; gives a function that undoes it.
+
+    ipykernel 7.4 hands a page's message to its widget while a cell awaits, then puts that cell's request back. If the
+    cell has ended meanwhile and the next one awaits, the next one's "idle" names the wrong request, and JupyterLab
+    shows [ ] at it for ever.
+    """
+    kernel, requests = ip.kernel, WeakKeyDictionary[Any, tuple[Any, Any]]()
+    if not hasattr(kernel, "_parent_ident"):  # ipykernel's own, not Pyodide's or Xeus's
+        return lambda: None
+
+    def begin(info: Any) -> None:
+        with suppress(LookupError):  # in a thread, on ipykernel 7.0
+            # Inside an awaited cell this is the context that its task began with: nothing has overwritten it.
+            requests[info] = kernel.get_parent("shell"), kernel._parent_ident["shell"]
+
+    def end(result: Any) -> None:
+        request, ident = requests.pop(result.info, (None, None)) if result else (None, None)
+        if request is not None and request is not kernel.get_parent("shell"):
+            kernel.set_parent(ident, request, "shell")
+
+    return _around_cells(ip, begin, end)
