@@ -25,7 +25,7 @@ from labauth_nb.clocks import SandboxClock, in_words
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins, signins
 from labauth_nb.logins.plans import Wish, plan
-from labauth_nb.notebook import cards, panel
+from labauth_nb.notebook import cards, panel, widget
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
@@ -494,7 +494,7 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
     caught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", caught.append)
     form = panel.LoginPanel(plan(Wish("qbench", "client", "sandbox")), True)
-    listen = panel._listener(weakref.ref(form))
+    listen = widget._listener(weakref.ref(form))
 
     def broken(*_: Any, **__: Any) -> None:
         raise KeyError("kanari-secret-typed-0001")

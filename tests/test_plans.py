@@ -12,7 +12,8 @@ from labauth_nb import InvalidInput, MissingCredentials, UntrustedOrigin, logout
 from labauth_nb.credentials import sources, stores, vendor_files
 from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.notebook import terminal
-from labauth_nb.notebook.panel import LoginPanel, Panel
+from labauth_nb.notebook.panel import LoginPanel
+from labauth_nb.notebook.widget import Panel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
