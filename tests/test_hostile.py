@@ -376,7 +376,7 @@ def test_fork_during_a_renewal(lab: Lab) -> None:
     lab.advance("16m")
     mine._tokens._lock.acquire()
     mine._tokens._flight = type(mine._tokens._flight) and None
-    from labauth_nb.tokens.token import _Flight
+    from labauth_nb.tokens.renewal import _Flight
 
     mine._tokens._flight = _Flight()
     context = multiprocessing.get_context("fork")
@@ -654,7 +654,7 @@ def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: 
 
 def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
     """Set once the token has come that is issued while `during` runs, long after it was waited for."""
-    monkeypatch.setattr("labauth_nb.tokens.token.CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("labauth_nb.tokens.renewal.CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
     real, came = grants.GRANTS["client_credentials"], threading.Event()
 

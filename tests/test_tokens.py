@@ -13,7 +13,8 @@ import pytest
 from labauth_nb.clocks import SandboxClock
 from labauth_nb.errors import LabauthError, LoginExpired, NotSignedIn
 from labauth_nb.masking import Secret
-from labauth_nb.tokens.token import Token, TokenSource
+from labauth_nb.tokens.renewal import TokenSource
+from labauth_nb.tokens.token import Token
 
 
 class Server:
@@ -124,7 +125,7 @@ def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None
         lingering.set()
         assert go.wait(10)
 
-    monkeypatch.setattr("labauth_nb.tokens.token.time.sleep", linger)
+    monkeypatch.setattr("labauth_nb.tokens.renewal.time.sleep", linger)
     errors: list[LabauthError] = []
 
     def call() -> None:
@@ -270,7 +271,8 @@ def test_interrupt_does_not_lose_a_renewal() -> None:
 import signal, threading, time, os
 from labauth_nb.clocks import Clock
 from labauth_nb.masking import Secret
-from labauth_nb.tokens import Token, TokenSource
+from labauth_nb.tokens.renewal import TokenSource
+from labauth_nb.tokens.token import Token
 asked = []
 def acquire(previous):
     asked.append(previous)

@@ -19,7 +19,8 @@ from ..providers import PROVIDERS, Method, Provider
 from ..sessions.session import LabSession, origin_of
 from ..tokens.attempts import DONE, OVER, Attempt
 from ..tokens.grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
-from ..tokens.token import Token, TokenSource
+from ..tokens.renewal import TokenSource
+from ..tokens.token import Token
 from . import remembering
 from .remembering import Recall
 from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status
