@@ -91,14 +91,34 @@ def test_rejected_twice() -> None:
 
 
 def test_no_endless_renewal() -> None:
-    """A token that answered a refusal and is refused itself, never accepted, is not renewed again."""
-    server = Server()
-    first = server.source.token()
-    assert server.source.may_renew(first)
-    second = server.source.token(rejected=first)
-    assert not server.source.may_renew(second)
-    server.source.accepted(second)
-    assert server.source.may_renew(second)
+    """A new token that is called dead as well is not renewed again, until it was accepted somewhere."""
+    source = Server().source
+    first = source.token()
+    assert source.may_renew(first, ("GET", "/a"))
+    second = source.token(rejected=first)
+    assert not source.may_renew(second, ("GET", "/b"))
+    source.accepted(second, ("GET", "/c"))
+    assert source.may_renew(second, ("GET", "/b"))
+
+
+def test_denied_place() -> None:
+    """Where a new token is called dead too, no token is renewed any more, until one is accepted there."""
+    source, place = Server().source, ("GET", "/a")
+    second = source.token(rejected=source.token())
+    source.accepted(second, ("GET", "/b"))
+    assert not source.may_renew(second, place, again=True)
+    assert not source.may_renew(second, place)
+    assert source.may_renew(second, ("POST", "/a"))
+    source.accepted(second, place)
+    assert source.may_renew(second, place)
+
+
+def test_adopted_token_proves_nothing() -> None:
+    """A dead token that another kernel had got is renewed here, and its place is not denied."""
+    source, place = Server().source, ("GET", "/a")
+    source.adopted = source.token()
+    assert source.may_renew(source.adopted, place, again=True)
+    assert source.may_renew(source.adopted, place)
 
 
 def test_failure_is_not_kept() -> None:
@@ -238,7 +258,7 @@ def test_pasted_token_expires() -> None:
     clock = SandboxClock()
     now = clock.time()
     token = Token(Secret("pasted"), Secret("Bearer pasted"), now, now + 100)
-    source = TokenSource(None, clock, token, advice="To sign in again, type %labauth login foundry")
+    source = TokenSource(None, clock, token, expired="To sign in again, type %labauth login foundry")
     clock.advance(99)
     assert source.token() is token
     clock.advance(1)

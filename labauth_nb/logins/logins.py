@@ -58,10 +58,7 @@ class Login:
         self.kept = ""
         self._memory: Memory | None = recall.memory if recall else None
         self._entry = recall.entry.id if recall else ""
-        self._adopted: Token | None = None
         self._recalled = first if recall else None
-        self.denied: set[tuple[str, str]] = set()
-        """Verbs and paths to which the provider says "dead" and means "no access"."""
         self._exchange = exchange
         self.parsed_origin = origin_of(exchange.origin)
         self.signed_in = True
@@ -71,9 +68,10 @@ class Login:
         what = "The token has expired, and what was pasted cannot be renewed."
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
+        said = f"{what} {self._advice}"
         self._state_of = [self]  # whose `_obtain` it is: another's, once that has adopted this one
         renewal = (lambda previous, state_of=self._state_of: state_of[0]._obtain(previous)) if renews else None
-        self._tokens = TokenSource(renewal, exchange.clock, token, self._advice, changed, what)
+        self._tokens = TokenSource(renewal, exchange.clock, token, changed, said)
         exchange.held = self._tokens.secrets
 
     def adopt(self, new: Login) -> None:
@@ -91,7 +89,7 @@ class Login:
         try:
             if self._memory is not None and not self.sandbox:
                 token, whose = remembering.renewed(exchange, self._memory, self._entry, held, previous, grant)
-                self._adopted = token if whose == remembering.ANOTHERS else None
+                self._tokens.adopted = token if whose == remembering.ANOTHERS else None
                 if whose == remembering.ALONE:
                     self._memory, self.kept = None, "No longer remembered: it could not be written any more."
                 return token
@@ -186,21 +184,14 @@ class Login:
         same = self.method is old.method and mine is not None and mine == theirs
         return self.origin == old.origin and (same or self.acts_for(old.identity) is True)
 
-    def accepted(self, token: Token) -> None:
-        """See `TokenSource.accepted`."""
-        self._tokens.accepted(token)
-
-    def may_renew(self, token: Token) -> bool:
-        """See `TokenSource.may_renew`; what another kernel got may be dead as well, and is no reason not to try."""
-        return self.adopted(token) or self._tokens.may_renew(token)
-
-    def adopted(self, token: Token | None) -> bool:
-        """Whether `token` came from another kernel that shares this login."""
-        return token is not None and token is self._adopted
+    @property
+    def source(self) -> TokenSource:
+        """Where its tokens come from."""
+        return self._tokens
 
     def inherited(self, token: Token) -> bool:
         """Whether `token` came from another kernel, one before this or one beside it."""
-        return token is self._recalled or self.adopted(token)
+        return token is self._recalled or token is self._tokens.adopted
 
     def refresh(self, attended: bool = False) -> None:
         """Renew the token now; `attended`: a person waits for it, so that an outage is waited out longer.

@@ -231,7 +231,7 @@ def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None)
 
     token, response = login.token(), answered()
     dead = response is not None and is_dead(login.provider, response)
-    if dead and login.inherited(token) and login.may_renew(token):
+    if dead and login.inherited(token) and login.source.renewable:
         login.token(token)  # it was revoked meanwhile
         response = answered()
     if response is None:

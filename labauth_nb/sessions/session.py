@@ -176,7 +176,7 @@ class _Attempts:
         session, left = self._session, self._session.tries
         seconds = session.patience  # first, as a bad LABAUTH_PATIENCE is told before sending
         rejected, login = None, session.login
-        denied = login.denied
+        source = login.source
         patience = Patience(seconds if left > 1 else 0, login.clock, setting="lab.patience")
         place = (str(request.method), urlsplit(request.url or "").path)
         own = getattr(request, "_own_auth", False)
@@ -191,16 +191,13 @@ class _Attempts:
                     raise
                 continue
             if token is not None and is_dead(login.provider, response):
-                if rejected is not None and not login.adopted(token):
-                    denied.add(place)  # it was not the token: "no access", said like "dead"
-                if place in denied or not login.may_renew(token):
+                if not source.may_renew(token, place, again=rejected is not None):
                     return response
                 self._wind_back(request, response, token)
                 rejected = token
                 continue
             if token is not None:
-                login.accepted(token)
-                denied.discard(place)
+                source.accepted(token, place)
             left -= 1
             if left < 1 or not (_later(login, request, response) and _rewound(request)):
                 return response

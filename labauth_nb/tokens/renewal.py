@@ -22,6 +22,10 @@ CLOSE_SECONDS = 10.0
 """How long a log out waits for a renewal under way, so that its token can be revoked too."""
 
 
+Place = tuple[str, str]
+"""A verb and a path."""
+
+
 class _Flight:
     """One renewal under way; whoever comes meanwhile waits for its result."""
 
@@ -36,8 +40,8 @@ class TokenSource:
     """The token of one login, for any number of threads.
 
     `acquire(previous)` asks the provider for a token (None: this login cannot, its token was pasted);
-    it raises a `LabauthError` when it fails. `clock` tells the time; `over` and `advice` are the sentence of an expired token;
-    `changed` is called after each renewal, good or bad, by whichever thread did it.
+    it raises a `LabauthError` when it fails. `clock` tells the time; `expired` is the message for a
+    token that has; `changed` is called after each renewal, good or bad, by whichever thread did it.
     """
 
     def __init__(
@@ -45,12 +49,10 @@ class TokenSource:
         acquire: Callable[[Token | None], Token] | None,
         clock: Clock,
         token: Token | None = None,
-        advice: str = "Sign in again.",
         changed: Callable[[], None] = lambda: None,
-        over: str = "The token has expired, and what was pasted cannot be renewed.",
+        expired: str = "The token has expired, and cannot be renewed. Sign in again.",
     ) -> None:
-        self._advice, self._over = advice, over
-        self._changed = changed
+        self._expired, self._changed = expired, changed
         self._acquire = acquire
         self._clock = clock
         self._token = token
@@ -60,8 +62,9 @@ class TokenSource:
         self._late: Callable[[Token], object] | None = None  # set once `close` waits no more
         self._failures = 0
         self._soft_not_before = float("-inf")
-        self._proven: Token | None = None  # the last token that the provider accepted
-        self._second: Token | None = None  # a token issued because another was refused
+        self._unproven: Token | None = None  # issued as another was called dead; not accepted yet
+        self._denied: set[Place] = set()  # they say "dead" and mean "no access"
+        self.adopted: Token | None = None  # from another kernel, which shares this login
         self.refused: Token | None = None  # a token that the provider says is dead, and that cannot be renewed
         self.last_error: LabauthError | None = None
         self._land()
@@ -124,25 +127,29 @@ class TokenSource:
         """A new token, whatever the state of the old one (still one request for all who ask at once)."""
         return self._renew(self._token, force=True)
 
-    def accepted(self, token: Token) -> None:
-        """The provider answered a request that carried `token`."""
-        if self._proven is not token:
-            self._proven = token
+    def accepted(self, token: Token, place: Place) -> None:
+        """The provider took `token` at `place`."""
+        if self._unproven is token:
+            self._unproven = None
         if self.refused is token:
             self.refused = None
+        self._denied.discard(place)
 
-    def may_renew(self, rejected: Token) -> bool:
-        """Whether a refusal of `rejected` is worth a renewal.
+    def may_renew(self, dead: Token, place: Place, again: bool = False) -> bool:
+        """Whether it is worth a renewal that the provider called `dead` dead at `place`.
 
-        Not for a pasted token, nor for one that was itself the answer to a refusal and was never accepted:
-        where a provider says "dead" and means "no access", renewing for ever would not help.
+        Some say "dead" and mean "no access": then no new token helps. So not at a place that did
+        not take a new one either (`again`: `dead` is that one), nor for any new one that was not
+        accepted anywhere yet. What another kernel got may be dead as well, and proves neither.
         """
         if self._acquire is None:
-            if self._token is rejected:
-                self.refused = rejected
+            if self._token is dead:
+                self.refused = dead
                 self._changed()
             return False
-        return rejected is not self._second or self._proven is rejected
+        if again and dead is not self.adopted:
+            self._denied.add(place)
+        return place not in self._denied and dead is not self._unproven
 
     def _renew_softly(self, token: Token, now: float) -> Token:
         if now < self._soft_not_before:
@@ -169,7 +176,7 @@ class TokenSource:
                 if self._closed:
                     raise NotSignedIn("The login was logged out meanwhile.")
                 if self._acquire is None:
-                    raise LoginExpired(f"{self._over} {self._advice}")
+                    raise LoginExpired(self._expired)
                 flight, leading = self._flight, self._flight is None
                 if flight is None:
                     flight = self._flight = _Flight()
@@ -204,7 +211,8 @@ class TokenSource:
         endless = [t for t in old if t.expires_at is None][-RETIRED_MOST:]
         self._retired = [*endless, *(t for t in old if t.expires_at and now < t.expires_at)]
         self._token, self._failures, self.last_error = token, 0, None
-        self._second = token if rejected is not None else None
+        new = rejected is not None and token is not self.adopted
+        self._unproven = token if new else None
 
     def _carry(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> None:
         """Do the renewal, and leave what came of it in `flight`."""
