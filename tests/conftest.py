@@ -25,6 +25,11 @@ Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Futu
 OURS = ("LABAUTH_", "BENCHLING_", "QBENCH_", "FOUNDRY_", "FDT_", "DX_")
 
 
+def forget_logins() -> None:
+    """No login any more, as in a kernel that has just started; nothing is revoked."""
+    logins._LOGINS.clear()
+
+
 @pytest.fixture(autouse=True)
 def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No credentials of this computer, an empty home and working folder, no login left over."""
@@ -38,7 +43,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(work)
     yield
-    logins._LOGINS.clear()
+    forget_logins()
     logins.watchers.clear()  # of panels: each would be drawn again at every change in the tests that follow
     stores._agreed.clear()
 

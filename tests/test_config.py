@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import forget_logins
 from kernels import Kernel
 from traitlets import TraitError
 
 from labauth_nb import InvalidInput, MissingCredentials, begin, login
 from labauth_nb.credentials import presets
-from labauth_nb.logins import logins
 from labauth_nb.notebook.magic import choices
 from labauth_nb.sandbox import Lab
 
@@ -149,7 +149,7 @@ def test_the_order(lab: Lab, first: str, second: str, preset: Any, tmp_path: Pat
         match source:
             case "keyring":
                 login("foundry", tenant=origin, remember=True, scopes=scopes, **SERVICE)
-                logins._LOGINS.clear()
+                forget_logins()
             case "you":
                 given["scopes"] = scopes
             case "environment":
@@ -177,7 +177,7 @@ def test_the_order_of_tenants(lab: Lab, wins: str, preset: Any, tmp_path: Path, 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     origin, other = lab.origin("foundry"), lab.origin("foundry").replace("127.0.0.1", "localhost")
     login("foundry", tenant=origin, remember=True, store="file", **SERVICE)
-    logins._LOGINS.clear()
+    forget_logins()
     file = Path.home() / ".foundry-dev-tools" / "config.toml"
     file.parent.mkdir()
     file.write_text(f"[credentials]\ndomain = {other!r}\n")
@@ -198,7 +198,7 @@ def test_of_several_remembered_tenants_the_preset_says_which(lab: Lab, preset: A
     origin, other = lab.origin("foundry"), lab.origin("foundry").replace("127.0.0.1", "localhost")
     for tenant in (origin, other):
         login("foundry", tenant=tenant, remember=True, store="file", **SERVICE)
-        logins._LOGINS.clear()
+        forget_logins()
     with pytest.raises(InvalidInput, match="several tenants"):
         login("foundry")
     preset(tenants={"foundry": other})
@@ -226,7 +226,7 @@ def test_what_was_remembered_by_a_method_that_is_forbidden_now(
     """It is not used, and stays until it is forgotten."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     login("foundry", tenant=lab.origin("foundry"), remember=True, store="file", **SERVICE)
-    logins._LOGINS.clear()
+    forget_logins()
     preset(methods={"foundry": ["token"]})
     with pytest.raises(MissingCredentials, match="Token"):
         login("foundry", tenant=lab.origin("foundry"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import forget_logins
 from kernels import Kernel
 from test_hostile import Server, token_answer
 
@@ -221,7 +222,7 @@ def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_
     login("benchling")
     assert evil.seen
     stores._agreed.clear()  # as in the next kernel
-    logins._LOGINS.clear()
+    forget_logins()
     login("benchling")
     assert len(questions) == 2
     dotenv(BENCHLING_URL="http://127.0.0.1:9")
@@ -339,10 +340,10 @@ def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest
     fields = {k: v for k, v in lab.credentials("benchling", "oidc").items() if k != "issuer"}
     attempt = begin("benchling", "oidc", tenant=lab.origin("benchling"), remember=True, store="file", **fields)
     attempt.answer(lab.visit(attempt.url))
-    logins._LOGINS.clear()
+    forget_logins()
     monkeypatch.delenv("LABAUTH_BENCHLING_ISSUER")
     assert "file store" in login("benchling", "oidc").found.source()
-    logins._LOGINS.clear()
+    forget_logins()
     lab.advance("9d")
     dotenv(LABAUTH_BENCHLING_ISSUER=evil.url)
     with pytest.raises(Exception, match="file store: ignored, it is of another client or address"):
@@ -362,7 +363,7 @@ def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch
         assert entry is not None
         del entry.fields["issuer"]
         memory.write(entry)
-    logins._LOGINS.clear()
+    forget_logins()
     lab.advance("9d")
     monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", evil.url)
     with pytest.raises(MissingCredentials):
