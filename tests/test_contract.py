@@ -189,9 +189,8 @@ def test_network_gone(lab: Lab, provider: str, method: str) -> None:
     import requests
 
     mine = login(provider, method, tenant="sandbox")
-    held = mine.session()
     mine._exchange.origin = mine._exchange.auth_origin = "http://127.0.0.1:1"
-    mine.parsed_origin = ("http", "127.0.0.1", 1)
+    held = mine.session()
     with pytest.raises(requests.ConnectionError, match=r"gave no answer: 127.0.0.1:1 refused the connection"):
         read(held, provider)
     assert get(provider) is mine

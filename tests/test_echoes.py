@@ -231,7 +231,7 @@ def test_renewal(lab: Lab, provider: str, method: str, site: str) -> None:
     """What is sent to renew a token, and the token itself, are not shown when said back."""
     mine = signed_in(lab, provider, method)
     hostile = Hostile(lab, site, ("token", "refresh"))
-    hostile.known = mine.tokens()
+    hostile.known = mine.source().secrets()
     with pytest.raises(LabauthError) as caught:
         refresh(provider)
     assert_clean(caught.value, [*hostile.heard, *bare(hostile.known)])
@@ -253,7 +253,7 @@ def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
     if mine._tokens.renewable and not mine.method.flow:
         refresh(provider)  # the token before is live still
     hostile = Hostile(lab, site, ("revoke", "revoke_token", "destroyAuthToken"))
-    hostile.known = mine.tokens()
+    hostile.known = mine.source().secrets()
     said = logout(provider)[0]
     assert "not revoked" in said
     assert_clean(LabauthError(said), [*hostile.heard, *bare(hostile.known)])
@@ -276,28 +276,28 @@ def test_check(lab: Lab, place: str) -> None:
     """An error of a session's response shows no token: not the one sent, nor the one before it."""
     mine = login("foundry", tenant="sandbox")
     refresh("foundry")
-    assert len(set(mine.tokens())) == 4
+    assert len(set(mine.source().secrets())) == 4
     held = mine.session()
     if place == "at home":
-        Hostile(lab, "foundry", "datasets/x", 403).known = mine.tokens()
+        Hostile(lab, "foundry", "datasets/x", 403).known = mine.source().secrets()
         response = held.get("datasets/x")
         with pytest.raises(requests.HTTPError) as caught:
             response.raise_for_status()
-        assert_clean(Exception(*caught.value.args), bare(mine.tokens()))
+        assert_clean(Exception(*caught.value.args), bare(mine.source().secrets()))
         act = partial(held.check, response)
     elif place == "elsewhere":
-        Hostile(lab, "qbench", "/x", 404).known = mine.tokens()
+        Hostile(lab, "qbench", "/x", 404).known = mine.source().secrets()
         act = partial(held.check, held.get(lab.origin("qbench") + "/x"))
     elif place == "pages":
-        Hostile(lab, "foundry", "ontologies", 200).known = mine.tokens()
+        Hostile(lab, "foundry", "ontologies", 200).known = mine.source().secrets()
         act = partial(held.frame, "ontologies")
     else:
         code = "MULTIPASS_TOKEN"
-        Hostile(lab, "foundry", "ontologies", 401).known = mine.tokens()
+        Hostile(lab, "foundry", "ontologies", 401).known = mine.source().secrets()
         act = partial(held.post, "ontologies", data=iter([code.encode()]))
     with pytest.raises(requests.HTTPError) as caught:
         act()
-    assert_clean(caught.value, bare(mine.tokens()))
+    assert_clean(caught.value, bare(mine.source().secrets()))
 
 
 @pytest.mark.parametrize("where", ["https://evil.invalid/{}", "/x/{}", "foo://x/{}"])
@@ -305,7 +305,7 @@ def test_token_in_a_redirect(lab: Lab, where: str, caplog: pytest.LogCaptureFixt
     """A redirect to an address with the token in it is not followed, and shown in no log."""
     caplog.set_level(logging.DEBUG)
     mine = login("foundry", tenant="sandbox")
-    [token] = set(bare(mine.tokens()))
+    [token] = set(bare(mine.source().secrets()))
     response = flask.Response("", 302)
     response.autocorrect_location_header = False
     response.headers["Location"] = where.format(quote(token))
@@ -351,7 +351,7 @@ def test_name(lab: Lab, spelling: str) -> None:
     lab.sites["foundry"].app.view_functions["me"] = me
     mine = login("foundry", tenant="sandbox")
     assert mine.who == "ada ***" + "=" * (mine.who or "").count("=")
-    assert_clean(Exception(repr(mine)), bare(mine.tokens()))
+    assert_clean(Exception(repr(mine)), bare(mine.source().secrets()))
 
 
 def test_claimed_name(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

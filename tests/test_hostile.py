@@ -541,7 +541,7 @@ def test_an_interrupt_shows_no_secret(
     with pytest.raises(KeyboardInterrupt) as caught:
         acts[verb]()
     code = parse_qs(urlsplit(landed).query)["code"][0]
-    secrets = [secret, code, *(token.removeprefix("Bearer ") for token in mine.tokens())]
+    secrets = [secret, code, *(token.removeprefix("Bearer ") for token in mine.source().secrets())]
     assert leaks(secrets, *frames)
     shown = [frame.f_locals for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
     assert leaks(secrets, repr(shown[2:])) == []  # the first two are this test's

@@ -32,10 +32,10 @@ from labauth_nb import (
     login,
     session,
 )
+from labauth_nb.logins.elsewhere import restored as restored_session
 from labauth_nb.logins.logins import _LOGINS
 from labauth_nb.logins.signins import signed_in_here
 from labauth_nb.sandbox import Lab
-from labauth_nb.sessions.session import _restored
 
 
 class Echo(ThreadingHTTPServer):
@@ -165,7 +165,7 @@ def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_http(lab: Lab) -> None:
     """Over plain http off loopback nothing is sent: the request is refused before."""
     mine = login("benchling", tenant="sandbox")
-    mine.parsed_origin = ("https", "acme.benchling.com", 443)
+    mine._exchange.origin = "https://acme.benchling.com"
     with pytest.raises(UnsafeRequest, match="over https only"):
         mine.session().get("http://acme.benchling.com/api/v2/plates")
 
@@ -1071,7 +1071,7 @@ def test_restored_from_another_version(lab: Lab, provider: str, method: str) -> 
     """A provider or method that is not known here is told by the first request, not on loading."""
     origin = login("benchling", tenant="sandbox").origin
     _LOGINS.clear()
-    restored = pickle.loads(pickle.dumps(_restored(signed_in_here, "mine", origin, provider, method)))
+    restored = pickle.loads(pickle.dumps(restored_session(signed_in_here, "mine", origin, provider, method)))
     assert repr(restored).startswith("<LabSession of mine: ")
     for ask in (restored.get, restored.frame):
         with pytest.raises(NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"):
@@ -1085,7 +1085,7 @@ def test_restored_browser_session(lab: Lab, provider: str) -> None:
     method = next(m.name for m in held.login.provider.methods if m.flow)
     where = (provider, held.login.origin, provider, method)
     _LOGINS.clear()
-    restored = _restored(signed_in_here, *where)
+    restored = restored_session(signed_in_here, *where)
     with pytest.raises(NotSignedIn, match="without a secret"):
         restored.get("plates")
     assert _LOGINS == {}

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..clocks import WALL, Clock, clock_words, in_words
 from ..credentials.sources import Found
@@ -16,7 +16,8 @@ from ..credentials.trust import ASKED, GIVEN
 from ..errors import InvalidInput, LabauthError, LoginExpired, NotSignedIn, SignInRefused, StoreUnavailable, nearest
 from ..masking import Fields
 from ..providers import PROVIDERS, Method, Provider
-from ..sessions.session import LabSession, origin_of
+from ..sessions.link import Link
+from ..sessions.session import LabSession
 from ..tokens.attempts import DONE, OVER, Attempt
 from ..tokens.grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
 from ..tokens.renewal import TokenSource
@@ -60,7 +61,6 @@ class Login:
         self._entry = recall.entry.id if recall else ""
         self._recalled = first if recall else None
         self._exchange = exchange
-        self.parsed_origin = origin_of(exchange.origin)
         self.signed_in = True
         method, self._advice = exchange.method, f"To sign in again, type {self.command}"
         token = first if method.issued_here else GRANTS[method.grant](exchange, None)
@@ -69,9 +69,7 @@ class Login:
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
         said = f"{what} {self._advice}"
-        self._state_of = [self]  # whose `_obtain` it is: another's, once that has adopted this one
-        renewal = (lambda previous, state_of=self._state_of: state_of[0]._obtain(previous)) if renews else None
-        self._tokens = TokenSource(renewal, exchange.clock, token, changed, said)
+        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, changed, said)
         exchange.held = self._tokens.secrets
 
     def adopt(self, new: Login) -> None:
@@ -80,7 +78,8 @@ class Login:
         `new` is not to be used any more. The newest of the earlier tokens are masked from now on, too.
         """
         new._tokens.former = self._tokens.secrets()[-FORMER_MOST:]
-        new._state_of[0] = self
+        if new._tokens.renewable:
+            new._tokens.renew_by(self._obtain)
         vars(self).update(vars(new))
 
     def _obtain(self, previous: Token | None) -> Token:
@@ -184,9 +183,8 @@ class Login:
         same = self.method is old.method and mine is not None and mine == theirs
         return self.origin == old.origin and (same or self.acts_for(old.identity) is True)
 
-    @property
     def source(self) -> TokenSource:
-        """Where its tokens come from."""
+        """Where its tokens come from: another one after `adopt`, and after a log out."""
         return self._tokens
 
     def inherited(self, token: Token) -> bool:
@@ -231,10 +229,6 @@ class Login:
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
         return self._exchange.secrets()
-
-    def tokens(self) -> list[str]:
-        """The secrets among them that came with a token: long, and made for nothing else."""
-        return self._tokens.secrets()
 
     @property
     def seconds_left(self) -> float | None:
@@ -293,7 +287,11 @@ class Login:
 
     def session(self) -> LabSession:
         """A new `LabSession` on this login."""
-        return LabSession(self)
+        facts = (self.name, self.provider, self.tenant, self.origin, self.clock)
+        link = Link(*facts, self.token, self.source, self.secrets, lambda: pickled(self))
+        result = LabSession(link)
+        result.login = self
+        return result
 
     def logout(self, revoke: Revoke = None) -> str:
         """Forget, and revoke what we asked for where the provider offers it; a sentence that says what was done.
@@ -382,6 +380,8 @@ def named(identity: Identity) -> str:
     return who or (f"the client {client}" if client else "a user that the provider does not name")
 
 
+pickled: Any = None
+"""`elsewhere.pickled`, put here by that room: it is above this one."""
 _LOGINS: dict[str, Login] = {}
 _LOCK = threading.RLock()
 """The registry of this process, written in this room only."""

@@ -17,12 +17,11 @@ from ..errors import InvalidInput, LabauthError, LoginExpired, SignInRefused
 from ..masking import Fields, noticed
 from ..providers import Probe
 from ..responses import json_of, one_line, read_error
-from ..sessions import session
 from ..sessions.session import is_dead
 from ..tokens.attempts import Attempt
 from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused, send
 from ..tokens.token import Token
-from . import logins, plans, remembering
+from . import elsewhere, logins, plans, remembering
 from .logins import Login, attempts, changed, practice_lab
 from .plans import Plan, Wish
 
@@ -85,7 +84,7 @@ def signed_in_here(provider: str, method: str, tenant: str, name: str) -> Login:
     return result if isinstance(result, Login) else carry_out(result)
 
 
-session.sign_in = signed_in_here  # for the pickles of sessions
+elsewhere.sign_in = signed_in_here  # for the pickles of sessions
 
 
 def _own(found: Found) -> Found:
@@ -231,7 +230,7 @@ def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None)
 
     token, response = login.token(), answered()
     dead = response is not None and is_dead(login.provider, response)
-    if dead and login.inherited(token) and login.source.renewable:
+    if dead and login.inherited(token) and login.source().renewable:
         login.token(token)  # it was revoked meanwhile
         response = answered()
     if response is None:

@@ -1,6 +1,6 @@
 """`LabSession`: a `requests.Session` that signs its requests to one origin, renews, waits and pages.
 
-lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks the login's token source
+lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks its link for a token
 ->  _Attempts sends it: again where the provider says "slow down", once more where it says "this token is dead"
 ->  the header is taken off the answer's request  ->  a plain Response
 """
@@ -8,12 +8,9 @@ lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  Token
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import os
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,18 +21,17 @@ from requests.auth import AuthBase
 from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
 
 from ..clocks import seconds_in
-from ..errors import InvalidInput, LabauthError, NotSignedIn, ProviderError, ProviderUnreachable, Unfinished, UnsafeRequest
+from ..errors import InvalidInput, LabauthError, ProviderError, ProviderUnreachable, Unfinished, UnsafeRequest
 from ..masking import Secret, scrub
-from ..providers import PROVIDERS, Paging, Provider, is_loopback
+from ..providers import Paging, Provider, is_loopback
 from ..responses import clean, cleaned, finite, is_passing, json_of, provider_error, read_error, unreachable, wait_seconds
-from ..tokens.grants import TIMEOUT, _bare, patience_seconds
+from ..tokens.grants import TIMEOUT, bare, patience_seconds
 from ..tokens.token import Token
 from ..tokens.wire import UNREADABLE, BoundedAdapter, Patience, paged, trusted
+from .link import Link
 
 if TYPE_CHECKING:
     import pandas
-
-    from ..logins.logins import Login
 
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
@@ -67,11 +63,11 @@ class TokenAuth(AuthBase):
     An Authorization header that you set yourself is left alone.
     """
 
-    def __init__(self, login: Login) -> None:
-        self.login = login
+    def __init__(self, link: Link) -> None:
+        self.link = link
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        patience = Patience(patience_seconds(), self.login.clock, setting="LABAUTH_PATIENCE")
+        patience = Patience(patience_seconds(), self.link.clock, setting="LABAUTH_PATIENCE")
         if self.patiently(request, patience) is not None:
             request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
             _go_direct(str(request.url))
@@ -83,14 +79,14 @@ class TokenAuth(AuthBase):
         if "Authorization" in request.headers and not mine:
             return None
         scheme, host, _ = there = origin_of(request.url or "")
-        if there != self.login.parsed_origin:
+        if there != origin_of(self.link.origin):
             request.headers.pop("Authorization", None)
-            if scheme == "http" and there[1] == self.login.parsed_origin[1] and not is_loopback(host):
+            if scheme == "http" and there[1] == origin_of(self.link.origin)[1] and not is_loopback(host):
                 raise self._plain(request, " Write https:// instead.")
             return None
         if scheme != "https" and not is_loopback(host):
             raise self._plain(request)
-        token = self.login.token(rejected)
+        token = self.link.token(rejected)
         request.headers["Authorization"] = token.header
         return token
 
@@ -109,17 +105,17 @@ class TokenAuth(AuthBase):
                 if isinstance(error, ProviderError):
                     how, asked = f"answered {error.status}", error.retry_after
                     passing = error.status in (*RETRY_STATUSES, 500)
-                said = f"The token endpoint for {self.login.provider.title} {how}"
+                said = f"The token endpoint for {self.link.provider.title} {how}"
                 if not (passing and error.repeats and patience.wait(said, asked)):
                     raise
 
     def _plain(self, request: requests.PreparedRequest, advice: str = "") -> UnsafeRequest:
-        url = scrub(request.url or "", self.login.secrets())
+        url = scrub(request.url or "", self.link.secrets())
         said = f"Not sent: {url} is plain http, and a token goes over https only.{advice}"
         return UnsafeRequest(said)
 
     def __repr__(self) -> str:
-        return f"<TokenAuth of {self.login.name}>"
+        return f"<TokenAuth of {self.link.name}>"
 
 
 def _unsigned(response: requests.Response, *args: object, **options: object) -> None:
@@ -173,39 +169,53 @@ class _Attempts:
         request: requests.PreparedRequest,
         options: dict[str, Any],
     ) -> requests.Response:
+        """The response to `request`, sent again for as long as the session's patience lasts."""
         session, left = self._session, self._session.tries
         seconds = session.patience  # first, as a bad LABAUTH_PATIENCE is told before sending
-        rejected, login = None, session.login
-        source = login.source
-        patience = Patience(seconds if left > 1 else 0, login.clock, setting="lab.patience")
-        place = (str(request.method), urlsplit(request.url or "").path)
-        own = getattr(request, "_own_auth", False)
+        link = session.link
+        patience = Patience(seconds if left > 1 else 0, link.clock, setting="lab.patience")
         while True:
-            token = None if own else session.auth.patiently(request, patience, rejected)
             try:
-                response = self._once(request, options)
+                response = self._alive(request, options, patience)
+            except LabauthError:
+                raise
             except BROKEN as error:
-                who = scrub(_title(session, request), login.secrets())
-                again = is_passing(error) and _reads(login, request) and _rewound(request)
+                who = scrub(_title(session, request), link.secrets())
+                again = is_passing(error) and _reads(link, request) and _rewound(request)
                 if not (again and patience.wait(f"{who} cannot be reached")):
                     raise
                 continue
-            if token is not None and is_dead(login.provider, response):
-                if not source.may_renew(token, place, again=rejected is not None):
-                    return response
-                self._wind_back(request, response, token)
-                rejected = token
-                continue
-            if token is not None:
-                source.accepted(token, place)
             left -= 1
-            if left < 1 or not (_later(login, request, response) and _rewound(request)):
+            if left < 1 or not (_later(link, request, response) and _rewound(request)):
                 return response
             # A window's reset paces 429 only; for the others it says nothing.
-            pacing = login.provider.pacing if response.status_code == 429 else ("retry-after",)
+            pacing = link.provider.pacing if response.status_code == 429 else ("retry-after",)
             if not patience.wait(asked=wait_seconds(response, pacing)):
                 return response
             response.close()
+
+    def _alive(
+        self,
+        request: requests.PreparedRequest,
+        options: dict[str, Any],
+        patience: Patience,
+    ) -> requests.Response:
+        """The response to `request`, sent again with a new token where this one is called dead."""
+        session, link, dead = self._session, self._session.link, None
+        place = (str(request.method), urlsplit(request.url or "").path)
+        own = getattr(request, "own_auth", False)
+        while True:
+            token = None if own else session.auth.patiently(request, patience, dead)
+            response = self._once(request, options)
+            if token is None:
+                return response
+            if not is_dead(link.provider, response):
+                link.source().accepted(token, place)
+                return response
+            if not link.source().may_renew(token, place, again=dead is not None):
+                return response
+            self._wind_back(request, response, token)
+            dead = token
 
     def _once(
         self,
@@ -218,7 +228,7 @@ class _Attempts:
         except requests.exceptions.InvalidHeader:  # in the response: urllib3, of a Content-Length
             raise Unfinished(UNREADABLE) from None
         if response.status_code >= 400:  # raise_for_status() shows it
-            response.reason = scrub(response.reason or "", self._session.login.secrets())
+            response.reason = scrub(response.reason or "", self._session.link.secrets())
         if not options.get("stream") or response.is_redirect:  # requests reads a redirect's
             _read_whole(response)  # here, as a body that breaks off is asked for again
         return response
@@ -234,14 +244,14 @@ class _Attempts:
         if _rewound(request):
             response.close()
             return
-        session.login.token(dead)
+        session.link.token(dead)
         code = read_error(response)[0]
         error = session._refusal(
-            f"{session.login.provider.title} called the token dead while a body was sent that cannot be sent twice "
+            f"{session.link.provider.title} called the token dead while a body was sent that cannot be sent twice "
             "(a stream or a generator). The token is renewed: run the request again.",
             response,
         )
-        error.status, error.code = response.status_code, scrub(code, session.login.secrets())
+        error.status, error.code = response.status_code, scrub(code, session.link.secrets())
         raise error
 
 
@@ -258,22 +268,22 @@ def _read_whole(response: requests.Response) -> None:
         raise Unfinished(UNREADABLE) from None
 
 
-def _reads(login: Login, request: requests.PreparedRequest) -> bool:
+def _reads(link: Link, request: requests.PreparedRequest) -> bool:
     """Whether `request` changes nothing (RFC 9110 9.2.1; for a POST: by the provider's data)."""
-    if request.method in ("GET", "HEAD") or getattr(request, "_in_walk", False):
+    if request.method in ("GET", "HEAD") or getattr(request, "in_walk", False):
         return True
-    if request.method != "POST" or origin_of(request.url or "") != login.parsed_origin:
+    if request.method != "POST" or origin_of(request.url or "") != origin_of(link.origin):
         return False
     path = urlsplit(request.url or "").path
-    return any(fnmatchcase(path, pattern) for pattern in login.provider.reads)
+    return any(fnmatchcase(path, pattern) for pattern in link.provider.reads)
 
 
-def _later(login: Login, request: requests.PreparedRequest, response: requests.Response) -> bool:
+def _later(link: Link, request: requests.PreparedRequest, response: requests.Response) -> bool:
     """Whether `response` says "later" to a `request` that may be sent again."""
-    unworked = response.status_code == 429 and login.provider.limits_first
-    if unworked and origin_of(request.url or "") == login.parsed_origin:
+    unworked = response.status_code == 429 and link.provider.limits_first
+    if unworked and origin_of(request.url or "") == origin_of(link.origin):
         return True
-    return response.status_code in RETRY_STATUSES and _reads(login, request)
+    return response.status_code in RETRY_STATUSES and _reads(link, request)
 
 
 def _rewound(request: requests.PreparedRequest) -> bool:
@@ -295,18 +305,18 @@ def _unreachable(
     caught: Exception,
 ) -> ProviderUnreachable:
     """The error for a request that got no response, without secrets in its words and request."""
-    secrets = session.login.secrets()
+    secrets = session.link.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
-    if " did not answer in time" in str(error) and not getattr(request, "_in_walk", False):
+    if " did not answer in time" in str(error) and not getattr(request, "in_walk", False):
         # A walk takes none.
         error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
     return error
 
 
 def _title(session: LabSession, request: requests.PreparedRequest) -> str:
-    mine = origin_of(request.url or "") == session.login.parsed_origin
-    return session.login.provider.title if mine else (urlsplit(request.url or "").hostname or "The server")
+    mine = origin_of(request.url or "") == origin_of(session.link.origin)
+    return session.link.provider.title if mine else (urlsplit(request.url or "").hostname or "The server")
 
 
 def is_dead(provider: Provider, response: requests.Response) -> bool:
@@ -381,11 +391,13 @@ class LabSession(requests.Session):
     """
 
     auth: TokenAuth
+    login: Any = None
+    """The login that it was taken from, put here by that wing for whoever holds the session."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, link: Link) -> None:
         super().__init__()
-        self.login = login
-        self.auth = TokenAuth(login)
+        self.link = link
+        self.auth = TokenAuth(link)
         self.tries = TRIES
         self._patience: float | None = None
         for scheme in ("https://", "http://"):
@@ -414,13 +426,13 @@ class LabSession(requests.Session):
         """The whole URL for `path`."""
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
             return path
-        origin = self.login.origin
-        return origin + path if path.startswith("/") else f"{origin}{self.login.provider.api_base}/{path}"
+        origin = self.link.origin
+        return origin + path if path.startswith("/") else f"{origin}{self.link.provider.api_base}/{path}"
 
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         """As `requests.Session.request`, with a path for a URL and timeouts by default.
 
-        Raises what `Login.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are answers.
+        Raises what `Link.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are answers.
         """
         if len(args) < 7:
             options.setdefault("timeout", TIMEOUT)
@@ -430,9 +442,9 @@ class LabSession(requests.Session):
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
-        own, request.auth = request.auth is not None, request.auth or _bare
+        own, request.auth = request.auth is not None, request.auth or bare
         prepared = super().prepare_request(request)
-        prepared._own_auth = own  # type: ignore[attr-defined]  # else `_Attempts` signs it
+        vars(prepared)["own_auth"] = own  # else `_Attempts` signs it
         return prepared
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
@@ -463,7 +475,7 @@ class LabSession(requests.Session):
 
     def _silenced(self, error: requests.RequestException) -> requests.RequestException:
         """`error` without secrets in its words, request, response and frames."""
-        secrets = self.login.secrets()
+        secrets = self.link.secrets()
         if error.response is not None:
             clean(error.response, secrets)
         if isinstance(error.request, requests.PreparedRequest):
@@ -482,7 +494,7 @@ class LabSession(requests.Session):
             urlsplit(target or "")
         except ValueError as caught:
             raise _unreachable(self, resp.request, caught) from None
-        if target and scrub(target, tokens := self.login.tokens()) != target:
+        if target and scrub(target, tokens := self.link.source().secrets()) != target:
             who = scrub(_title(self, resp.request), tokens)
             raise UnsafeRequest(f"Not followed: {who} redirects to an address with a token in it.")
         return str(target) if target else None
@@ -500,8 +512,8 @@ class LabSession(requests.Session):
         """
         if response.ok:
             return response
-        provider, secrets = self.login.provider, self.login.secrets()
-        if origin_of(response.url) != self.login.parsed_origin:
+        provider, secrets = self.link.provider, self.link.secrets()
+        if origin_of(response.url) != origin_of(self.link.origin):
             clean(response, secrets)
             response.raise_for_status()
         title, hints = provider.title, provider.hints
@@ -509,7 +521,7 @@ class LabSession(requests.Session):
 
     def _refusal(self, sentence: str, response: requests.Response) -> ProviderError:
         """The error `sentence` about `response`, without secrets in either."""
-        clean(response, secrets := self.login.secrets())
+        clean(response, secrets := self.link.secrets())
         return ProviderError(scrub(sentence, secrets), response=response)
 
     def pages(
@@ -536,9 +548,9 @@ class LabSession(requests.Session):
         cursor: Any,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
         """Each page, how many records there are in all where the provider tells, and the next cursor."""
-        paging = self.login.provider.paging
+        paging = self.link.provider.paging
         if json is not None and paging.verb == "GET":
-            title = self.login.provider.title
+            title = self.link.provider.title
             raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
         if not isinstance(json, Mapping | None):
             raise InvalidInput("json= of a walk takes a dict: the body of each request for a page.")
@@ -551,7 +563,7 @@ class LabSession(requests.Session):
                 _number(sent.get(name))
             except ValueError:
                 raise InvalidInput(
-                    f"That cursor is not the number of a page: {self.login.provider.title} numbers "
+                    f"That cursor is not the number of a page: {self.link.provider.title} numbers "
                     "its pages 1, 2, 3. Give one of them, such as error.cursor."
                 ) from None
         return self._walk(path, query, body)
@@ -562,7 +574,7 @@ class LabSession(requests.Session):
         query: dict[str, Any],
         body: dict[str, Any] | None,
     ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
-        paging, sent = self.login.provider.paging, query if body is None else body
+        paging, sent = self.link.provider.paging, query if body is None else body
         name, empty, equal = paging.number or paging.send, 0, 0
         walked, seen = list[dict[str, Any]](), set[int]()
         try:
@@ -596,21 +608,21 @@ class LabSession(requests.Session):
         elif equal > EQUAL_PAGES:
             what = f"{equal} pages in a row that it had sent before"
         return ProviderError(
-            f"{self.login.provider.title} sent {what}, so the walk was ended after {len(walked)} "
+            f"{self.link.provider.title} sent {what}, so the walk was ended after {len(walked)} "
             "records: they are in error.records."
         )
 
     def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
         """The response to a request for a page: whatever its path, it only reads."""
-        verb = self.login.provider.paging.verb
+        verb = self.link.provider.paging.verb
         prepared = self.prepare_request(requests.Request(verb, path, params=query, json=body))
-        prepared._in_walk = True  # type: ignore[attr-defined]
+        vars(prepared)["in_walk"] = True
         settings = self.merge_environment_settings(prepared.url, {}, None, None, None)
         with paged():
             return self.send(prepared, **settings)
 
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        title, paging = self.login.provider.title, self.login.provider.paging
+        title, paging = self.link.provider.title, self.link.provider.paging
         page = json_of(response)
         if page is None:
             raise self._refusal(
@@ -667,100 +679,14 @@ class LabSession(requests.Session):
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle says which login it was, and holds no secret: see `_Elsewhere`.
+        """A pickle says which login it was, and holds no secret: see `Link.pickled`.
 
         What the user set goes along: patience, tries, and a plain `verify`; headers may hold a secret.
         """
-        login = self.login
-        where = (login.name, login.origin, login.provider.name, login.method.name, login.identity)
         kept: dict[str, Any] = {"_patience": self._patience, "tries": self.tries}
         if isinstance(self.verify, str | bool):
             kept["verify"] = self.verify
-        return _restored, (sign_in, *where), kept
+        return *self.link.pickled(), kept
 
     def __repr__(self) -> str:
-        return f"<LabSession of {self.login.name}: {self.login.provider.title} {self.login.tenant}>"
-
-
-sign_in: Any = None
-"""`signins.signed_in_here`, put here by that room: it is above this one, and a pickle names it."""
-_FINDING = threading.RLock()
-
-
-class _Unknown:
-    """Stands for a provider or a method that this version does not have: only its name is known."""
-
-    def __init__(self, name: str, found: Callable[[], Any]) -> None:
-        self.name = self.title = name
-        self._found = found
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        return getattr(self._found(), attribute)
-
-
-class _Elsewhere:
-    """Stands for the login of a session from another process, until a request needs it.
-
-    It is then the login of that name here, or one made from what this process has; nobody is asked.
-    Making it raises nothing: what is raised while a pickle is read hangs a pool.
-    """
-
-    def __init__(self, sign_in: Any, where: tuple[str, ...], identity: Any) -> None:
-        self.name, self.origin, provider, method = where
-        self.tenant, self.identity = self.origin, identity
-        self._sign_in, self._login = sign_in, None
-        known: Any = PROVIDERS.get(provider)
-        try:
-            self.method: Any = known.method(method)
-        except (AttributeError, InvalidInput):
-            self.method = _Unknown(method, lambda: self._real().method)
-        self.provider = known or _Unknown(provider, lambda: self._real().provider)
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # copy and pickle look for some
-            raise AttributeError(attribute)
-        return getattr(self._real(), attribute)
-
-    def _real(self) -> Any:
-        with _FINDING:
-            if self._login is None:
-                self._login = self._found()
-        return self._login
-
-    def _found(self) -> Any:
-        from ..logins.logins import _LOGINS, named
-
-        found, name = _LOGINS.get(self.name), self.name
-        try:
-            if found is None:
-                words = (self.provider.name, self.method.name, self.origin, name)
-                found = self._sign_in(*words)
-        except (ProviderError, ProviderUnreachable):
-            raise
-        except LabauthError as error:
-            raise self._missing(str(error)) from None
-        if found.origin != self.origin:
-            raise self._missing(f"That name is for {found.address} here: sign in with another one.")
-        if self.identity is not None and found.acts_for(self.identity) is False:
-            raise self._missing(f"It was {named(self.identity)}'s; here {name} is the login of {named(found.identity)}.")
-        return found
-
-    def _missing(self, why: str) -> NotSignedIn:
-        process = multiprocessing.current_process()
-        return NotSignedIn(
-            f"The session {self.name} for {self.origin} came here, to process {process.pid} "
-            f"({process.name}) on {socket.gethostname()}, without a secret. {why}"
-        )
-
-
-def _restored(sign_in: Any, *where: Any) -> LabSession:
-    """The session of a pickle; `where`: name, origin, provider, method, identity."""
-    from ..logins.logins import _LOGINS
-
-    here: Any = _LOGINS.get(where[0])
-    identity = where[4] if len(where) > 4 else None
-    if here is None or here.origin != where[1] or (identity and here.acts_for(identity) is False):
-        here = _Elsewhere(sign_in, where[:4], identity)
-    return LabSession(here)
+        return f"<LabSession of {self.link.name}: {self.link.provider.title} {self.link.tenant}>"

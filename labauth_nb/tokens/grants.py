@@ -114,7 +114,7 @@ class Exchange:
         return flow.who[0].upper() + flow.who[1:] if flow is not None and flow.who else self.provider.title
 
 
-def _bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def bare(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """An auth that adds nothing: with it, requests does not look into .netrc."""
     return request
 
@@ -134,7 +134,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
     error: Exception
     try:
         direct = is_loopback(address.hostname)  # no proxy between this computer and itself
-        parts.setdefault("auth", _bare)
+        parts.setdefault("auth", bare)
         return wire.exchange(verb, url, not direct, timeout=TIMEOUT, **parts)
     except wire.FAILURES as caught:
         error = unreachable(exchange.title, url, caught, known)

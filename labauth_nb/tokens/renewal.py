@@ -123,6 +123,10 @@ class TokenSource:
                 return self._renew_softly(token, now)
         return self._renew(rejected)
 
+    def renew_by(self, acquire: Callable[[Token | None], Token]) -> None:
+        """From now on `acquire` gets the next token."""
+        self._acquire = acquire
+
     def renew(self) -> Token:
         """A new token, whatever the state of the old one (still one request for all who ask at once)."""
         return self._renew(self._token, force=True)
