@@ -181,7 +181,8 @@ def walk(server: Wire, second: Script) -> LabSession:
     """A session of Benchling whose list has a page of one record, and then `second`."""
     server.scripts["/api/v2/token"] = lambda: reply(TOKEN)
     first = b'{"rows": [{"id": 1}], "nextToken": "t2"}'
-    server.scripts["/api/v2/odd"], server.script = lambda: reply(first), second
+    close = "Connection: close"  # as it does, so that the next page is not sent to a closed one
+    server.scripts["/api/v2/odd"], server.script = lambda: reply(first, close), second
     return login("benchling", tenant=server.url, **CLIENT).session()
 
 
@@ -227,7 +228,7 @@ def test_page_that_takes_its_time(server: Wire, monkeypatch: pytest.MonkeyPatch)
 def test_own_request_takes_its_time(server: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request of the user's own is bounded by timeout= only, also on the connection of a walk."""
     steady = [b"{", *[b" "] * 20, b"}"]
-    held = walk(server, lambda: reply(b'{"rows": []}'))
+    held = walk(server, lambda: reply(b'{"rows": []}', "Connection: close"))
     assert len(held.frame("odd")) == 1
     server.script = lambda: (time.sleep(0.05) or each for each in [OK + b"\r\n", *steady])
     monkeypatch.setattr(wire, "SECONDS", 0.2)
