@@ -159,7 +159,7 @@ def test_progress(kernel: Kernel) -> None:
     """A frame that takes long shows a progress bar while it does, and one that does not shows none."""
     kernel.run("%labauth login benchling --tenant sandbox\nlab = %labauth session benchling")
     assert len(kernel.run("len(lab.frame('plates'))")) == 1
-    kernel.run("import labauth_nb.sessions.session as s_; s_.PROGRESS_AFTER_SECONDS = 0.2")
+    kernel.run("import labauth_nb.sessions.pages as p_; p_.PROGRESS_AFTER_SECONDS = 0.2")
     bar, result = kernel.run("running().next('benchling', 'slow', seconds=0.5, path='plates')\nlen(lab.frame('plates'))")
     assert "records" in bar["data"]["text/plain"]
     assert result["data"]["text/plain"] == "120"

@@ -6,8 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import requests
+
 from ..clocks import Clock
+from ..errors import ProviderError
+from ..masking import scrub
 from ..providers import Provider
+from ..responses import clean
 from ..tokens.renewal import TokenSource
 from ..tokens.token import Token
 
@@ -33,3 +38,9 @@ class Link:
     source: Callable[[], TokenSource]
     secrets: Callable[[], list[str]]
     pickled: Callable[[], tuple[Callable[..., Any], tuple[Any, ...]]]
+
+
+def refusal(link: Link, said: str, response: requests.Response) -> ProviderError:
+    """The error that says `said` about `response`, without the secrets of `link` in either."""
+    clean(response, secrets := link.secrets())
+    return ProviderError(scrub(said, secrets), response=response)

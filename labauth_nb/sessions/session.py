@@ -10,25 +10,42 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
-from requests.utils import get_environ_proxies, rewind_body, select_proxy, to_key_val_list
+from requests.utils import get_environ_proxies, rewind_body, select_proxy
 
 from ..clocks import seconds_in
-from ..errors import InvalidInput, LabauthError, ProviderError, ProviderUnreachable, Unfinished, UnsafeRequest
+from ..errors import (
+    InvalidInput,
+    LabauthError,
+    ProviderError,
+    ProviderUnreachable,
+    Unfinished,
+    UnsafeRequest,
+)
 from ..masking import Secret, scrub
-from ..providers import Paging, Provider, is_loopback
-from ..responses import clean, cleaned, finite, is_passing, json_of, provider_error, read_error, unreachable, wait_seconds
+from ..providers import Provider, is_loopback
+from ..responses import (
+    clean,
+    cleaned,
+    is_passing,
+    provider_error,
+    read_error,
+    unreachable,
+    wait_seconds,
+)
 from ..tokens.grants import TIMEOUT, bare, patience_seconds
 from ..tokens.token import Token
 from ..tokens.wire import UNREADABLE, BoundedAdapter, Patience, paged, trusted
-from .link import Link
+from .link import Link, refusal
+from .pages import Page, Params, Walk, framed
 
 if TYPE_CHECKING:
     import pandas
@@ -36,17 +53,8 @@ if TYPE_CHECKING:
 RETRY_STATUSES = (429, 502, 503, 504)
 TRIES = 5
 """Attempts in all that the provider responds to (benchling-sdk: 5)."""
-PROGRESS_AFTER_SECONDS = 2.0
-EMPTY_PAGES = 100
-"""Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
-EQUAL_PAGES = 100
-"""Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"} fills many."""
 BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 """A connection that was not made, or that broke."""
-
-
-Params = Mapping[str, Any] | Iterable[tuple[str, Any]] | str | bytes | None
-"""What `params` of a walk may be: as for `requests.get`."""
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -240,18 +248,18 @@ class _Attempts:
         dead: Token,
     ) -> None:
         """Ready `request` for a new token. Raises where its body cannot be sent twice."""
-        session = self._session
+        link = self._session.link
         if _rewound(request):
             response.close()
             return
-        session.link.token(dead)
+        link.token(dead)
         code = read_error(response)[0]
-        error = session._refusal(
-            f"{session.link.provider.title} called the token dead while a body was sent that cannot be sent twice "
-            "(a stream or a generator). The token is renewed: run the request again.",
-            response,
+        said = (
+            f"{link.provider.title} called the token dead while a body was sent that cannot be sent "
+            "twice (a stream or a generator). The token is renewed: run the request again."
         )
-        error.status, error.code = response.status_code, scrub(code, session.link.secrets())
+        error = refusal(link, said, response)
+        error.status, error.code = response.status_code, scrub(code, link.secrets())
         raise error
 
 
@@ -330,54 +338,6 @@ def is_dead(provider: Provider, response: requests.Response) -> bool:
             if code in rule.codes and (not rule.words or any(word in said for word in rule.words)):
                 return True
     return False
-
-
-def _query(params: Any) -> dict[str, Any]:
-    """`params`, in any shape that requests takes, by name: one that is given twice has a list.
-
-    Raises `InvalidInput` for another shape, without saying it back.
-    """
-    query: dict[str, Any] = {}
-    try:
-        if isinstance(params, str | bytes):
-            text = params.decode() if isinstance(params, bytes) else params
-            params = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
-        for name, value in to_key_val_list(params or {}):  # type: ignore[no-untyped-call]
-            if name in query:
-                one, two = (v if isinstance(v, list | tuple) else [v] for v in (query[name], value))
-                value = [*one, *two]
-            query[name] = value
-    except (TypeError, ValueError):
-        raise InvalidInput("params= takes a dict, a list of pairs or a query string.") from None
-    return query
-
-
-def _following(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> Any:
-    """The cursor or number of the page after `page`, which was asked for by `sent`; None: none."""
-    if not paging.number:
-        return page.get(paging.cursor) or None  # Benchling ends with "", others with null or none
-    number, last = _number(sent), finite(page.get(paging.total_pages))
-    return None if not records or 1 <= last <= number else number + 1
-
-
-def _number(sent: Any) -> int:
-    """The number of the page that `sent` asks for, the first by default. Raises `ValueError`."""
-    number = finite(1 if sent is None else sent)
-    if not number >= 1 or number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def _may_be_new(paging: Paging, page: dict[str, Any], records: list[Any], sent: Any) -> bool:
-    """Whether `page` may be a new one though it equals an earlier one.
-
-    A cursor leads on. A page number may be ignored, unless the server says it back; and where
-    rows of one page are equal, equal pages prove nothing.
-    """
-    if not paging.number:
-        return True
-    said = (page.get(paging.number), page.get("page_number"))
-    return finite(sent or 1) in map(finite, said) or len({*map(repr, records)}) < len(records)
 
 
 class LabSession(requests.Session):
@@ -519,11 +479,6 @@ class LabSession(requests.Session):
         title, hints = provider.title, provider.hints
         raise provider_error(title, response, hints, secrets, pacing=provider.pacing)
 
-    def _refusal(self, sentence: str, response: requests.Response) -> ProviderError:
-        """The error `sentence` about `response`, without secrets in either."""
-        clean(response, secrets := self.link.secrets())
-        return ProviderError(scrub(sentence, secrets), response=response)
-
     def pages(
         self,
         path: str,
@@ -538,109 +493,31 @@ class LabSession(requests.Session):
         Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
         carries what was read (`error.records`) and where to go on (`error.cursor`).
         """
-        return (page[0] for page in self._pages(path, params, json, cursor))
+        return (records for records, _, _ in self._walk(path, params, json, cursor))
 
-    def _pages(
+    def _walk(
         self,
         path: str,
         params: Params,
         json: Mapping[str, Any] | None,
         cursor: Any,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
-        """Each page, how many records there are in all where the provider tells, and the next cursor."""
-        paging = self.link.provider.paging
-        if json is not None and paging.verb == "GET":
-            title = self.link.provider.title
-            raise InvalidInput(f"{title} lists by GET, which takes no json=: give params= instead.")
-        if not isinstance(json, Mapping | None):
-            raise InvalidInput("json= of a walk takes a dict: the body of each request for a page.")
-        query, body = _query(params), dict(json or {}) if paging.verb == "POST" else None
-        sent, name = query if body is None else body, paging.number or paging.send
-        if cursor is not None:
-            sent[name] = cursor
-        if paging.number:
-            try:
-                _number(sent.get(name))
-            except ValueError:
-                raise InvalidInput(
-                    f"That cursor is not the number of a page: {self.link.provider.title} numbers "
-                    "its pages 1, 2, 3. Give one of them, such as error.cursor."
-                ) from None
-        return self._walk(path, query, body)
+    ) -> Iterator[Page]:
+        walk = Walk(self.link, partial(self._page, path))
+        return walk.pages(*walk.begin(params, json, cursor))
 
-    def _walk(
+    def _page(
         self,
         path: str,
         query: dict[str, Any],
         body: dict[str, Any] | None,
-    ) -> Iterator[tuple[list[dict[str, Any]], int | None, Any]]:
-        paging, sent = self.link.provider.paging, query if body is None else body
-        name, empty, equal = paging.number or paging.send, 0, 0
-        walked, seen = list[dict[str, Any]](), set[int]()
-        try:
-            while True:
-                page, records = self._records(self.check(self._read(path, query, body)))
-                empty = 0 if records else empty + 1
-                equal = equal + 1 if (mark := hash(repr(records))) in seen else 0
-                most = EQUAL_PAGES if _may_be_new(paging, page, records, sent.get(name)) else 0
-                if equal > most or empty > EMPTY_PAGES:
-                    raise self._endless(walked, empty, equal)
-                walked += records
-                total = finite(page.get(paging.total_count))
-                cursor = _following(paging, page, records, sent.get(name))
-                yield records, int(total) if total > 0 else None, cursor
-                if cursor is None:
-                    return
-                if hash(repr(cursor)) in seen:
-                    raise self._endless(walked)
-                seen |= {hash(repr(cursor)), *([mark] if records else [])}
-                sent[name] = cursor
-        except GeneratorExit:  # whoever walks has enough
-            raise
-        except BaseException as error:  # an interrupt as well
-            vars(error).update(records=walked, cursor=sent.get(name))
-            raise
-
-    def _endless(self, walked: list[dict[str, Any]], empty: int = 0, equal: int = 0) -> ProviderError:
-        what = "the same page twice"
-        if empty > EMPTY_PAGES:
-            what = f"{empty} empty pages in a row"
-        elif equal > EQUAL_PAGES:
-            what = f"{equal} pages in a row that it had sent before"
-        return ProviderError(
-            f"{self.link.provider.title} sent {what}, so the walk was ended after {len(walked)} "
-            "records: they are in error.records."
-        )
-
-    def _read(self, path: str, query: Mapping[str, Any], body: Any) -> requests.Response:
-        """The response to a request for a page: whatever its path, it only reads."""
+    ) -> requests.Response:
+        """The good response to a request for a page: whatever its path, it only reads."""
         verb = self.link.provider.paging.verb
         prepared = self.prepare_request(requests.Request(verb, path, params=query, json=body))
         vars(prepared)["in_walk"] = True
         settings = self.merge_environment_settings(prepared.url, {}, None, None, None)
         with paged():
-            return self.send(prepared, **settings)
-
-    def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        title, paging = self.link.provider.title, self.link.provider.paging
-        page = json_of(response)
-        if page is None:
-            raise self._refusal(
-                f"{title} answered {response.status_code} with something that is not JSON. Is {response.url} a list?",
-                response,
-            )
-        lists = [key for key, value in page.items() if isinstance(value, list)] if isinstance(page, dict) else []
-        name = paging.items or (lists[0] if len(lists) == 1 else "")
-        if name not in lists:
-            raise self._refusal(
-                f"{title} answered {response.status_code}, but {urlsplit(response.url).path} is not a list in pages. "
-                "Use lab.get(path).json() for a single item.",
-                response,
-            )
-        if not all(isinstance(row, dict) for row in page[name]):
-            said = f"{title} sent rows that are not records. Use lab.get(path).json() for them."
-            raise self._refusal(said, response)
-        return page, page[name]
+            return self.check(self.send(prepared, **settings))
 
     def frame(
         self,
@@ -651,32 +528,11 @@ class LabSession(requests.Session):
         *,
         cursor: Any = None,
     ) -> pandas.DataFrame:
-        """All the records of a list (`limit`: that many at the most) as a DataFrame, nested fields as ``a.b``.
+        """All the records of a list (`limit`: that many at most) as a DataFrame, nested fields as ``a.b``.
 
         A progress bar appears when it takes longer than 2 s. `cursor` and what is raised: as in `pages`.
         """
-        import pandas
-        from tqdm.auto import tqdm
-
-        class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
-            monitor_interval = 0  # no thread of its own: it would warn where none can be started
-
-        records: list[dict[str, Any]] = []
-        following = cursor
-        shape: dict[str, Any] = {"unit": " records", "delay": PROGRESS_AFTER_SECONDS, "leave": False, "miniters": 1}
-        try:
-            with Bar(desc=path, **shape) as bar:
-                for page, total, after in self._pages(path, params, json, cursor):
-                    records += page
-                    following, bar.total = after, total
-                    bar.update(len(page))
-                    if limit is not None and len(records) >= limit:
-                        break
-            return pandas.json_normalize(records[:limit])
-        except BaseException as error:  # between two pages; amid one, `_walk` has set them
-            vars(error).setdefault("records", records)
-            vars(error).setdefault("cursor", following)
-            raise
+        return framed(path, self._walk(path, params, json, cursor), limit, cursor)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle says which login it was, and holds no secret: see `Link.pickled`.
