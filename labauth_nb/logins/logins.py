@@ -299,50 +299,52 @@ class Login:
         `revoke`: True revokes a token that was not made here too, False nothing, None what was made here; a function
         is asked about a pasted one. What came from the environment, a file or the sandbox is left alone unless you say so.
         """
-        title, method = self.provider.title, self.method
         self.signed_in, revoking = False, self._ended()
         live = self._tokens.close() if revoke is False else self._tokens.close(_late(revoking))
         named = "" if self.name == self.provider.name else f", {self.name}"
-        said = f"Signed out of {title} ({self.tenant}{named})."
-        memory, entry = self._memory, self._entry
-        if memory is None:  # signed in anew, over one that was remembered
-            memory, entry = remembering.place(self.provider.name, self.tenant, self.name), ""
-        if memory is not None:
-            forgotten, newest = remembering.forget(memory, entry)
-            said = f"{said} {forgotten}".strip()
-            if newest is not None and newest.access_token not in {token.access_token for token in live}:
-                live.append(newest)
-        if method.why_not_revoked:
-            kept = method.why_not_revoked
-        elif not live:
-            kept = "There was no live token to revoke."
-        elif not method.revoke:
-            kept = f"Not revoked: {title} offers no way to revoke {'a token' if method.issued_here else 'it'} from here."
-        else:
-            minted = method.issued_here
-            pasted = self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
-            if callable(revoke):
-                revoke = revoke(self) if pasted and not minted else None
-            if revoke or (revoke is None and minted):
-                try:
-                    for token in reversed(live):  # the one in use first
-                        REVOCATIONS[method.revoke](revoking, token)
-                    kept = f"The token was revoked at {(method.flow and method.flow.who) or title}."
-                except LabauthError as error:
-                    kept = f"The token was not revoked: {error}"
-            elif minted:
-                kept = "The token was not revoked, as you asked."
-            else:
-                kept = (
-                    f"The {method.secret.label} was not revoked, as it was not made here: to destroy it at {title} too, "
-                    "sign in and log out with --revoke."
-                )
+        forgotten, newest = self._forget()
+        if newest is not None and newest.access_token not in {token.access_token for token in live}:
+            live.append(newest)
+        kept = self._revoked(live, revoking, revoke)
         # A renewal that is still under way keeps the old ones until it ends; then nobody does.
         self._exchange = replace(self._exchange, fields=Fields(), held=list)
         self._tokens = TokenSource(None, self.clock)
         self.found.fields = Fields()
         changed()
-        return f"{said} {kept}"
+        said = f"Signed out of {self.provider.title} ({self.tenant}{named})."
+        return " ".join(filter(None, (said, forgotten, kept)))
+
+    def _forget(self) -> tuple[str, Token | None]:
+        """Forget what is remembered of it; a sentence ("": nothing is), and the newest token that was kept."""
+        memory, entry = self._memory, self._entry
+        if memory is None:  # signed in anew, over one that was remembered
+            memory, entry = remembering.place(self.provider.name, self.tenant, self.name), ""
+        return ("", None) if memory is None else remembering.forget(memory, entry)
+
+    def _revoked(self, live: list[Token], exchange: Exchange, revoke: Revoke) -> str:
+        """Revoke the tokens that may be `live`, as far as `revoke` (see `logout`) says so; what became of them."""
+        title, method = self.provider.title, self.method
+        if method.why_not_revoked:
+            return method.why_not_revoked
+        if not live:
+            return "There was no live token to revoke."
+        if not method.revoke:
+            return f"Not revoked: {title} offers no way to revoke {'a token' if method.issued_here else 'it'} from here."
+        if callable(revoke):
+            pasted = not method.issued_here and self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
+            revoke = revoke(self) if pasted else None
+        if revoke or (revoke is None and method.issued_here):
+            try:
+                for token in reversed(live):  # the one in use first
+                    REVOCATIONS[method.revoke](exchange, token)
+            except LabauthError as error:
+                return f"The token was not revoked: {error}"
+            return f"The token was revoked at {(method.flow and method.flow.who) or title}."
+        if method.issued_here:
+            return "The token was not revoked, as you asked."
+        label = method.secret.label
+        how = f"to destroy it at {title} too, sign in and log out with --revoke"
+        return f"The {label} was not revoked, as it was not made here: {how}."
 
     def abandon(self) -> None:
         """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
