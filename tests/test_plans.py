@@ -138,3 +138,26 @@ def test_a_log_out_leaves_the_plan_as_it_was(lab: Lab) -> None:
     terminal.sign_in(known)
     logout("benchling")
     assert terminal.sign_in(known).signed_in
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_form_prompts_and_error_show_the_same_plan(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a form leaves empty, what is asked for at prompts, and what the error names are the same fields, in one order."""
+    prompts: list[str] = []
+    method = next(m for m in PROVIDERS[provider].methods if m.issued_here and not m.flow)
+    known = plan(Wish(provider, method.name))
+    wanted = [each.label for each in known.missing]
+    fields = next(m for m in LoginPanel(known).form()["methods"] if m["name"] == method.name)["fields"]
+    assert [f["label"] for f in fields if not f["optional"] and not f["value"] and not f["supplied"]] == wanted
+    positions = [str(known.error()).index(label) for label in wanted]
+    assert positions == sorted(positions)
+    monkeypatch.setattr(terminal, "can_ask", lambda: True)
+    for name in ("builtins.input", "getpass.getpass"):
+        monkeypatch.setattr(name, lambda prompt: prompts.append(prompt) or "")
+    while known.missing:
+        prompts.clear()
+        with pytest.raises(MissingCredentials, match=f"No {known.missing[0].label} was given"):
+            terminal.sign_in(known)
+        assert prompts[0].startswith(f"{PROVIDERS[provider].title} {known.missing[0].label}")
+        value = "acme" if known.missing[0] is PROVIDERS[provider].tenant else "x"
+        known = known.filled({known.missing[0].name: value})

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from operator import attrgetter
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
@@ -22,6 +23,8 @@ from .options import known
 
 WORD_LEAST = 8
 """A secret that is shorter, such as a one-time code, is masked only as a word of its own."""
+IDENT = "_parent_ident"
+"""Whose request runs: ipykernel sets it by a public method, and has none to read it."""
 BUSY_SECONDS, DELAY_SECONDS = 10.0, 0.5
 """How long a locked history database is waited for, and how long a sign-in waits for it."""
 
@@ -256,13 +259,13 @@ def ending_as_itself(ip: Any) -> Callable[[], None]:
     shows [ ] at it for ever.
     """
     kernel, requests = ip.kernel, WeakKeyDictionary[Any, tuple[Any, Any]]()
-    if not hasattr(kernel, "_parent_ident"):  # ipykernel's own, not Pyodide's or Xeus's
+    if not hasattr(kernel, IDENT):  # ipykernel's own, not Pyodide's or Xeus's
         return lambda: None
 
     def begin(info: Any) -> None:
         with suppress(LookupError):  # in a thread, on ipykernel 7.0
             # Inside an awaited cell this is the context that its task began with: nothing has overwritten it.
-            requests[info] = kernel.get_parent("shell"), kernel._parent_ident["shell"]
+            requests[info] = kernel.get_parent("shell"), attrgetter(IDENT)(kernel)["shell"]
 
     def end(result: Any) -> None:
         request, ident = requests.pop(result.info, (None, None)) if result else (None, None)
