@@ -707,13 +707,13 @@ def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch
     """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
     monkeypatch.setattr(listeners, "CONNECTION_SECONDS", 0.2)
     monkeypatch.setattr(listeners, "CROWDED_SECONDS", 0.1)
-    attempt, real = began(*FOUNDRY), attempts.grants.redeem
+    attempt, real = began(*FOUNDRY), attempts.codes.redeem
 
     def slowly(*given: Any) -> Any:
         time.sleep(1)
         return real(*given)
 
-    monkeypatch.setattr(attempts.grants, "redeem", slowly)
+    monkeypatch.setattr(attempts.codes, "redeem", slowly)
     assert give("listener", attempt, lab.visit(attempt.url)) == ""
 
 
@@ -1225,7 +1225,7 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def redeem(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(attempts.grants, "redeem", redeem)
+    monkeypatch.setattr(attempts.codes, "redeem", redeem)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -1280,10 +1280,10 @@ def test_a_watcher_that_breaks(lab: Lab) -> None:
 def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token endpoint that never ends its answer does not keep the try busy for ever."""
     monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 0.3)
-    monkeypatch.setattr(attempts.grants, "TIMEOUT", (0.1, 0.2))
+    monkeypatch.setattr(attempts, "TIMEOUT", (0.1, 0.2))
     attempt, go = began(*FOUNDRY), threading.Event()
     late = Token(Secret("late"), Secret("Bearer late"), 0.0)
-    monkeypatch.setattr(attempts.grants, "redeem", lambda *arguments: go.wait(20) and late)
+    monkeypatch.setattr(attempts.codes, "redeem", lambda *arguments: go.wait(20) and late)
     good = lab.visit(attempt.url)
     thread = threading.Thread(target=give, args=("paste", attempt, good))
     thread.start()

@@ -49,8 +49,8 @@ from labauth_nb.masking import Fields, Secret
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.sessions import session as sessions
-from labauth_nb.tokens import grants, openid
-from labauth_nb.tokens.grants import Exchange
+from labauth_nb.tokens import exchanges, grants, openid
+from labauth_nb.tokens.exchanges import Exchange
 from labauth_nb.tokens.wire import CA_VARIABLES, trusted
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -605,7 +605,7 @@ def test_interrupted_token_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     """Ctrl-C while the token request is under way revokes the token that comes of it."""
     real = grants.GRANTS["client_credentials"]
 
-    def slowly(exchange: grants.Exchange, previous: Any) -> Any:
+    def slowly(exchange: Exchange, previous: Any) -> Any:
         token = real(exchange, previous)
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         time.sleep(1)
@@ -658,7 +658,7 @@ def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], N
     monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
     real, came = grants.GRANTS["client_credentials"], threading.Event()
 
-    def slowly(exchange: grants.Exchange, previous: Any) -> Any:
+    def slowly(exchange: Exchange, previous: Any) -> Any:
         token = real(exchange, previous)
         during()
         time.sleep(1.5)
@@ -863,7 +863,7 @@ def test_slow_data(server: Server, monkeypatch: pytest.MonkeyPatch, way: str) ->
 @pytest.fixture
 def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     """A server that sends the bytes it is given; nobody waits for it to be less busy."""
-    monkeypatch.setattr(grants, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(exchanges, "AGAIN_SECONDS", 0)
     monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
     with Wire() as it:
         threading.Thread(target=it.serve_forever, args=(0.02,), daemon=True).start()

@@ -37,7 +37,7 @@ from labauth_nb import (
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.identity import CLIENT_ID
 from labauth_nb.tokens import openid
-from labauth_nb.tokens.grants import Exchange
+from labauth_nb.tokens.exchanges import Exchange
 
 NONCE = "the-nonce-of-this-sign-in"
 REFUSED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."

@@ -1212,7 +1212,8 @@ def _expired(lab: Lab) -> Any:
     assert entry is not None
     provider = labauth_nb.providers.PROVIDERS["foundry"]
     from labauth_nb.clocks import WALL
-    from labauth_nb.tokens.grants import GRANTS, Exchange
+    from labauth_nb.tokens.exchanges import Exchange
+    from labauth_nb.tokens.grants import GRANTS
 
     origin = lab.origin("foundry")
     exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)

@@ -28,7 +28,7 @@ from labauth_nb import (
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.sessions import session as sessions
-from labauth_nb.tokens import grants, wire
+from labauth_nb.tokens import exchanges, wire
 
 Script = Callable[[], Iterable[bytes]]
 OFFERED = [(p.name, m) for p in PROVIDERS.values() for m in p.methods]
@@ -148,7 +148,7 @@ def test_token_endpoint(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str
 
 def test_silent_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sign-in where TLS does not begin is told without an option that it does not have."""
-    monkeypatch.setattr(grants, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(exchanges, "TIMEOUT", (0.3, 0.3))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"https://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(LabauthError, match=SLOW) as caught:
@@ -250,7 +250,7 @@ PROOFS: dict[str, tuple[Script, str]] = {
 @pytest.mark.parametrize("case", PROOFS)
 def test_no_proof(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     """A redirect, an error in a 200 and "later" prove no token, name nobody, and lose no token."""
-    monkeypatch.setattr(grants, "AGAIN_SECONDS", 0)
+    monkeypatch.setattr(exchanges, "AGAIN_SECONDS", 0)
     script, said = PROOFS[case]
     after_a_token(server, script)
     with pytest.raises(ProviderError, match=said) as caught:

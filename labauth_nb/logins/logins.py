@@ -19,7 +19,8 @@ from ..providers import PROVIDERS, Method, Provider
 from ..sessions.link import Link
 from ..sessions.session import LabSession
 from ..tokens.attempts import DONE, OVER, Attempt
-from ..tokens.grants import GRANTS, REVOCATIONS, Exchange, claims_of, discard, patience_seconds
+from ..tokens.exchanges import Exchange, patience_seconds
+from ..tokens.grants import GRANTS, REVOCATIONS, claims_of, discard
 from ..tokens.renewal import TokenSource
 from ..tokens.token import Token
 from . import remembering

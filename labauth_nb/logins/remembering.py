@@ -17,7 +17,7 @@ from ..credentials.trust import ASKED, GIVEN, Source, Trust
 from ..errors import InvalidInput, LabauthError, LoginExpired, SignInRefused, StoreUnavailable, nearest
 from ..masking import Fields
 from ..providers import SERVER, Method, Provider
-from ..tokens.grants import Exchange
+from ..tokens.exchanges import Exchange
 from ..tokens.token import Token
 
 AUTO = "auto"

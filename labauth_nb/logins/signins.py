@@ -19,7 +19,8 @@ from ..providers import Probe
 from ..responses import json_of, one_line, read_error
 from ..sessions.session import is_dead
 from ..tokens.attempts import Attempt
-from ..tokens.grants import Exchange, ask, claims_of, patience_seconds, refused, send
+from ..tokens.exchanges import Exchange, ask, patience_seconds, refused, send
+from ..tokens.grants import claims_of
 from ..tokens.token import Token
 from . import elsewhere, logins, plans, remembering
 from .logins import Login, attempts, changed, practice_lab

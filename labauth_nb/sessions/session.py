@@ -41,7 +41,7 @@ from ..responses import (
     unreachable,
     wait_seconds,
 )
-from ..tokens.grants import TIMEOUT, bare, patience_seconds
+from ..tokens.exchanges import TIMEOUT, no_netrc, patience_seconds
 from ..tokens.token import Token
 from ..tokens.wire import UNREADABLE, BoundedAdapter, Patience, paged, trusted
 from .link import Link, refusal
@@ -402,7 +402,7 @@ class LabSession(requests.Session):
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
         request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
-        own, request.auth = request.auth is not None, request.auth or bare
+        own, request.auth = request.auth is not None, request.auth or no_netrc
         prepared = super().prepare_request(request)
         vars(prepared)["own_auth"] = own  # else `_Attempts` signs it
         return prepared

@@ -24,8 +24,9 @@ from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, pla
 from ..masking import Secret, noticed
 from ..providers import is_loopback
 from ..responses import one_line
-from . import grants
-from .grants import Code, Exchange
+from . import codes, grants
+from .codes import Code
+from .exchanges import TIMEOUT, Exchange
 from .listeners import BAD, BROKEN, FORBIDDEN, NOT_FOUND, NOTHING, OK, Listener, Page, listen, with_port
 from .token import Token
 
@@ -218,7 +219,7 @@ class Attempt:
                 raise self._ignored(_NO_CODE)
             else:
                 self._take([("code", text)], by_hand=True, bare=True)
-            return self.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1])
+            return self.wait(sum(TIMEOUT))
         except LabauthError:
             raise
         except BaseException as error:
@@ -309,7 +310,7 @@ class Attempt:
 
                 token = openid.redeem(self._exchange, code)
             else:
-                token = grants.redeem(self._exchange, code)
+                token = codes.redeem(self._exchange, code)
             self._finish(token)
         except LabauthError as error:
             raise self._failed(error) from None
@@ -482,7 +483,7 @@ def _watch(reference: weakref.ref[Attempt], ended: threading.Event, expires_at: 
     busy = attempt is not None and attempt.state == BUSY
     del attempt
     # A response that came in time is used; but what redeems it may hang, too.
-    if busy and ended.wait(grants.TIMEOUT[0] + grants.TIMEOUT[1]):
+    if busy and ended.wait(sum(TIMEOUT)):
         return
     attempt = reference()
     if attempt is not None:

@@ -24,22 +24,9 @@ from ..errors import InvalidInput, LabauthError, SignInRefused
 from ..masking import Secret
 from ..providers import is_loopback, spelled, whole_address
 from ..responses import finite, json_of, one_line
-from .grants import (
-    LONGEST_SECONDS,
-    SKEW_SECONDS,
-    Code,
-    Exchange,
-    as_client,
-    ask,
-    auth_methods,
-    discard,
-    offset_of,
-    over,
-    read,
-    refresh,
-    refused,
-    revoke_at,
-)
+from .codes import Code, as_client, auth_methods, over, refresh, revoke_at
+from .exchanges import LONGEST_SECONDS, SKEW_SECONDS, Exchange, ask, offset_of, read, refused
+from .grants import discard
 from .token import Token
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
