@@ -90,11 +90,13 @@ class StoreUnavailable(LabauthError):
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
     """No answer came: the network, the name, the certificate, or time ran out.
 
-    `sent`: whether the request may have arrived; `passing`: whether waiting may help.
+    `sent`: whether the request may have arrived; `passing`: whether waiting may help; `slow`: whether
+    a longer timeout may.
     """
 
     sent: bool = True
     passing: bool = False
+    slow: bool = False
 
 
 class Unfinished(requests.ConnectionError):

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
 from io import BytesIO
 from socket import gaierror
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -25,6 +25,20 @@ from urllib3.exceptions import NewConnectionError, ProtocolError, ReadTimeoutErr
 
 from .errors import ProviderError, ProviderUnreachable, Unfinished
 from .masking import scrub
+
+
+class Sender(NamedTuple):
+    """Who sent a response, for what an error says of it.
+
+    `title`: at the beginning of a message; `hints`: what to do, by "status code", code, status or
+    "4xx"; `pacing`: headers that tell how many seconds to wait; `known_by`: what the user gave to
+    find it, "tenant" or "issuer".
+    """
+
+    title: str
+    hints: Mapping[str, str] = {}
+    pacing: tuple[str, ...] = ("retry-after",)
+    known_by: str = "tenant"
 
 
 def one_line(text: str, most: int = 240, secrets: Collection[str] = ()) -> str:
@@ -56,7 +70,7 @@ def finite(value: object) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def read_error(response: requests.Response) -> tuple[str, str]:
+def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[str, str]:
     """(error code, message) of an error answer, in any of the providers' shapes; ("", "") where it has none.
 
     Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and DNAnexus
@@ -65,7 +79,7 @@ def read_error(response: requests.Response) -> tuple[str, str]:
     ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
     """
     if is_page(response):
-        return "", "a web page instead of data: is the tenant right, and is the provider up?"
+        return "", f"a web page instead of data: is the {known_by} right, and is the service up?"
     body = json_of(response)
     if not isinstance(body, dict):
         return "", "an answer that is not JSON" if body is None else ""
@@ -176,25 +190,23 @@ def _masked(value: Any, secrets: Collection[str]) -> Any:
 
 
 def provider_error(
-    title: str,
+    sender: Sender,
     response: requests.Response,
-    hints: Mapping[str, str],
     secrets: Collection[str] = (),
     kind: type[ProviderError] = ProviderError,
-    pacing: Iterable[str] = ("retry-after",),
 ) -> ProviderError:
-    """The error for `response`: first who said what, then what to do (`hints`, by "status code", code or status)."""
-    status = response.status_code
-    code, message = read_error(response)
+    """The error for `response`: first who said what, then what to do."""
+    status, hints = response.status_code, sender.hints
+    code, message = read_error(response, sender.known_by)
     code, message = one_line(code, 80, secrets), one_line(message, secrets=secrets)
-    said = f"{title} answered {status}{' ' + code if code else ''}"
+    said = f"{sender.title} answered {status}{' ' + code if code else ''}"
     if message:
         said += f" ({message.rstrip('.')})"
     names = (f"{status} {code}", code, str(status), f"{status // 100}xx")
     hint = next((hints[name] for name in names if name in hints), "")
     if is_page(response) and status < 500 and status != 429:
         hint = _NOT_THE_API
-    wait = wait_seconds(response, pacing)
+    wait = wait_seconds(response, sender.pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := re.fullmatch(r"missing scope (\S+)", message):
         hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
@@ -218,12 +230,13 @@ _CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """TLS that ended, and says nothing against the certificate or the protocol."""
 
 
+_SLOW = "did not answer in time. Try again."
 _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (
         requests.ConnectTimeout,
         "did not take the connection in time. Check the network and the proxy, then try again.",
     ),
-    ((requests.Timeout, ReadTimeoutError), "did not answer in time. Try again."),
+    ((requests.Timeout, ReadTimeoutError), _SLOW),
     (
         requests.exceptions.ProxyError,
         "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",
@@ -234,7 +247,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
         "could not prove who it is (TLS). Check the address; behind a company proxy, or with your "
         "own certificate authority, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate file.",
     ),
-    (gaierror, "is not a known host. Check the tenant and the network."),
+    (gaierror, "is not a known host. Check the {known_by} and the network."),
     (
         ConnectionRefusedError,
         "refused the connection. Check the address, and whether the server runs.",
@@ -262,17 +275,20 @@ def unreachable(
     url: str,
     error: Exception,
     secrets: Collection[str] = (),
+    known_by: str = "tenant",
 ) -> ProviderUnreachable:
-    """The error for a request that got no answer."""
+    """The error for a request that got no response; `known_by`: as `Sender.known_by`."""
     host, causes = urlsplit(url).netloc, _behind(error)
     own = [str(each) for each in causes if isinstance(each, Unfinished)]
     known = [said for kinds, said in _CAUSES if any(isinstance(each, kinds) for each in causes)]
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
     if re.search("certificate (has expired|is not yet valid)", str(error)):
         why = "has a certificate that is out of date by this computer's clock: check the clock first."
+    why = why.format(known_by=known_by)
     result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
     result.sent = not any(isinstance(each, _UNSENT) for each in causes)
     result.passing = is_passing(error)
+    result.slow = not own and known[:1] == [_SLOW]
     return result
 
 

@@ -30,7 +30,7 @@ from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, Provide
 from labauth_nb.logins import logins
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
-from labauth_nb.tokens import attempts, listeners
+from labauth_nb.tokens import attempts, codes, listeners
 from labauth_nb.tokens.token import Token
 
 FOUNDRY, BENCHLING, DNANEXUS = ("foundry", "user"), ("benchling", "oidc"), ("dnanexus", "browser")
@@ -707,13 +707,13 @@ def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch
     """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
     monkeypatch.setattr(listeners, "CONNECTION_SECONDS", 0.2)
     monkeypatch.setattr(listeners, "CROWDED_SECONDS", 0.1)
-    attempt, real = began(*FOUNDRY), attempts.codes.redeem
+    attempt, real = began(*FOUNDRY), codes.AuthorizationCode.redeem
 
     def slowly(*given: Any) -> Any:
         time.sleep(1)
         return real(*given)
 
-    monkeypatch.setattr(attempts.codes, "redeem", slowly)
+    monkeypatch.setattr(codes.AuthorizationCode, "redeem", slowly)
     assert give("listener", attempt, lab.visit(attempt.url)) == ""
 
 
@@ -1225,7 +1225,7 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def redeem(*arguments: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(attempts.codes, "redeem", redeem)
+    monkeypatch.setattr(codes.AuthorizationCode, "redeem", redeem)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -1283,7 +1283,7 @@ def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "TIMEOUT", (0.1, 0.2))
     attempt, go = began(*FOUNDRY), threading.Event()
     late = Token(Secret("late"), Secret("Bearer late"), 0.0)
-    monkeypatch.setattr(attempts.codes, "redeem", lambda *arguments: go.wait(20) and late)
+    monkeypatch.setattr(codes.AuthorizationCode, "redeem", lambda *arguments: go.wait(20) and late)
     good = lab.visit(attempt.url)
     thread = threading.Thread(target=give, args=("paste", attempt, good))
     thread.start()

@@ -30,7 +30,7 @@ from labauth_nb import (
     status,
 )
 from labauth_nb.providers import PROVIDERS
-from labauth_nb.responses import provider_error, read_error, unreachable, wait_seconds
+from labauth_nb.responses import Sender, provider_error, read_error, unreachable, wait_seconds
 from labauth_nb.sandbox import Lab
 
 
@@ -85,7 +85,8 @@ PAGES = {"content-type: text/html": "text/html; charset=utf-8", "no word of it":
 def test_web_page(provider: str, status: int, kind: str) -> None:
     """A web page is said to be one; its refusal is not explained as the API's own would be."""
     it, page = PROVIDERS[provider], b"\xef\xbb\xbf\n<!DOCTYPE html><p>Blocked"
-    error = provider_error(it.title, answer(status, page, content_type=PAGES[kind]), it.hints)
+    sender = Sender(it.title, it.hints)
+    error = provider_error(sender, answer(status, page, content_type=PAGES[kind]))
     said = str(error)
     assert said.startswith(f"{it.title} answered {status} ({PAGE}")
     busy = status == 429 or status >= 500
@@ -166,7 +167,8 @@ def test_errors_carry_data() -> None:
 
 def test_shape_of_errors() -> None:
     """Errors are copied and pickled with what they carry, show as one line, and are one family."""
-    error = provider_error("Foundry", answer(403, {"errorName": "X", "errorCode": "C"}), PROVIDERS["foundry"].hints)
+    sender = Sender("Foundry", PROVIDERS["foundry"].hints)
+    error = provider_error(sender, answer(403, {"errorName": "X", "errorCode": "C"}))
     for twin in (copy.copy(error), error.again(), pickle.loads(pickle.dumps(error))):
         assert isinstance(twin, ProviderError)
         assert (str(twin), twin.status, twin.code, twin.hint) == (str(error), 403, "X", error.hint)

@@ -639,7 +639,7 @@ def test_interrupted_between_token_requests(lab: Lab, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("how", ["busy", "unreachable"])
 def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Ctrl-C while a token endpoint is waited for comes back at once, and not when the wait ends."""
-    monkeypatch.setattr(grants, "DISCARD_SECONDS", 30)
+    monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 30)
     monkeypatch.setattr("labauth_nb.tokens.wire.BACKOFF_SECONDS", (9.0,))
     monkeypatch.setenv("LABAUTH_PATIENCE", "60s")
     url = server.url if how == "busy" else "http://127.0.0.1:1"
@@ -655,7 +655,7 @@ def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: 
 def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
     """Set once the token has come that is issued while `during` runs, long after it was waited for."""
     monkeypatch.setattr("labauth_nb.tokens.renewal.CLOSE_SECONDS", 0.1)
-    monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
+    monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 0.1)
     real, came = grants.GRANTS["client_credentials"], threading.Event()
 
     def slowly(exchange: Exchange, previous: Any) -> Any:
@@ -730,7 +730,7 @@ def test_cancelled_between_token_requests(lab: Lab, monkeypatch: pytest.MonkeyPa
 def test_revocation_does_not_hold_up_an_interrupt(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A revocation that takes long goes on without the person who interrupted."""
     gate = threading.Event()
-    monkeypatch.setattr(grants, "DISCARD_SECONDS", 0.1)
+    monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 0.1)
     monkeypatch.setitem(grants.REVOCATIONS, "oauth2", lambda *given: gate.wait(60))
     monkeypatch.setattr(signins, "_who", lambda login: (_ for _ in ()).throw(KeyboardInterrupt))
     start = time.monotonic()

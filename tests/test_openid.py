@@ -804,13 +804,16 @@ def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
     attempt.cancel()
 
 
-CONFIG = "The identity provider answered 200 without a configuration in it. Check the issuer's address."
+CONFIG = (
+    "The identity provider answered 200 without a configuration in it. "
+    "Check the issuer: is that the identity provider's own address?"
+)
 MISSING = "The identity provider's {} is missing or no https address: tell its admin."
 DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     (
         "html",
         lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}),
-        "answered 200 (a web page instead of data: is the issuer right, and is it up?). An API sends",
+        "answered 200 (a web page instead of data: is the issuer right, and is the service up?). An API sends",
     ),
     ("a list", lambda it: it.says([]), CONFIG),
     ("no JSON", lambda it: it.says("{"), CONFIG),

@@ -109,6 +109,7 @@ BENCHLING = Provider(
             revoke="openid",
             refreshes=True,
             flow=Flow(
+                issuer="issuer",
                 who="the identity provider",
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again, or ask your admin.",

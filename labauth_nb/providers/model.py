@@ -83,10 +83,12 @@ class Flow:
     """How a browser method runs: where its endpoints are, what they keep to, and what to say."""
 
     authorize: str = ""
-    """Path of the authorization endpoint at the authentication server. "": found by discovery at the
-    field `issuer` (OpenID Connect Discovery 1.0), as is the token endpoint."""
+    """Path of the authorization endpoint at the authentication server."""
     token: str = ""
     """Path of the token endpoint."""
+    issuer: str = ""
+    """The field that names the issuer, at which both are found by discovery instead (OpenID Connect
+    Discovery 1.0)."""
     pkce: bool = True
     """Whether the code is bound to us (RFC 7636)."""
     echoes_state: bool = True

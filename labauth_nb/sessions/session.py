@@ -33,6 +33,7 @@ from ..errors import (
 from ..masking import Secret, scrub
 from ..providers import Provider, is_loopback
 from ..responses import (
+    Sender,
     clean,
     cleaned,
     is_passing,
@@ -316,9 +317,8 @@ def _unreachable(
     secrets = session.link.secrets()
     error = unreachable(_title(session, request), request.url or "", caught, secrets)
     error.request = cleaned(request, secrets)
-    if " did not answer in time" in str(error) and not getattr(request, "in_walk", False):
-        # A walk takes none.
-        error.args = (f"{str(error).removesuffix('.')}, or give a longer timeout=.",)
+    if error.slow and not getattr(request, "in_walk", False):  # a walk takes no timeout
+        error.args = (f"{error} Or give a longer timeout=.",)
     return error
 
 
@@ -476,8 +476,8 @@ class LabSession(requests.Session):
         if origin_of(response.url) != origin_of(self.link.origin):
             clean(response, secrets)
             response.raise_for_status()
-        title, hints = provider.title, provider.hints
-        raise provider_error(title, response, hints, secrets, pacing=provider.pacing)
+        sender = Sender(provider.title, provider.hints, provider.pacing)
+        raise provider_error(sender, response, secrets)
 
     def pages(
         self,

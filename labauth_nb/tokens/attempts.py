@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
@@ -24,8 +25,8 @@ from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, pla
 from ..masking import Secret, noticed
 from ..providers import is_loopback
 from ..responses import one_line
-from . import codes, grants
-from .codes import Code
+from . import grants
+from .codes import Code, Device
 from .exchanges import TIMEOUT, Exchange
 from .listeners import BAD, BROKEN, FORBIDDEN, NOT_FOUND, NOTHING, OK, Listener, Page, listen, with_port
 from .token import Token
@@ -54,13 +55,13 @@ class Attempt:
     ) -> None:
         assert exchange.method.flow is not None
         self._exchange, self._complete, self._changed, self._flow = exchange, complete, changed, exchange.method.flow
-        self._openid = not self._flow.token
+        self._grant = grants.PAGES[exchange.method.grant]
         self._state, self._verifier = Secret(secrets.token_urlsafe(32)), Secret(secrets.token_urlsafe(64))
-        self._nonce = Secret(secrets.token_urlsafe(32)) if self._openid else None
+        self._nonce: Secret | None = Secret(secrets.token_urlsafe(32))
         self._lock, self._device_lock = threading.Lock(), threading.RLock()
         self._ended = threading.Event()
         self._owner = 0  # the thread that redeems, while the state is "busy"
-        self._device: Any = None
+        self._device: Device | None = None
         self._listener: Listener | None = None
         self._finalize: weakref.finalize[..., Attempt] | None = None
         self._redirect_uri = exchange.fields.get("redirect_uri") or "http://127.0.0.1/"
@@ -78,10 +79,7 @@ class Attempt:
         what discovery raises.
         """
         checked_redirect(self._redirect_uri)
-        if self._openid:
-            from . import openid
-
-            openid.discover(self._exchange)
+        self._grant.find(self._exchange)
         self._listener, why = listen(self._redirect_uri, self)
         if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
             what = "and whoever has it would get the response. Close that, or register another address"
@@ -107,24 +105,11 @@ class Attempt:
         exchange = self._exchange
         asked: dict[str, str] = {"response_type": "code", "client_id": exchange.fields["client_id"]}
         asked |= {"redirect_uri": self._redirect_uri, "state": self._state}
-        scopes = exchange.fields.get("scopes", "")
-        if self._openid:
-            from . import openid
-
-            asked |= openid.parameters(exchange)
-            if "offline_access" in scopes.split():
-                asked["prompt"] = "consent"  # else it is to be ignored (OpenID Connect Core 11)
-        elif scopes:
-            asked["scope"] = scopes
+        asked |= self._grant.parameters(exchange, self._nonce)
         if self._flow.pkce:
             challenge = base64.urlsafe_b64encode(_digest(self._verifier)).rstrip(b"=").decode()
             asked |= {"code_challenge": challenge, "code_challenge_method": "S256"}
-        if self._nonce:
-            asked["nonce"] = self._nonce
-        address = (
-            str(exchange.metadata["authorization_endpoint"]) if self._openid else exchange.auth_origin + self._flow.authorize
-        )
-        return _with_query(address, asked)
+        return _with_query(self._grant.page(exchange), asked)
 
     @property
     def proof(self) -> str:
@@ -141,9 +126,7 @@ class Attempt:
     @property
     def offers_device(self) -> bool:
         """Whether a device code can be had (RFC 8628)."""
-        from . import openid
-
-        return self._openid and openid.offers_device(self._exchange)
+        return self._grant.offers_device(self._exchange)
 
     @property
     def device_link(self) -> str:
@@ -155,29 +138,25 @@ class Attempt:
 
         Raises `InvalidInput` where the provider offers none, `SignInRefused`, `ProviderUnreachable`.
         """
-        if not self.offers_device:
-            raise InvalidInput(f"{self._exchange.title} offers no device code: open the sign-in page in a browser instead.")
         with self._device_lock:  # two views of one panel ask at once, for one code
-            if self._device is None:
-                self._ask_for_device()
-        return self._device.verification_uri, self._device.user_code
+            device = self._device or self._ask_for_device()
+        return device.verification_uri, device.user_code
 
-    def _ask_for_device(self) -> None:
-        from . import openid
-
+    def _ask_for_device(self) -> Device:
         if self.state in (DONE, OVER):
             raise InvalidInput(_OVER, field="answer")
         try:
-            self._device = openid.device(self._exchange)
+            self._device = device = self._grant.device(self._exchange)
         except LabauthError as error:
             raise self._said(error) from None
         except BaseException as error:
             raise self._unforeseen(error) from None
         self.error = None
-        polled = (weakref.ref(self), self._exchange, self._device, self._ended)
-        if started(_poll, *polled, name="labauth device code") is None:
+        poll = partial(self._grant.poll, self._exchange, self._device, self._ended)
+        if started(_poll, weakref.ref(self), poll, name="labauth device code") is None:
             raise self._failed(_threadless(self._exchange))
         self._tell()
+        return device
 
     def polled(self, token: Token | None, error: LabauthError | None) -> None:
         """What became of the device code."""
@@ -287,13 +266,8 @@ class Attempt:
         if state and not hmac.compare_digest(_digest(state), _digest(self._state)):
             why = "belongs to a different sign-in attempt (state mismatch) and was ignored"
             raise self._ignored(f"That response {why}. Open the sign-in page again.")
-        if self._openid:  # RFC 9207 2.4; a code alone, pasted, has no place for it
-            metadata = self._exchange.metadata
-            if issuer is not None and issuer != metadata["issuer"]:
-                raise self._ignored("That response is from a different identity provider (iss) and was ignored.")
-            promised = metadata.get("authorization_response_iss_parameter_supported") is True
-            if issuer is None and promised and not bare:
-                raise self._ignored(f"That response does not name its identity provider (iss) and was ignored. {_WHOLE}")
+        if not bare and (why := self._grant.not_from(self._exchange, issuer)):  # a code alone has no place for it
+            raise self._ignored(f"That response {why} and was ignored.{'' if issuer else f' {_WHOLE}'}")
         if state or (bare and self._flow.pkce):
             return
         if self._flow.echoes_state:
@@ -305,13 +279,7 @@ class Attempt:
 
     def _redeem(self, code: Code) -> None:
         try:
-            if self._openid:
-                from . import openid
-
-                token = openid.redeem(self._exchange, code)
-            else:
-                token = codes.redeem(self._exchange, code)
-            self._finish(token)
+            self._finish(self._grant.redeem(self._exchange, code))
         except LabauthError as error:
             raise self._failed(error) from None
 
@@ -490,14 +458,12 @@ def _watch(reference: weakref.ref[Attempt], ended: threading.Event, expires_at: 
         attempt.late()
 
 
-def _poll(reference: weakref.ref[Attempt], exchange: Exchange, device: Any, ended: threading.Event) -> None:
+def _poll(reference: weakref.ref[Attempt], poll: Callable[[], Token | None]) -> None:
     """Wait for the device code to be typed; the attempt is not kept alive by it."""
-    from . import openid
-
     token: Token | None = None
     error: LabauthError | None = None
     try:
-        token = openid.poll(exchange, device, ended)
+        token = poll()
     except LabauthError as caught:
         error = caught
     except BaseException as caught:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Event
 from urllib.parse import quote_plus
 
 import requests
@@ -99,16 +100,6 @@ def as_client(
     return response
 
 
-def redeem(exchange: Exchange, code: Code) -> Token:
-    """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
-    if code.code_verifier:
-        form["code_verifier"] = code.code_verifier
-    began = exchange.clock.time()
-    response = as_client(exchange, form, code.secrets())
-    return read(exchange, response, began, code.secrets())
-
-
 def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
     """Renew by the refresh token (RFC 6749 6). Where the answer brings no new one, the old one stays (rotation or not)."""
     if previous is None or previous.refresh_token is None:
@@ -143,3 +134,57 @@ def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret |
         response = as_client(exchange, {"token": one}, token.secrets(), url, again=False)
         if response.status_code // 100 != 2:  # a redirect is not followed, so it revoked nothing
             raise refused(exchange, response, token.secrets())
+
+
+@dataclass(frozen=True, repr=False)
+class Device:
+    """A device authorization (RFC 8628 3.2): what the person opens and types; times in seconds."""
+
+    device_code: Secret
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_at: float
+    interval: float
+
+
+class AuthorizationCode:
+    """What a sign-in in a browser does by the authorization code grant (RFC 6749 4.1)."""
+
+    def find(self, exchange: Exchange) -> None:
+        """Find the endpoints, where they are not known. Raises what discovery does."""
+
+    def page(self, exchange: Exchange) -> str:
+        """The address of the authorization endpoint."""
+        assert exchange.method.flow is not None
+        return exchange.auth_origin + exchange.method.flow.authorize
+
+    def parameters(self, exchange: Exchange, nonce: str | None) -> dict[str, str]:
+        """What is asked for there, beside what every code is bound to."""
+        scopes = exchange.fields.get("scopes", "")
+        return {"scope": scopes} if scopes else {}
+
+    def not_from(self, exchange: Exchange, issuer: str | None) -> str:
+        """Why a response with this `iss` is from somebody else (RFC 9207 2.4); "" where it is not."""
+        return ""
+
+    def redeem(self, exchange: Exchange, code: Code) -> Token:
+        """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
+        form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
+        if code.code_verifier:
+            form["code_verifier"] = code.code_verifier
+        began = exchange.clock.time()
+        response = as_client(exchange, form, code.secrets())
+        return read(exchange, response, began, code.secrets())
+
+    def offers_device(self, exchange: Exchange) -> bool:
+        """Whether a device code can be had (RFC 8628)."""
+        return False
+
+    def device(self, exchange: Exchange) -> Device:
+        """A device code and a user code. Raises `InvalidInput` where there are none, `SignInRefused`, `ProviderUnreachable`."""
+        raise InvalidInput(f"{exchange.title} offers no device code: open the sign-in page in a browser instead.")
+
+    def poll(self, exchange: Exchange, asked: Device, ended: Event) -> Token | None:
+        """The token, once the person has typed the code; None when `ended` was set meanwhile."""
+        return None

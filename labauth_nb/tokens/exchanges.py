@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,10 @@ from urllib.parse import quote_plus, urlsplit
 
 import requests
 
-from ..clocks import TOLD_SECONDS, Clock, clock_words, seconds_in
+from ..clocks import TOLD_SECONDS, Clock, clock_words, seconds_in, started
 from ..errors import (
     InvalidInput,
+    LabauthError,
     NotSignedIn,
     ProviderError,
     ProviderUnreachable,
@@ -30,7 +32,7 @@ from ..errors import (
 )
 from ..masking import Fields, Secret, scrub, shown
 from ..providers import is_loopback
-from ..responses import finite, is_page, json_of, provider_error, read_error, unreachable, wait_seconds
+from ..responses import Sender, finite, is_page, json_of, provider_error, read_error, unreachable, wait_seconds
 from . import wire
 from .token import Token
 
@@ -100,16 +102,37 @@ class Exchange:
     @property
     def token_url(self) -> str:
         """The token endpoint."""
+        if self.metadata:
+            return str(self.metadata["token_endpoint"])
         flow = self.method.flow
-        if flow is None:
-            return self.auth_origin + self.provider.token_path
-        return str(self.metadata["token_endpoint"]) if not flow.token else self.auth_origin + flow.token
+        return self.auth_origin + (self.provider.token_path if flow is None else flow.token)
 
     @property
     def title(self) -> str:
         """Who answers at the token endpoint, at the beginning of a sentence."""
         flow = self.method.flow
         return flow.who[0].upper() + flow.who[1:] if flow is not None and flow.who else self.provider.title
+
+    @property
+    def known_by(self) -> str:
+        """What the user gave to find who answers: "issuer", where discovery leads there, or "tenant"."""
+        flow = self.method.flow
+        return flow.issuer if flow is not None and flow.issuer else "tenant"
+
+    @property
+    def check(self) -> str:
+        """What to do where somebody else seems to answer."""
+        whose = "the identity provider's" if self.known_by == "issuer" else "the provider's"
+        return f"Check the {self.known_by}: is that {whose} own address?"
+
+    @property
+    def sender(self) -> Sender:
+        """Who answers at the token endpoint, for an error."""
+        provider, flow = self.provider, self.method.flow
+        hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
+        if self.patience or not self.held():  # not signed in yet: this attempt has ended
+            hints = {**hints, "429": "Too many requests: wait {retry}, then start again."}
+        return Sender(self.title, hints, provider.pacing, self.known_by)
 
 
 def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -133,7 +156,7 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
         parts.setdefault("auth", no_netrc)
         return wire.exchange(verb, url, not direct, timeout=TIMEOUT, **parts)
     except wire.FAILURES as caught:
-        error = unreachable(exchange.title, url, caught, known)
+        error = unreachable(exchange.title, url, caught, known, exchange.known_by)
     except Exception as caught:  # its words and frames may hold the request
         error = RuntimeError(f"This is a bug in labauth_nb ({place_of(caught)}). Please report it.")
     except BaseException as caught:
@@ -202,24 +225,13 @@ def refused(
 
     It is a `SignInRefused`, unless the server is only busy or down.
     """
-    provider, flow, title = exchange.provider, exchange.method.flow, exchange.title
+    status, sender = response.status_code, exchange.sender
     known = [*exchange.secrets(), *(secrets or []), *_exchanged(response)]
-    hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
-    if exchange.patience is not None:  # not signed in yet: this attempt has ended
-        hints = {**hints, "429": "Too many requests: wait {retry}, then start again."}
-    busy = response.status_code == 429 or response.status_code >= 500
-    error_class = ProviderError if busy else SignInRefused
-    error = provider_error(title, response, hints, known, error_class, provider.pacing)
-    if response.is_redirect:
-        error.args = (f"{title} answered {response.status_code} (a redirect to another address). {_TENANT}",)
-    elif response.status_code < 400 and not is_page(response) and not any(_own_words(response)):
-        had = f"without {what} in it"
-        if kind is not None:
-            named = scrub(str(kind), known)
-            # Names of token types are public, and short (RFC 9449 7.1: DPoP).
-            named = repr(named) if re.fullmatch("[A-Za-z_]{1,12}", named) else shown(named)
-            had = f"with a token of the type {named}, not Bearer (RFC 6750)"
-        error.args = (f"{title} answered {response.status_code} {had}. {_TENANT}",)
+    busy = status == 429 or status >= 500
+    error = provider_error(sender, response, known, ProviderError if busy else SignInRefused)
+    if odd := _odd(response, what, kind, known):
+        error.hint = exchange.check
+        error.args = (f"{sender.title} answered {status} {odd}. {error.hint}",)
     offset = offset_of(response, exchange.clock.time())
     if response.status_code in (400, 401, 403) and abs(offset) > TOLD_SECONDS:
         error.args = (f"{error} Note: {clock_words(offset)}.",)
@@ -228,9 +240,19 @@ def refused(
     return error
 
 
-def _own_words(response: requests.Response) -> tuple[str, str]:
-    """As `read_error`, but ("", "") where there is no JSON to hold an error."""
-    return read_error(response) if json_of(response) is not None else ("", "")
+def _odd(response: requests.Response, what: str, kind: object, known: list[str]) -> str:
+    """What is wrong with a response that tells no error itself; "" for one that does."""
+    if response.is_redirect:
+        return "(a redirect to another address)"
+    told = json_of(response) is not None and any(read_error(response))
+    if response.status_code >= 400 or told or is_page(response):
+        return ""
+    if kind is None:
+        return f"without {what} in it"
+    named = scrub(str(kind), known)
+    # Names of token types are public, and short (RFC 9449 7.1: DPoP).
+    named = repr(named) if re.fullmatch("[A-Za-z_]{1,12}", named) else shown(named)
+    return f"with a token of the type {named}, not Bearer (RFC 6750)"
 
 
 def _exchanged(response: requests.Response) -> list[str]:
@@ -240,9 +262,6 @@ def _exchanged(response: requests.Response) -> list[str]:
     names = ("access_token", "refresh_token", "id_token", "device_code")
     got = [body.get(name) for name in names] if isinstance(body, dict) else []
     return [each for each in (*sent, *got) if isinstance(each, str)]
-
-
-_TENANT = "Check the tenant: is that the provider's own address?"
 
 
 def basic(user: str, password: str) -> Secret:
@@ -300,3 +319,24 @@ def offset_of(response: requests.Response, now: float, unknown: float = 0.0) -> 
 def sendable(token: str) -> bool:
     """Whether `token` can stand in a header (RFC 6750 2.1): visible ASCII characters."""
     return bool(token) and all("!" <= c <= "~" for c in token)
+
+
+DISCARD_SECONDS = 3.0
+"""How long an interrupted sign-in waits for its token to be revoked; that goes on without it."""
+
+
+def discarded(
+    exchange: Exchange,
+    revoke: Callable[[Exchange, Token], None],
+    tokens: Callable[[], list[Token]],
+) -> None:
+    """Revoke `tokens`, which a sign-in got and nobody will hold. Raises nothing, but for a second interrupt."""
+
+    def work() -> None:
+        for token in tokens():
+            with suppress(LabauthError):
+                revoke(exchange, token)
+
+    thread = started(work, name="labauth discard")
+    if thread is not None:
+        thread.join(DISCARD_SECONDS)

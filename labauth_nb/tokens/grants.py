@@ -7,10 +7,8 @@ RFC 7617 (Basic); RFC 7009 (revocation); the providers' own documents for what i
 from __future__ import annotations
 
 import hashlib
-import threading
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -25,12 +23,14 @@ from ..errors import (
 )
 from ..masking import Secret
 from ..responses import json_of
-from .codes import authorization_code, over, revoke_at
+from . import openid
+from .codes import AuthorizationCode, authorization_code, over, revoke_at
 from .exchanges import (
     SKEW_SECONDS,
     Exchange,
     ask,
     basic,
+    discarded,
     life_of,
     moment_of,
     offset_of,
@@ -47,8 +47,6 @@ ASSERTION_SECONDS = 300
 """Life of a QBench assertion: the shortest that the guide allows (5 to 60 minutes)."""
 REFRESH_SECONDS = 7 * 86400
 """Life of a QBench refresh token, by the guide."""
-DISCARD_SECONDS = 3.0
-"""How long an interrupted sign-in waits for its token to be revoked; that goes on without it."""
 DNANEXUS_SECONDS = 18 * 3600
 """Life that is asked for at newAuthToken: what `dx login` asks for (dxpy 0.414 and later)."""
 
@@ -238,20 +236,6 @@ def revoke_dnanexus(exchange: Exchange, token: Token) -> None:
 Grant = Callable[[Exchange, Token | None], Token]
 
 
-def openid(exchange: Exchange, previous: Token | None) -> Token:
-    """`labauth_nb.tokens.openid.renewed`, imported when it is needed."""
-    from .openid import renewed
-
-    return renewed(exchange, previous)
-
-
-def revoke_openid(exchange: Exchange, token: Token) -> None:
-    """`labauth_nb.tokens.openid.revoke`, imported when it is needed."""
-    from .openid import revoke
-
-    revoke(exchange, token)
-
-
 GRANTS: dict[str, Grant] = {
     "authorization_code": authorization_code,
     "basic_api_key": basic_api_key,
@@ -259,30 +243,23 @@ GRANTS: dict[str, Grant] = {
     "client_credentials": client_credentials,
     "dnanexus_password": dnanexus_password,
     "jwt_bearer": jwt_bearer,
-    "openid": openid,
+    "openid": openid.renewed,
 }
+"""How a token is had, or renewed, by `Method.grant`."""
 REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {
     "dnanexus": revoke_dnanexus,
     "oauth2": revoke_oauth2,
-    "openid": revoke_openid,
+    "openid": openid.revoke,
 }
+"""How one is revoked, by `Method.revoke`."""
+PAGES: dict[str, AuthorizationCode] = {
+    "authorization_code": AuthorizationCode(),
+    "openid": openid.OpenID(),
+}
+"""How a person signs in in a browser, by `Method.grant`."""
 
 
 def discard(exchange: Exchange, tokens: Callable[[], list[Token]]) -> None:
-    """Revoke `tokens`, which a sign-in got and nobody will hold, where the provider offers it.
-
-    Raises nothing, but for a second interrupt.
-    """
-    revoke = REVOCATIONS.get(exchange.method.revoke or "")
-    if revoke is None:
-        return
-
-    def work() -> None:
-        for token in tokens():
-            with suppress(LabauthError):
-                revoke(exchange, token)
-
-    thread = threading.Thread(target=work, name="labauth discard", daemon=True)
-    with suppress(RuntimeError):  # no thread can be started here
-        thread.start()
-        thread.join(DISCARD_SECONDS)
+    """Revoke `tokens`, which a sign-in got and nobody will hold, where the provider offers it."""
+    if revoke := REVOCATIONS.get(exchange.method.revoke):
+        discarded(exchange, revoke, tokens)

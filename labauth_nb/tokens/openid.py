@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -24,9 +24,8 @@ from ..errors import InvalidInput, LabauthError, SignInRefused
 from ..masking import Secret
 from ..providers import is_loopback, spelled, whole_address
 from ..responses import finite, json_of, one_line
-from .codes import Code, as_client, auth_methods, over, refresh, revoke_at
-from .exchanges import LONGEST_SECONDS, SKEW_SECONDS, Exchange, ask, offset_of, read, refused
-from .grants import discard
+from .codes import AuthorizationCode, Code, Device, as_client, auth_methods, over, refresh, revoke_at
+from .exchanges import LONGEST_SECONDS, SKEW_SECONDS, Exchange, ask, discarded, offset_of, read, refused
 from .token import Token
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
@@ -62,17 +61,15 @@ def discover(exchange: Exchange) -> None:
     if not _safe(typed, True) or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
-    with _in_words():
-        where = f"{typed}/.well-known/openid-configuration"
-        response = ask(exchange, verb="GET", url=where)
+    where = f"{typed}/.well-known/openid-configuration"
+    response = ask(exchange, verb="GET", url=where)
     metadata = json_of(response) if response.status_code == 200 else None
     if not isinstance(metadata, dict) or _error_in(metadata):
         error = refused(exchange, response, what="a configuration")
-        said = _worded(str(error).partition(" Check the tenant")[0])
         if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
-            error.args, error.field = (said,), "issuer"
+            error.field = "issuer"
             raise error
-        raise InvalidInput(said if "issuer" in said else f"{said} Check the issuer's address.", field="issuer")
+        raise InvalidInput(str(error) if error.hint else f"{error} {exchange.check}", field="issuer")
     if spelled(str(metadata.get("issuer"))) != typed:
         raise InvalidInput(f"The server at {typed} says that it is another issuer. Check the issuer's address.", field="issuer")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -117,30 +114,6 @@ def _safe(url: str, local: bool) -> bool:
         return good and url.isprintable() and " " not in url and len(url) <= 2000
     except ValueError:
         return False
-
-
-_WORDS = (
-    ("Check the tenant: is that the provider's own address?", "Check the issuer: is that the identity provider's own address?"),
-    ("Check the tenant and the network.", "Check the issuer and the network."),
-    ("is the tenant right, and is the provider up?", "is the issuer right, and is it up?"),
-)
-"""What our sentences say of a provider, and what is right of an issuer."""
-
-
-def _worded(said: str) -> str:
-    for ours, right in _WORDS:
-        said = said.replace(ours, right)
-    return said
-
-
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Who is found by discovery has an issuer and no tenant: so say the errors."""
-    try:
-        yield
-    except LabauthError as error:
-        error.args = tuple(_worded(each) if isinstance(each, str) else each for each in error.args)
-        raise
 
 
 _NO_OPENID = (
@@ -296,7 +269,7 @@ def _first(exchange: Exchange, token: Token, response: requests.Response, nonce:
     try:
         return _bearer(exchange, token, response, nonce)
     except BaseException:
-        discard(exchange, lambda: [token])
+        discarded(exchange, revoke, lambda: [token])
         raise
 
 
@@ -331,12 +304,11 @@ def redeem(exchange: Exchange, code: Code) -> Token:
     form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
     form["code_verifier"] = code.code_verifier or ""
     try:
-        with _in_words():
-            _keys(exchange)  # a code works once, and is not spent on what could not be verified
-            began = exchange.clock.time()
-            response = as_client(exchange, form, code.secrets())
-            token = read(exchange, response, began, code.secrets())
-            return _first(exchange, token, response, code.nonce)
+        _keys(exchange)  # a code works once, and is not spent on what could not be verified
+        began = exchange.clock.time()
+        response = as_client(exchange, form, code.secrets())
+        token = read(exchange, response, began, code.secrets())
+        return _first(exchange, token, response, code.nonce)
     except LabauthError:
         raise
     except BaseException as error:
@@ -353,15 +325,14 @@ def renewed(exchange: Exchange, previous: Token | None) -> Token:
         raise over()
     spent = None
     try:
-        with _in_words():
-            discover(exchange)
-            _keys(exchange)
-            token, response = refresh(exchange, previous)
-            token = replace(token, refresh_token=token.refresh_token or previous.refresh_token)
-            spent = replace(previous, refresh_token=token.refresh_token)
-            if _id_token(response) is None:
-                raise over("The identity provider gives no new ID token for a refresh token.")
-            return _bearer(exchange, token, response, None)
+        discover(exchange)
+        _keys(exchange)
+        token, response = refresh(exchange, previous)
+        token = replace(token, refresh_token=token.refresh_token or previous.refresh_token)
+        spent = replace(previous, refresh_token=token.refresh_token)
+        if _id_token(response) is None:
+            raise over("The identity provider gives no new ID token for a refresh token.")
+        return _bearer(exchange, token, response, None)
     except LabauthError as error:
         error.spent = spent
         raise
@@ -375,8 +346,7 @@ def revoke(exchange: Exchange, token: Token) -> None:
     url = exchange.metadata.get("revocation_endpoint")
     if not url:
         raise InvalidInput("the identity provider offers no way to do it from here.")
-    with _in_words():
-        revoke_at(exchange, str(url), token, (token.refresh_token,))
+    revoke_at(exchange, str(url), token, (token.refresh_token,))
 
 
 def parameters(exchange: Exchange) -> dict[str, str]:
@@ -391,18 +361,6 @@ def parameters(exchange: Exchange) -> dict[str, str]:
     return form
 
 
-@dataclass(frozen=True, repr=False)
-class Device:
-    """A device authorization (RFC 8628 3.2): what the person opens and types; times in seconds."""
-
-    device_code: Secret
-    user_code: str
-    verification_uri: str
-    verification_uri_complete: str
-    expires_at: float
-    interval: float
-
-
 def offers_device(exchange: Exchange) -> bool:
     """Whether the device grant is offered."""
     return bool(exchange.metadata.get("device_authorization_endpoint"))
@@ -411,12 +369,11 @@ def offers_device(exchange: Exchange) -> bool:
 def device(exchange: Exchange) -> Device:
     """Ask for a device code and a user code. Raises `SignInRefused`, `ProviderUnreachable`."""
     form = parameters(exchange)
-    with _in_words():
-        url = str(exchange.metadata["device_authorization_endpoint"])
-        response = as_client(exchange, form, url=url, again=False)
-        body = json_of(response) if response.status_code == 200 else None
-        if not isinstance(body, dict) or _error_in(body):
-            raise refused(exchange, response, what="a device code")
+    url = str(exchange.metadata["device_authorization_endpoint"])
+    response = as_client(exchange, form, url=url, again=False)
+    body = json_of(response) if response.status_code == 200 else None
+    if not isinstance(body, dict) or _error_in(body):
+        raise refused(exchange, response, what="a device code")
     local = _local(str(exchange.metadata["issuer"]))
     life, interval = (
         default if body.get(name) is None else finite(body[name])
@@ -453,11 +410,10 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
         if began >= asked.expires_at:
             raise SignInRefused(_RAN_OUT)
         try:
-            with _in_words():
-                _keys(exchange)
-                response = as_client(exchange, form, [asked.device_code], again=False)
-                token = read(exchange, response, began, [asked.device_code])
-                return _first(exchange, token, response, None)
+            _keys(exchange)
+            response = as_client(exchange, form, [asked.device_code], again=False)
+            token = read(exchange, response, began, [asked.device_code])
+            return _first(exchange, token, response, None)
         except SignInRefused as error:
             if error.code == "slow_down":
                 interval += INTERVAL_SECONDS
@@ -468,3 +424,38 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
         except LabauthError:
             interval = max(interval, min(interval * 2, INTERVAL_MOST))  # RFC 8628 3.5: after a time-out, more slowly
     return None
+
+
+class OpenID(AuthorizationCode):
+    """The same by OpenID Connect: endpoints by discovery, an ID token bound by a nonce, a device code."""
+
+    def find(self, exchange: Exchange) -> None:
+        discover(exchange)
+
+    def page(self, exchange: Exchange) -> str:
+        return str(exchange.metadata["authorization_endpoint"])
+
+    def parameters(self, exchange: Exchange, nonce: str | None) -> dict[str, str]:
+        asked = parameters(exchange)
+        if "offline_access" in asked["scope"].split():
+            asked["prompt"] = "consent"  # else it is to be ignored (OpenID Connect Core 11)
+        return {**asked, "nonce": nonce} if nonce else asked
+
+    def not_from(self, exchange: Exchange, issuer: str | None) -> str:
+        metadata = exchange.metadata
+        if issuer is not None and issuer != metadata["issuer"]:
+            return "is from a different identity provider (iss)"
+        promised = metadata.get("authorization_response_iss_parameter_supported") is True
+        return "does not name its identity provider (iss)" if promised and issuer is None else ""
+
+    def redeem(self, exchange: Exchange, code: Code) -> Token:
+        return redeem(exchange, code)
+
+    def offers_device(self, exchange: Exchange) -> bool:
+        return offers_device(exchange)
+
+    def device(self, exchange: Exchange) -> Device:
+        return device(exchange) if offers_device(exchange) else super().device(exchange)
+
+    def poll(self, exchange: Exchange, asked: Device, ended: threading.Event) -> Token | None:
+        return poll(exchange, asked, ended)
