@@ -95,16 +95,10 @@ def test_no_branch_on_a_provider(path: Path) -> None:
 # Vendors' words that still stand in general wings, named one by one; nothing joins them.
 VENDORS_WORDS = {
     *(("credentials", word) for word in ("benchling", "foundry")),  # examples, in help
-    ("credentials", "jid"),  # a cookie beside QBench's refresh token
     *(("responses", f"error{part}") for part in ("code", "description", "name")),  # Foundry's errors
     *(("responses", word) for word in ("missingscope", "usermessage")),
-    *(("logins", word) for word in ("otp", "otprequirederror")),  # DNAnexus' second factor
     ("logins", "benchling"),  # an example, in a message
     *(("notebook", name) for name in PROVIDERS),  # examples, in the usage
-    ("notebook", "otp"),
-    ("tokens", "dnanexus"),  # its own grant, for the user name and password
-    *(("tokens", word) for word in ("jid", "otp", "otpmismatcherror", "otprequirederror")),
-    *(("tokens", word) for word in ("tokensignature", "usernameorpassworderror")),
 }
 
 
@@ -113,12 +107,12 @@ def vendors_words() -> set[str]:
 
     Words like `nextPageToken`, which nobody else would write, are taken from the data and the sandbox.
     """
-    words = {"jid", "multipass"} | {word for p in PROVIDERS.values() for word in (p.name, p.title)}
+    words = {"multipass"} | {word for p in PROVIDERS.values() for word in (p.name, p.title)}
     for provider in PROVIDERS.values():
         for field in (provider.tenant, *(f for m in provider.methods for f in m.fields)):
             words |= {field.name} if field.once else set()
             words |= {n for e in field.env for n in (e.name, e.scheme, e.port, e.unless)}
-        words |= {m.job_variable for m in provider.methods}
+        words |= {word for m in provider.methods for word in (m.job_variable, m.cookie, m.digest_key)}
         words |= {code for code in provider.hints if re.fullmatch(r"[A-Z]\w+", code)}
     for path in FILES:
         if wing(path) in ("providers", "sandbox"):

@@ -133,7 +133,7 @@ def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     for secret in (
         found.fields["client_secret"],
         found.token.refresh_token,
-        found.token.jid,
+        found.token.cookie,
         found.token.access_token,
         found.token.header,
     ):

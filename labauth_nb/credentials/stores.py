@@ -145,7 +145,7 @@ def loads(text: str) -> Entry | None:
                 issued_at=float(held["issued_at"]),
                 expires_at=None if held.get("expires_at") is None else float(held["expires_at"]),
                 refresh_token=_optional(held, "refresh_token"),
-                jid=_optional(held, "jid"),
+                cookie=_optional(held, "cookie"),
                 scope=_plain(held, "scope"),
             )
         return entry

@@ -98,7 +98,8 @@ class Login:
         except LoginExpired as error:
             raise LoginExpired(f"{error} {self._advice}") from None
         except SignInRefused as error:
-            if error.field == "otp" and held is not None:
+            once = self.method.once
+            if once is not None and error.field == once.name and held is not None:
                 error.args = (f"{error} {self._advice}",)
             raise
 

@@ -51,7 +51,8 @@ DNANEXUS = Provider(
             "bearer",
             fields=(Field("token", "API token", WHERE, env=(SECURITY_CONTEXT,), secret=True),),
             hint="acts as you, until the day chosen when it was made",
-            revoke="dnanexus",
+            revoke="digest",
+            digest_key="tokenSignature",
             files="dxpy",
         ),
         Method(
@@ -74,7 +75,7 @@ DNANEXUS = Provider(
         Method(
             "password",
             "User name and password",
-            "dnanexus_password",
+            "password",
             fields=(
                 Field("username", "User name", "what you type on platform.dnanexus.com", env=(Env("DX_USERNAME"),)),
                 Field(
@@ -94,8 +95,15 @@ DNANEXUS = Provider(
                 ),
             ),
             hint="acts as you, for 18 hours",
+            asked_seconds=18 * 3600,  # what `dx login` asks for (dxpy 0.414 and later)
+            errors_about={
+                "OTPRequiredError": "otp",
+                "OTPMismatchError": "otp",
+                "UsernameOrPasswordError": "password",
+            },
             issued_here=True,
-            revoke="dnanexus",
+            revoke="digest",
+            digest_key="tokenSignature",
         ),
         Method(
             "browser",
@@ -113,7 +121,8 @@ DNANEXUS = Provider(
             ),
             hint="acts as you: you sign in on DNAnexus' own page",
             issued_here=True,
-            revoke="dnanexus",
+            revoke="digest",
+            digest_key="tokenSignature",
             flow=Flow(
                 authorize="/oauth2/authorize",
                 token="/oauth2/token",

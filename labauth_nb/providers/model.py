@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,23 @@ class Method:
     """What is done in a browser, where a person signs in there."""
     refreshes: bool = False
     """Whether it is renewed by a refresh token."""
+    refresh_seconds: float = math.inf
+    """Life of a refresh token."""
+    cookie: str = ""
+    """A cookie that comes beside a refresh token, and goes back with it."""
+    assertion_seconds: int = 0
+    """Life of the assertions (RFC 7523) that we sign."""
+    asked_seconds: int = 0
+    """Life that is asked for, where the provider lets the client choose."""
+    digest_key: str = ""
+    """What a revocation by digest calls the token's SHA-256."""
+    errors_about: Mapping[str, str] = field(default_factory=dict)
+    """The field that each error code is about."""
+
+    @property
+    def once(self) -> Field | None:
+        """The field that works once only, such as a second factor."""
+        return next((f for f in self.fields if f.once), None)
 
     @property
     def secret(self) -> Field:

@@ -42,6 +42,9 @@ QBENCH = Provider(
             hint="an API client of the type Server-Side Web Application",
             issued_here=True,
             refreshes=True,
+            refresh_seconds=7 * 86400,  # by the guide
+            cookie="jid",
+            assertion_seconds=300,  # the shortest that the guide allows (5 to 60 minutes)
         ),
     ),
     probes=(

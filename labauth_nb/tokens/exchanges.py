@@ -296,14 +296,15 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
     if abs(offset - exchange.offset) > TOLD_SECONDS:
         exchange.offset = offset
     life, refresh_token = life_of(body.get("expires_in")), body.get("refresh_token")
-    jid = next((cookie.value for cookie in response.cookies if cookie.name == "jid"), None)
+    name = exchange.method.cookie
+    cookie = next((each.value for each in response.cookies if name and each.name == name), None)
     return Token(
         access_token=Secret(access_token),
         header=Secret(f"Bearer {access_token}"),
         issued_at=began,
         expires_at=None if life is None else began + life,
         refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
-        jid=Secret(jid) if jid else None,
+        cookie=Secret(cookie) if cookie else None,
         scope=body.get("scope") if isinstance(body.get("scope"), str) else None,
     )
 

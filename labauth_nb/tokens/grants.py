@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
@@ -41,15 +41,6 @@ from .exchanges import (
 )
 from .token import Token
 
-if TYPE_CHECKING:
-    pass
-ASSERTION_SECONDS = 300
-"""Life of a QBench assertion: the shortest that the guide allows (5 to 60 minutes)."""
-REFRESH_SECONDS = 7 * 86400
-"""Life of a QBench refresh token, by the guide."""
-DNANEXUS_SECONDS = 18 * 3600
-"""Life that is asked for at newAuthToken: what `dx login` asks for (dxpy 0.414 and later)."""
-
 
 def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
     """RFC 6749 4.4: the client's own token, by Basic client authentication or in the body, as the provider has it."""
@@ -71,7 +62,7 @@ def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
     A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with the server's time
     when the answer's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
     """
-    young = previous is not None and exchange.clock.time() < previous.issued_at + REFRESH_SECONDS
+    young = previous is not None and exchange.clock.time() < previous.issued_at + exchange.method.refresh_seconds
     if previous is not None and previous.refresh_token is not None and young:
         try:
             return _refresh(exchange, previous)
@@ -99,7 +90,7 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     import jwt
 
     now = int(exchange.clock.time() + exchange.offset)
-    claims = {"sub": exchange.fields["client_id"], "iat": now, "exp": now + ASSERTION_SECONDS}
+    claims = {"sub": exchange.fields["client_id"], "iat": now, "exp": now + exchange.method.assertion_seconds}
     with warnings.catch_warnings():
         # PyJWT warns of keys under 32 bytes. The key's length is QBench's choice, not the user's.
         warnings.simplefilter("ignore")
@@ -110,11 +101,11 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
 
 
 def _refresh(exchange: Exchange, previous: Token) -> Token:
-    """QBench: the form field refresh_token_id and the cookie jid; each refresh token works once."""
+    """As QBench has it: the form field refresh_token_id and a cookie; each refresh token works once."""
     assert previous.refresh_token is not None
     began = exchange.clock.time()
     # Sent as a header: requests would not send a Secure cookie back over http, and keeps a jar of its own.
-    headers = {"Cookie": f"jid={previous.jid}"} if previous.jid else {}
+    headers = {"Cookie": f"{exchange.method.cookie}={previous.cookie}"} if previous.cookie else {}
     url = exchange.auth_origin + exchange.provider.paths["refresh"]
     form = {"refresh_token_id": previous.refresh_token}
     response = ask(exchange, previous.secrets(), url=url, once=True, data=form, headers=headers)
@@ -198,22 +189,22 @@ def _pasted(exchange: Exchange) -> Secret:
     return value
 
 
-def dnanexus_password(exchange: Exchange, previous: Token | None) -> Token:
-    """DNAnexus newAuthToken, what `dx login` does: the token expires when we ask it to, in 18 hours."""
-    fields, began = exchange.fields, exchange.clock.time()
-    expires_at = began + DNANEXUS_SECONDS
-    otp = fields.pop("otp", None)  # it works once
-    names = {name: fields[name] for name in ("username", "password")}
-    secrets = [otp] if otp else []
-    body = {"expires": int(expires_at * 1000), **names, "otp": otp}
-    response = ask(exchange, secrets, once=otp is not None, json=body)
+def password(exchange: Exchange, previous: Token | None) -> Token:
+    """A user name and password, in JSON, as DNAnexus has it (newAuthToken, what `dx login` does).
+
+    The token expires when we ask it to. An error says which field it is about.
+    """
+    fields, method, began = exchange.fields, exchange.method, exchange.clock.time()
+    expires_at, once = began + method.asked_seconds, method.once
+    code = fields.pop(once.name, None) if once else None
+    body: dict[str, Any] = {f.name: fields[f.name] for f in method.fields if f is not once}
+    body |= {"expires": int(expires_at * 1000)} | ({once.name: code} if once else {})
+    secrets = [code] if code else []
+    response = ask(exchange, secrets, once=code is not None, json=body)
     try:
         token = read(exchange, response, began, secrets)
     except SignInRefused as error:
-        if error.code in ("OTPRequiredError", "OTPMismatchError"):
-            error.field = "otp"
-        elif error.code == "UsernameOrPasswordError":
-            error.field = "password"
+        error.field = method.errors_about.get(error.code, error.field)
         raise
     return Token(token.access_token, token.header, began, expires_at)
 
@@ -224,9 +215,9 @@ def revoke_oauth2(exchange: Exchange, token: Token) -> None:
     revoke_at(exchange, url, token, (token.refresh_token, token.access_token))
 
 
-def revoke_dnanexus(exchange: Exchange, token: Token) -> None:
-    """DNAnexus destroyAuthToken: the SHA-256 of the token, sent with that token."""
-    body = {"tokenSignature": hashlib.sha256(token.access_token.encode()).hexdigest()}
+def revoke_digest(exchange: Exchange, token: Token) -> None:
+    """As DNAnexus has it (destroyAuthToken): the SHA-256 of the token, sent with that token."""
+    body = {exchange.method.digest_key: hashlib.sha256(token.access_token.encode()).hexdigest()}
     url = exchange.auth_origin + exchange.provider.paths["destroy"]
     response = send(exchange, "POST", url, token.secrets(), json=body, headers={"Authorization": token.header})
     if response.status_code // 100 != 2:
@@ -241,13 +232,13 @@ GRANTS: dict[str, Grant] = {
     "basic_api_key": basic_api_key,
     "bearer": bearer,
     "client_credentials": client_credentials,
-    "dnanexus_password": dnanexus_password,
     "jwt_bearer": jwt_bearer,
     "openid": openid.renewed,
+    "password": password,
 }
 """How a token is had, or renewed, by `Method.grant`."""
 REVOCATIONS: dict[str, Callable[[Exchange, Token], None]] = {
-    "dnanexus": revoke_dnanexus,
+    "digest": revoke_digest,
     "oauth2": revoke_oauth2,
     "openid": openid.revoke,
 }

@@ -20,7 +20,7 @@ class Token:
     """What a grant gave: an access token (or what stands for one) and what is known about it.
 
     `header`: the value of the Authorization header; `issued_at`, `expires_at`: seconds since the epoch, UTC
-    (`expires_at` None: unknown); `refresh_token` and `jid`: for the next refresh, where the provider gave them.
+    (`expires_at` None: unknown); `refresh_token` and `cookie`: for the next refresh, where the provider gave them.
     """
 
     access_token: Secret
@@ -28,7 +28,7 @@ class Token:
     issued_at: float
     expires_at: float | None = None
     refresh_token: Secret | None = None
-    jid: Secret | None = None
+    cookie: Secret | None = None
     scope: str | None = None
 
     @property
@@ -50,7 +50,7 @@ class Token:
 
     def secrets(self) -> list[str]:
         """Every secret in it."""
-        return [s for s in (self.access_token, self.header, self.refresh_token, self.jid) if s]
+        return [s for s in (self.access_token, self.header, self.refresh_token, self.cookie) if s]
 
     def __repr__(self) -> str:
         return f"<Token {'of unknown expiry' if self.expires_at is None else 'with an expiry'}>"
