@@ -77,6 +77,18 @@ def arrows() -> Arrows:
     return found
 
 
+def taken_privately() -> set[str]:
+    """The private names that a wing takes from another by an import, as in "logins.signins: tokens.grants._x"."""
+    found = set()
+    for room, path in rooms().items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                for name in _named(room, path, node):
+                    if name.rpartition(".")[2].startswith("_") and wing(name) != wing(room):
+                        found.add(f"{room}: {name}")
+    return found
+
+
 def climbs(found: Arrows) -> set[tuple[str, str]]:
     """The arrows between wings that do not run down."""
     return {(a, b) for a in found for b in found[a] if wing(a) != wing(b) and floor(b) >= floor(a)}

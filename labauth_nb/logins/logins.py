@@ -264,6 +264,20 @@ class Login:
             return VALID if self.method.never_expires else UNKNOWN
         return EXPIRING if self.clock.time() >= token.renew_at else VALID
 
+    def row(self) -> tuple[str, ...]:
+        """Its row in the table of all logins: the cells of `Status.COLUMNS`."""
+        return (
+            self.name,
+            self.provider.title,
+            "SANDBOX" if self.sandbox else self.tenant,
+            self.method.name,
+            self.who or "unknown",
+            self.status,
+            self.time_left,
+            self.found.source(),
+            "; ".join(filter(None, (self.clock_note, self.last_error))),
+        )
+
     @property
     def time_left(self) -> str:
         """The time left in words, rounded up to whole minutes, hours or days."""
@@ -459,7 +473,9 @@ def session(name: str | None = None) -> LabSession:
 
 def status(name: str | None = None) -> Status:
     """The state of all logins, or of the one called `name`."""
-    return Status(known() if name is None else [get(name)])
+    shown = known() if name is None else [get(name)]
+    stories = [f"{login.name}: {login.found.story()}" for login in shown if not login.sandbox]
+    return Status([login.row() for login in shown], stories)
 
 
 def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None, forget: bool = False) -> list[str]:

@@ -11,8 +11,6 @@ from ..providers import PROVIDERS
 if TYPE_CHECKING:
     import pandas
 
-    from .logins import Login
-
 SIGNED_OUT, VALID, EXPIRING, EXPIRED, UNKNOWN = (
     "signed out",
     "valid",
@@ -27,22 +25,9 @@ class Status:
 
     COLUMNS = ("login", "provider", "tenant", "method", "who am I", "status", "time left", "credentials from", "note")
 
-    def __init__(self, logins: list[Login]) -> None:
-        self.rows = [
-            (
-                login.name,
-                login.provider.title,
-                "SANDBOX" if login.sandbox else login.tenant,
-                login.method.name,
-                login.who or "unknown",
-                login.status,
-                login.time_left,
-                login.found.source(),
-                "; ".join(filter(None, (login.clock_note, login.last_error))),
-            )
-            for login in logins
-        ]
-        self.stories = [f"{each.name}: {each.found.story()}" for each in logins if not each.sandbox]
+    def __init__(self, rows: list[tuple[str, ...]], stories: list[str]) -> None:
+        """`rows`: the cells of `COLUMNS`, one per login; `stories`: where each one's credentials came from."""
+        self.rows, self.stories = rows, stories
         noted = any(row[-1] for row in self.rows)
         self._columns = self.COLUMNS if noted else self.COLUMNS[:-1]
 

@@ -327,7 +327,7 @@ class StatusPanel(Panel):
 
     def state(self) -> StatusState:
         rows = [login_state(each) for each in logins.known() if self._name in (None, each.name)]
-        return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([]))}
+        return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([], []))}
 
     def __repr__(self) -> str:
         return repr(self._status)
