@@ -178,48 +178,7 @@ def verified(
     `ahead`: how many seconds the issuer's clock is ahead of ours, by the claims. Raises
     `SignInRefused` with what is wrong. Keys that have rotated are fetched once more.
     """
-    id_token = Secret(id_token)
-    try:
-        header = jwt.get_unverified_header(id_token)
-    except Exception:  # PyJWT, over what may be anything
-        raise _distrusted("it is not a JWT") from None
-    alg, kid = header.get("alg"), header.get("kid")
-    if alg not in ALGORITHMS:
-        known = alg if alg in ("none", "HS256", "HS384", "HS512") else "unknown"
-        raise _distrusted(f"it is not signed by a key of the issuer (alg {known})")
-    if alg == "Ed25519":
-        from jwt.algorithms import OKPAlgorithm  # not there without cryptography
-
-        with suppress(ValueError):  # a PyJWT that knows it
-            jwt.register_algorithm(alg, OKPAlgorithm())
-    options: Any = {
-        "require": ["iss", "aud", "exp", "iat", "sub"],
-        "verify_exp": False,
-        "verify_iat": False,
-        "verify_nbf": False,
-    }
-    issuer, audience = str(exchange.metadata["issuer"]), exchange.fields["client_id"]
-    for last in (False, True):
-        try:
-            key = _key(_keys(exchange), kid, alg)
-            claims: dict[str, Any] = jwt.decode(
-                id_token, key.key, algorithms=[alg], audience=audience, issuer=issuer, options=options
-            )
-            json.dumps(claims, ensure_ascii=False).encode()  # half a character would break the page and the file
-            break
-        except LabauthError:
-            raise
-        except (jwt.InvalidIssuerError, jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
-            what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
-            claim = what or getattr(error, "claim", "a claim")
-            check = {"iss": ": check the issuer", "aud": ": check the client ID"}.get(claim, "")
-            raise _distrusted(f"its claim {claim} is missing or another's{check}") from None
-        except jwt.PyJWKClientError:
-            raise _distrusted("its key is not among the issuer's") from None
-        except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
-            if last or not isinstance(error, jwt.InvalidSignatureError):
-                raise _distrusted("its signature is wrong") from None
-            exchange.keys = None  # the issuer may have a new key under the old name
+    claims = _signed(exchange, Secret(id_token))
     now, exp = exchange.clock.time(), _moment(claims["exp"])
     if not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now + ahead(claims):
         raise _distrusted("it has expired already; check this computer's clock")
@@ -237,6 +196,60 @@ def verified(
             f"identity provider to include it (scope openid {wanted})"
         )
     return claims
+
+
+def _algorithm(id_token: Secret) -> tuple[str, object]:
+    """(alg, kid) of an ID token's header. Raises `SignInRefused` where no issuer's key can have signed it."""
+    try:
+        header = jwt.get_unverified_header(id_token)
+    except Exception:  # PyJWT, over what may be anything
+        raise _distrusted("it is not a JWT") from None
+    alg, kid = header.get("alg"), header.get("kid")
+    if alg not in ALGORITHMS:
+        known = alg if alg in ("none", "HS256", "HS384", "HS512") else "unknown"
+        raise _distrusted(f"it is not signed by a key of the issuer (alg {known})")
+    if alg == "Ed25519":
+        from jwt.algorithms import OKPAlgorithm  # not there without cryptography
+
+        with suppress(ValueError):  # a PyJWT that knows it
+            jwt.register_algorithm(alg, OKPAlgorithm())
+    return alg, kid
+
+
+_OPTIONS: Any = {
+    "require": ["iss", "aud", "exp", "iat", "sub"],
+    "verify_exp": False,  # by the exchange's clock, which the sandbox moves
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+
+
+def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
+    """The claims of an ID token that the issuer signed for this client. Raises `SignInRefused`."""
+    alg, kid = _algorithm(id_token)
+    issuer, audience = str(exchange.metadata["issuer"]), exchange.fields["client_id"]
+    for last in (False, True):
+        try:
+            key = _key(_keys(exchange), kid, alg)
+            claims: dict[str, Any] = jwt.decode(
+                id_token, key.key, algorithms=[alg], audience=audience, issuer=issuer, options=_OPTIONS
+            )
+            json.dumps(claims, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded in UTF-8
+            return claims
+        except LabauthError:
+            raise
+        except (jwt.InvalidIssuerError, jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
+            what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
+            claim = what or getattr(error, "claim", "a claim")
+            check = {"iss": ": check the issuer", "aud": ": check the client ID"}.get(claim, "")
+            raise _distrusted(f"its claim {claim} is missing or another's{check}") from None
+        except jwt.PyJWKClientError:
+            raise _distrusted("its key is not among the issuer's") from None
+        except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
+            if last or not isinstance(error, jwt.InvalidSignatureError):
+                raise _distrusted("its signature is wrong") from None
+            exchange.keys = None  # the issuer may have a new key under the old name
+    raise AssertionError("the second attempt returns or raises")
 
 
 def _moment(seconds: object) -> float:
