@@ -61,15 +61,7 @@ def discover(exchange: Exchange) -> None:
     if not _safe(typed, True) or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
-    where = f"{typed}/.well-known/openid-configuration"
-    response = ask(exchange, verb="GET", url=where)
-    metadata = json_of(response) if response.status_code == 200 else None
-    if not isinstance(metadata, dict) or _error_in(metadata):
-        error = refused(exchange, response, what="a configuration")
-        if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
-            error.field = "issuer"
-            raise error
-        raise InvalidInput(str(error) if error.hint else f"{error} {exchange.check}", field="issuer")
+    metadata = _configuration(exchange, typed)
     if spelled(str(metadata.get("issuer"))) != typed:
         raise InvalidInput(f"The server at {typed} says that it is another issuer. Check the issuer's address.", field="issuer")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -84,6 +76,20 @@ def discover(exchange: Exchange) -> None:
     _ask_for_less(exchange)
     if exchange.fields.get("client_secret"):
         auth_methods(exchange)  # else a person signs in first, in vain
+
+
+def _configuration(exchange: Exchange, typed: str) -> dict[str, Any]:
+    """The issuer's metadata (OpenID Connect Discovery 4.2), unchecked. Raises as `discover`."""
+    where = f"{typed}/.well-known/openid-configuration"
+    response = ask(exchange, verb="GET", url=where)
+    metadata = json_of(response) if response.status_code == 200 else None
+    if not isinstance(metadata, dict) or _error_in(metadata):
+        error = refused(exchange, response, what="a configuration")
+        if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
+            error.field = "issuer"
+            raise error
+        raise InvalidInput(str(error) if error.hint else f"{error} {exchange.check}", field="issuer")
+    return metadata
 
 
 def _ask_for_less(exchange: Exchange) -> None:
