@@ -732,7 +732,7 @@ def test_revocation_does_not_hold_up_an_interrupt(lab: Lab, monkeypatch: pytest.
     gate = threading.Event()
     monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 0.1)
     monkeypatch.setitem(grants.REVOCATIONS, "oauth2", lambda *given: gate.wait(60))
-    monkeypatch.setattr(signins, "_who", lambda login: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(signins, "_who", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         login("foundry", tenant="sandbox")
