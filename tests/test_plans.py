@@ -161,3 +161,11 @@ def test_form_prompts_and_error_show_the_same_plan(provider: str, monkeypatch: p
         assert prompts[0].startswith(f"{PROVIDERS[provider].title} {known.missing[0].label}")
         value = "acme" if known.missing[0] is PROVIDERS[provider].tenant else "x"
         known = known.filled({known.missing[0].name: value})
+
+
+def test_a_pasted_token_that_is_none_is_traced_to_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot even be sent is refused with the variable that it came from: else a stale one wins again and again."""
+    monkeypatch.setenv("LABAUTH_BENCHLING_ID_TOKEN", KANARI)
+    with pytest.raises(InvalidInput, match="came from: environment LABAUTH_BENCHLING_ID_TOKEN") as caught:
+        terminal.sign_in(plan(Wish("benchling", "id-token", "acme")))
+    assert KANARI not in str(caught.value)

@@ -40,8 +40,9 @@ def resumed(plan: Plan, attended: bool = False) -> Login | Plan:
     """
     if plan.recall is None or not plan.ready:
         return plan
+    found = _own(plan.found)
     try:
-        return _acquired(plan, attended, plan.recall.entry.token)
+        return _signed_in(plan, _exchange(plan, found, attended), found, plan.recall.entry.token)
     except LoginExpired as error:
         return plan.without_token(f"{plan.recall.source}: {error}")
 
@@ -54,7 +55,8 @@ def carry_out(plan: Plan, attended: bool = False) -> Login:
     """
     if not plan.ready or plan.method.flow is not None:
         raise plan.error()
-    return _acquired(plan, attended)
+    found = _own(plan.found)
+    return _signed_in(plan, _exchange(plan, found, attended), found)
 
 
 def attempt(plan: Plan, watch: Callable[[], None] = lambda: None, attended: bool = False) -> Attempt:
@@ -66,7 +68,7 @@ def attempt(plan: Plan, watch: Callable[[], None] = lambda: None, attended: bool
     plan = replace(plan, recall=None)
     found = _own(plan.found)
     exchange = _exchange(plan, found, attended)
-    mine = Attempt(exchange, lambda token: _kept(Login(plan.name, exchange, found, token), exchange, plan), watch).start()
+    mine = Attempt(exchange, lambda token: _signed_in(plan, exchange, found, token), watch).start()
     attempts.add(mine)
     return mine
 
@@ -114,16 +116,10 @@ def _exchange(plan: Plan, found: Found, attended: bool) -> Exchange:
     return exchange
 
 
-def _acquired(plan: Plan, attended: bool, first: Token | None = None) -> Login:
-    """The login with its first token (`first`: one that is there already)."""
-    found = _own(plan.found)
-    exchange = _exchange(plan, found, attended)
-    return _kept(Login(plan.name, exchange, found, first, plan.recall), exchange, plan)
-
-
-def _kept(login: Login, exchange: Exchange, plan: Plan) -> Login:
-    """The login, once it has a token and has proved good, kept under its name and remembered."""
+def _signed_in(plan: Plan, exchange: Exchange, found: Found, first: Token | None = None) -> Login:
+    """The login, once it has a token (`first`: one that is there already) and has proved good; kept and remembered."""
     try:
+        login = Login(plan.name, exchange, found, first, plan.recall)
         with _revoked_if_lost(login, plan):
             login.token()
             noticed(login.secrets())
