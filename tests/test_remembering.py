@@ -1046,8 +1046,8 @@ def test_the_words(lab: Lab, shell: Kernel, line: str, keeps: str, store: str) -
         ("qbench --remember=everything", "InvalidInput: What is to be remembered? Choose one of: credentials, refresh-token."),
         ("qbench --remember --store cloud", "InvalidInput: There is no store 'cloud'. Choose one of: keyring, file"),
         ("qbench --remember everything", "InvalidInput: A word on that line is not known"),
-        ("--remember", "InvalidInput: The following arguments are required: provider"),
-        ("--remember credentials", "InvalidInput: "),
+        ("--remember", "InvalidInput: Which provider? Type %labauth login benchling"),
+        ("--remember credentials", "InvalidInput: Which provider? Type %labauth login benchling"),
         (
             "benchling --method app --remember refresh-token",
             "InvalidInput: Benchling app has no refresh token: write --remember",

@@ -57,9 +57,10 @@ def _run(line: str, **more: Any) -> Any:
     if set(rest) & set(HELP[1:]):
         print(help_of(verb))
         return None
-    if not any(word for word in rest if not word.startswith("-")) and verb == "login":
+    said = parsed(verb, rest)
+    if verb == "login" and said["provider"] is None:
         raise InvalidInput("Which provider? Type %labauth login " + " | ".join(_providers()))
-    return RUN[verb](**parsed(verb, rest), **more)
+    return RUN[verb](**said, **more)
 
 
 def _refuse_secrets(words: list[str]) -> None:
