@@ -483,7 +483,7 @@ def test_remember_box(flows: Notebook, lab: Lab) -> None:
     see(again, "keyring")
     assert lab.token_requests("qbench") == 1
     flows.run("%labauth logout qbench")
-    assert "left: []" in flows.output(flows.run("import labauth_nb.credentials.stores as s; print('left:', s.remembered())"))
+    assert "left: []" in flows.output(flows.run("import labauth_nb.credentials.stores as s; print('left:', s.heads())"))
 
 
 def test_reload_and_restart(flows: Notebook) -> None:

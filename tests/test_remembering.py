@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -36,14 +35,16 @@ from labauth_nb import (
     logout,
     status,
 )
+from labauth_nb.clocks import WALL
 from labauth_nb.credentials import stores
-from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, Memory, remembered
-from labauth_nb.logins import remembering
+from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, EntryRef, heads
 from labauth_nb.logins.logins import _LOGINS, Login
 from labauth_nb.logins.plans import Wish, plan
+from labauth_nb.logins.sharing import SharedEntry
 from labauth_nb.notebook import magic
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.sandbox import Lab
+from labauth_nb.tokens.grants import GRANTS
 
 pytestmark = [
     pytest.mark.once,
@@ -56,7 +57,7 @@ ROUNDS = int(os.environ.get("LABAUTH_ROUNDS", "3"))
 """Rounds of the runs with kills: a few in CI, 20 by hand."""
 ALT = "keyrings.alt.file.PlaintextKeyring"
 KERNELS = 8
-PLACES = remembering.PLACES
+PLACES = stores.STORES
 CLIENT = {"client_id": "sandbox-qbench-client", "client_secret": "sandbox-qbench-client-secret-0001"}
 PUBLIC = "sandbox-foundry-public"
 READ = {
@@ -187,12 +188,12 @@ def restart(lab: Lab, folder: Path, store: str) -> tuple[list[str], list[str]]:
         assert kernel.text(f"labauth_nb.session({name!r}).{READ[provider]}") == "<Response [200]>"
     table = kernel.text("print(labauth_nb.status())")
     assert table.count(f"  {place}\n") == len(WAYS)
-    listed = json.loads(json.dumps([vars(head) for head in remembered()]))
-    assert [(row["name"], row["keeps"]) for row in listed] == [(name, way[2]) for way, name in names.items()]
+    listed = json.loads(json.dumps([vars(head) for head in heads()]))
+    assert [(row["name"], row["remember"]) for row in listed] == [(name, way[2]) for way, name in names.items()]
     for name in list(names.values())[:-1]:
         said = kernel.text(f"%labauth logout {name}", ["n"])
         assert f"It is no longer remembered (it was in the {place})." in said
-    assert [head.name for head in remembered()] == [list(names.values())[-1]]
+    assert [head.name for head in heads()] == [list(names.values())[-1]]
     said = kernel.text("%labauth logout --all --forget", ["n"])
     assert "no longer remembered" in said
     kernel.stop()
@@ -213,7 +214,7 @@ def test_a_restart(lab: Lab, store: str, tmp_path: Path, data: Path) -> None:
     assert len(secrets) > 20
     assert leaks(secrets, *sent) == []
     assert holders(secrets, tmp_path) == set()  # all of it was forgotten
-    assert remembered() == []
+    assert heads() == []
 
 
 def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path, data: Path) -> None:
@@ -223,8 +224,8 @@ def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path,
     tenant, answers = lab.origin("qbench"), list(CLIENT.values())
     said = kernel.text(f"%labauth login qbench --tenant {tenant} --remember --store {store}", answers)
     assert "Remembered" in said
-    kernel.run("mine = labauth_nb.session('qbench').login\nmine, vars(mine), mine._memory, mine._memory.read()")
-    kernel.run("vars(mine._memory.read()), mine._memory.read().token, labauth_nb.credentials.stores.dumps(mine._memory.read())")
+    kernel.run("mine = labauth_nb.session('qbench').login\nmine, vars(mine), mine.shared, mine.shared.ref.read()")
+    kernel.run("entry = mine.shared.ref.read()\nvars(entry), entry.token, labauth_nb.credentials.stores.dumps(entry)")
     kernel.run("get_ipython().history_manager.writeout_cache()\n%labauth status")
     kernel.run("labauth_nb.credentials.stores.loads = None\nlabauth_nb.logins.logins._LOGINS.clear()")
     assert "TypeError" in kernel.text("%labauth login qbench")  # a bug of ours, shown with every local variable
@@ -232,40 +233,6 @@ def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path,
     assert leaks(secrets, *kernel.messages) == []
     assert holders(secrets, tmp_path) == {"entries" if store == FILE else "ring"}
     kernel.stop()
-
-
-SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1; exec \"$@\""
-IN_SECRET_SERVICE = """
-import sys; sys.path.insert(0, {here!r})
-import labauth_nb, json
-from labauth_nb.credentials import stores
-assert stores._keyring().name == "SecretService Keyring", stores._keyring()
-more = json.loads(sys.argv[1])
-mine = labauth_nb.login("qbench", **more)
-print(mine.found.source(), mine.session().get("orders").status_code, mine.kept)
-if "--out" in sys.argv: print(labauth_nb.logout("qbench"))
-"""
-
-
-@pytest.mark.skipif(
-    not (shutil.which("dbus-run-session") and shutil.which("gnome-keyring-daemon")),
-    reason="needs dbus-run-session and gnome-keyring-daemon",
-)
-def test_a_restart_with_the_operating_systems_own_keyring(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """GNOME's keyring: one process signs in, the next is signed in, the third finds nothing."""
-    for name in ("PYTHON_KEYRING_BACKEND", "DBUS_SESSION_BUS_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    code = IN_SECRET_SERVICE.format(here=str(Path(__file__).parent))
-    first = json.dumps({"tenant": lab.origin("qbench"), "remember": True, **CLIENT})
-    script = tmp_path / "script.sh"
-    script.write_text('"$1" -c "$2" "$3" && "$1" -c "$2" "{}" --out && ! "$1" -c "$2" "{}"\n')
-    command = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", "sh", str(script), sys.executable, code, first]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL)
-    lines = ended.stdout.splitlines()
-    assert lines[:2] == ["you 200 Remembered in the keyring.", "keyring 200 "], ended.stderr
-    assert "no longer remembered (it was in the keyring)" in lines[2]
-    assert "MissingCredentials" in ended.stderr
-    assert holders([CLIENT["client_secret"]], tmp_path / "data") == set()
 
 
 # Many kernels, one login
@@ -375,14 +342,14 @@ def _work(order: dict[str, Any], number: int) -> None:
 
 
 def _dies_between_answer_and_write() -> None:
-    write = Memory.write
+    write = EntryRef.write
 
-    def dying(self: Memory, entry: stores.Entry) -> None:
+    def dying(self: EntryRef, entry: stores.Entry) -> None:
         if not entry.pending:
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, entry)
 
-    Memory.write = dying  # type: ignore[method-assign]
+    EntryRef.write = dying  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -415,9 +382,9 @@ def expire(mine: Login) -> None:
     time.sleep(max(token.expires_at - time.time(), 0) + 0.05)
 
 
-def accepted(lab: Lab, memory: Memory, provider: str = "qbench") -> bool:
+def accepted(lab: Lab, ref: EntryRef, provider: str = "qbench") -> bool:
     """Whether the entry is whole, not in doubt, and its token is good at the provider."""
-    entry = memory.read()
+    entry = ref.read()
     assert entry is not None
     assert entry.token is not None
     url = lab.origin(provider) + {"qbench": "/qbench/api/v2/orders", "foundry": "/api/v2/ontologies"}[provider]
@@ -434,8 +401,8 @@ def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: 
     got, _ = kernels.go().end()
     assert got == [[200] * 3] * KERNELS
     assert lab.token_requests("qbench") - before == 1
-    assert mine._memory is not None
-    assert accepted(lab, mine._memory)
+    assert mine.shared is not None
+    assert accepted(lab, mine.shared.ref)
     assert mine.session().get("orders").status_code == 200  # this one, too, goes on with that token
     assert lab.token_requests("qbench") - before == 1
 
@@ -443,8 +410,8 @@ def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: 
 def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels, store: str) -> None:
     """Foundry as yourself: no secret, each refresh token works once; 3 crossings of 8 processes cost 3 token requests."""
     mine, _before = short(lab, "foundry", lambda: foundry_user(lab, store), 12)
-    memory = mine._memory
-    assert memory is not None
+    assert mine.shared is not None
+    ref = mine.shared.ref
     for _ in range(2):
         kernels.start(**order(lab, "foundry"))
         before = lab.token_requests("foundry")
@@ -454,7 +421,7 @@ def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels
         assert got == [[200] * 3] * KERNELS
         assert lab.token_requests("foundry") - before == 1
         mine.session().get("ontologies")  # this kernel takes what the others got
-        assert accepted(lab, memory, "foundry")
+        assert accepted(lab, ref, "foundry")
 
 
 def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -477,11 +444,11 @@ def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.
         assert failures == 0, got
         assert got
         assert asked <= 1 + kills
-        assert mine._memory is not None
+        assert mine.shared is not None
         (fresh,), _ = kernels.start(1, **order(lab)).go().end()
         assert fresh == [200] * 3
         assert lab.token_requests("qbench") - before <= 1 + kills
-        assert accepted(lab, mine._memory)
+        assert accepted(lab, mine.shared.ref)
         assert mine.session().get("orders").status_code == 200
     with capsys.disabled():
         total = [sum(row[n] for row in rows) for n in range(4)]
@@ -499,8 +466,8 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
         return foundry_user(lab, store) if provider == "foundry" else qbench(lab, REFRESH_TOKEN, store)
 
     mine, before = short(lab, provider, sign_in)
-    memory = mine._memory
-    assert memory is not None
+    assert mine.shared is not None
+    ref = mine.shared.ref
     kernels.start(**order(lab, provider, die=1))
     expire(mine)
     kernels.go()
@@ -519,7 +486,7 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
     before = lab.token_requests(provider)
     assert kernels.start(**order(lab, provider)).go().end() == ([[200] * 3] * KERNELS, 0)
     assert lab.token_requests(provider) == before
-    assert accepted(lab, memory, provider)
+    assert accepted(lab, ref, provider)
 
 
 def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) -> None:
@@ -547,18 +514,18 @@ def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
         qbench(lab, keeps, store)
         forget_here()
         mine = login("qbench")
-        memory = mine._memory
-        assert memory is not None
-        stores._PLACES[store].put(memory, stores.Secret("{"))
+        assert mine.shared is not None
+        ref = mine.shared.ref
+        stores._BACKENDS[store].put(ref, stores.Secret("{"))
         if good:
             mine.refresh()
             assert mine.session().get("orders").status_code == 200
         else:
-            with pytest.raises(StoreUnavailable, match="What is remembered of qbench is damaged or deleted: sign in anew"):
+            with pytest.raises(StoreUnavailable, match="What is remembered of qbench is damaged or deleted: sign in again"):
                 mine.refresh()
-        assert memory.read() is None
+        assert ref.read() is None
         assert "no longer remembered" in logout("qbench", forget=True)[-1]
-        assert remembered() == []
+        assert heads() == []
 
 
 def test_log_out_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
@@ -571,7 +538,7 @@ def test_log_out_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
     tenant = lab.origin("qbench")
     sentence = "LoginExpired: qbench was logged out in another kernel. To sign in again, type %labauth login qbench"
     assert got == [[f"{sentence} --tenant {tenant}"] * 3] * 7
-    assert remembered() == []
+    assert heads() == []
     assert lab.token_requests("qbench") == before
 
 
@@ -582,13 +549,13 @@ def test_sign_in_anew_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> N
     lab.set("qbench", client_secret="another-client-secret-000000000002")
     forget_here()
     anew = qbench(lab, True, store, client_secret="another-client-secret-000000000002")
-    assert anew._memory is not None
-    written = anew._memory.read()
+    assert anew.shared is not None
+    written = anew.shared.ref.read()
     lab.expire("qbench")
     got, _ = kernels.go().end()
-    assert all("qbench was signed in anew in another kernel. To sign in again" in said for each in got for said in each)
+    assert all("qbench was signed in again in another kernel. To sign in again" in said for each in got for said in each)
     assert "remembered" not in mine.logout()
-    assert anew._memory.read() == written
+    assert anew.shared.ref.read() == written
 
 
 def test_the_same_remembered_by_several_kernels_at_once(lab: Lab, kernels: Kernels, store: str) -> None:
@@ -601,7 +568,7 @@ def test_the_same_remembered_by_several_kernels_at_once(lab: Lab, kernels: Kerne
     time.sleep(4)
     assert kernels.go().end() == ([[200] * 3] * KERNELS, 0)
     assert lab.token_requests("qbench") - before == 1
-    assert len(remembered()) == 1
+    assert len(heads()) == 1
 
 
 def test_a_revoked_token_costs_one_renewal_for_all(lab: Lab, kernels: Kernels) -> None:
@@ -667,7 +634,7 @@ def test_variables_are_not_copied(lab: Lab, where: str, store: str, tmp_path: Pa
     assert where in again.found.source()
     assert lab.token_requests("qbench") == before  # the token was shared
     logout("qbench")
-    assert remembered() == []
+    assert heads() == []
 
 
 def test_a_variable_that_is_gone_is_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -784,7 +751,7 @@ def test_foundry_code_workspaces(lab: Lab, tmp_path: Path, monkeypatch: pytest.M
     assert mine.kept.startswith("Not remembered: nothing of it was typed")
     logout("foundry")
     nothing_of([token], tmp_path)
-    assert remembered() == []
+    assert heads() == []
     assert lab.count("foundry", "revoke") == 0
     assert login("foundry").session().get("ontologies").status_code == 200
 
@@ -830,7 +797,7 @@ def test_a_weak_keyring_that_nobody_chose(lab: Lab, monkeypatch: pytest.MonkeyPa
     found = next(ring for ring in get_all_keyring() if type(ring) is PlaintextKeyring)
     monkeypatch.setattr(keyring.core, "_keyring_backend", found)
     not_remembered(qbench(lab), "does not protect what it keeps")
-    assert not remembered()
+    assert not heads()
 
 
 def not_remembered(mine: Login, why: str) -> None:
@@ -883,7 +850,7 @@ def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert "No space left" in mine.kept or "did not keep it: OSError" in mine.kept
     assert CLIENT["client_secret"] not in repr(mine)
     assert mine.session().get("orders").status_code == 200
-    assert remembered() == []
+    assert heads() == []
 
 
 @pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
@@ -895,14 +862,14 @@ def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypat
     mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store), 1)
     forget_here()
     again = login("qbench")
-    place, put = stores._PLACES[store], stores._PLACES[store].put
+    place, put = stores._BACKENDS[store], stores._BACKENDS[store].put
     expire(mine)
     with monkeypatch.context() as full:
 
-        def only_doubts(memory: Memory, text: Any) -> None:
+        def only_doubts(ref: EntryRef, text: Any) -> None:
             if '"pending":true' not in text:
                 raise StoreUnavailable("full")
-            put(memory, text)
+            put(ref, text)
 
         full.setattr(place, "put", only_doubts)
         assert again.session().get("orders").status_code == 200
@@ -912,10 +879,10 @@ def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypat
     assert lab.token_requests("qbench") - before == 2
     if keeps == "refresh-token":
         assert again.kept == "No longer remembered: it could not be written any more."
-        assert remembered() == []
+        assert heads() == []
     else:
-        assert again._memory is not None
-        assert accepted(lab, again._memory)
+        assert again.shared is not None
+        assert accepted(lab, again.shared.ref)
 
 
 def test_a_locked_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -939,7 +906,7 @@ def test_a_locked_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert logout("qbench")[0].startswith("Signed out of QBench")
     with pytest.raises(StoreUnavailable, match="did not delete it"):
         logout("qbench")
-    assert len(remembered()) == 1
+    assert len(heads()) == 1
 
 
 def test_a_locked_keyring_without_a_secret(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -965,13 +932,13 @@ def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.3)
     mine = qbench(lab, store=store)
     forget_here()
-    assert mine._memory is not None
+    assert mine.shared is not None
     code = (
-        "import sys, time; from labauth_nb.credentials.stores import Memory\n"
-        "with Memory(*sys.argv[1:]).locked(): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from labauth_nb.credentials.stores import EntryRef\n"
+        "with EntryRef(*sys.argv[1:]).locked(): print('held', flush=True); time.sleep(60)"
     )
-    memory = mine._memory
-    script = [sys.executable, "-c", code, store, *memory.key]
+    ref = mine.shared.ref
+    script = [sys.executable, "-c", code, store, *ref.key]
     child = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
@@ -983,10 +950,10 @@ def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch
         assert again.session().get("orders").status_code == 200
         assert qbench(lab, store=store, client_id=CLIENT["client_id"]).kept in (
             f"Remembered in the {PLACES[store]}.",
-            f"Not remembered: {busy(memory)}",
+            f"Not remembered: {busy(ref)}",
         )
         said = logout("qbench")[0]
-        assert f"It is still remembered: {busy(memory)}" in said
+        assert f"It is still remembered: {busy(ref)}" in said
     finally:
         child.kill()
         child.communicate()
@@ -994,9 +961,9 @@ def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch
     assert login("qbench").session().get("orders").status_code == 200
 
 
-def busy(memory: Memory) -> str:
+def busy(ref: EntryRef) -> str:
     return (
-        f"Another kernel has been renewing {memory.name} of {memory.provider} ({memory.tenant}) for 0.3 s. Try again, and look "
+        f"Another kernel has been renewing {ref.name} of {ref.provider} ({ref.tenant}) for 0.3 s. Try again, and look "
         "whether the keyring waits for your password; if it stays so, restart that kernel."
     )
 
@@ -1012,7 +979,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     env |= {"IPYTHONDIR": str(folder / "ipython"), "KEYRING_PROPERTY_FILE_PATH": str(folder / "ring" / "ring.cfg")}
     it = Kernel(folder, env)
     it.run("%load_ext labauth_nb\nimport labauth_nb, labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
-    it.run("from labauth_nb.credentials.stores import remembered")
+    it.run("from labauth_nb.credentials.stores import heads")
     yield it
     it.stop()
 
@@ -1036,7 +1003,7 @@ def test_the_words(lab: Lab, shell: Kernel, line: str, keeps: str, store: str) -
     """--remember takes the next word only where that says what is kept; --store says where, and asks for it by itself."""
     said = shell.text(f"%labauth login {line.format(tenant=lab.origin('qbench'))}", list(CLIENT.values()))
     assert f"Remembered in the {PLACES[store]}." in said, said
-    assert shell.text("print([(h.keeps, h.store) for h in remembered()])") == f"[{(keeps, store)}]\n"
+    assert shell.text("print([(h.remember, h.store) for h in heads()])") == f"[{(keeps, store)}]\n"
     assert "no longer remembered" in shell.text("%labauth logout qbench")
 
 
@@ -1068,9 +1035,9 @@ def test_the_sandbox_remembers_what_was_typed_only(lab: Lab, store: str) -> None
     """The sandbox supplies its own credentials: those are not kept; a secret that was typed is, and its token is not."""
     mine = login("qbench", tenant="sandbox", remember=True, store=store)
     assert mine.kept == "Not remembered: the sandbox supplies it."
-    assert remembered() == []
+    assert heads() == []
     login("qbench", tenant="sandbox", remember=True, store=store, client_secret=CLIENT["client_secret"])
-    entry = Memory(store, "qbench", "sandbox", "qbench").read()
+    entry = EntryRef(store, "qbench", "sandbox", "qbench").read()
     assert entry is not None
     assert entry.token is None
     forget_here()
@@ -1078,11 +1045,11 @@ def test_the_sandbox_remembers_what_was_typed_only(lab: Lab, store: str) -> None
     assert again.sandbox
     assert PLACES[store] in again.found.source()
     again.refresh()
-    entry = Memory(store, "qbench", "sandbox", "qbench").read()
+    entry = EntryRef(store, "qbench", "sandbox", "qbench").read()
     assert entry is not None
     assert entry.token is None
     assert "no longer remembered" in logout("qbench")[0]
-    assert remembered() == []
+    assert heads() == []
 
 
 @pytest.mark.parametrize(("provider", "method"), [("benchling", "api-key"), ("foundry", "token"), ("qbench", "client")])
@@ -1090,9 +1057,9 @@ def test_log_out_in_the_same_kernel(lab: Lab, provider: str, method: str, store:
     """What this kernel has remembered itself is forgotten by its log out, also where it has no token to share."""
     fields = lab.credentials(provider, method)
     login(provider, method, tenant=lab.origin(provider), remember=True, store=store, **fields)
-    assert len(remembered()) == 1
+    assert len(heads()) == 1
     assert "It is no longer remembered" in logout(provider, revoke=False)[0]
-    assert remembered() == []
+    assert heads() == []
 
 
 def test_several_tenants_under_one_name(lab: Lab) -> None:
@@ -1101,7 +1068,7 @@ def test_several_tenants_under_one_name(lab: Lab) -> None:
     qbench(lab)
     forget_here()
     login("qbench", tenant=two, remember=True, **CLIENT)
-    assert [head.tenant for head in remembered()] == [one, two]
+    assert [head.tenant for head in heads()] == [one, two]
     forget_here()
     with pytest.raises(
         InvalidInput, match=f"^qbench is remembered for several tenants: {one}, {two}. Say which with --tenant."
@@ -1131,7 +1098,7 @@ def test_the_wrong_secret_is_not_remembered(lab: Lab) -> None:
     """Only what has signed in is kept; a remembered secret that has become wrong is said to be remembered, and how to go on."""
     with pytest.raises(SignInRefused):
         qbench(lab, client_secret="wrong-secret-000000000000000000001")
-    assert remembered() == []
+    assert heads() == []
     qbench(lab)
     forget_here()
     lab.set("qbench", client_secret="another-client-secret-000000000002")
@@ -1150,7 +1117,7 @@ def test_no_refresh_token_came(lab: Lab) -> None:
     )
     mine: Login = attempt.answer(lab.visit(attempt.url))
     assert mine.kept == "Not remembered: Foundry gave no refresh token (ask for the scope offline_access)."
-    assert remembered() == []
+    assert heads() == []
 
 
 def test_no_refresh_token_although_asked_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1178,7 +1145,7 @@ def test_the_other_store_asked_for_later(lab: Lab) -> None:
     qbench(lab)
     forget_here()
     assert login("qbench", remember=True, store=FILE).kept == "Remembered in the file store."
-    assert [head.store for head in remembered()] == [FILE]
+    assert [head.store for head in heads()] == [FILE]
     forget_here()
     again = login("qbench")
     assert again.found.source() == "file store"
@@ -1203,21 +1170,18 @@ def test_the_expired_refresh_token(lab: Lab) -> None:
     with pytest.raises(MissingCredentials, match=r"What was remembered is over: keyring: Foundry no longer takes the refresh"):
         login("foundry", "user", tenant=lab.origin("foundry"))
     with pytest.raises(LoginExpired):
-        remembering.renewed(*_expired(lab))
+        _renew_expired(lab)
 
 
-def _expired(lab: Lab) -> Any:
-    (head,) = remembered()
-    entry = head.memory().read()
+def _renew_expired(lab: Lab) -> None:
+    (head,) = heads()
+    entry = head.ref.read()
     assert entry is not None
     provider = labauth_nb.providers.PROVIDERS["foundry"]
-    from labauth_nb.clocks import WALL
-    from labauth_nb.tokens.exchanges import Exchange
-    from labauth_nb.tokens.grants import GRANTS
 
     origin = lab.origin("foundry")
     exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)
-    return exchange, head.memory(), entry.id, None, None, GRANTS["authorization_code"]
+    SharedEntry(head.ref, entry.id).renewed(exchange, None, None, GRANTS["authorization_code"])
 
 
 def test_issuers_keys_are_down_at_a_renewal(lab: Lab) -> None:
@@ -1247,7 +1211,7 @@ def test_logout_forgets_what_an_earlier_kernel_remembered(lab: Lab) -> None:
         if keep:
             forget_here()
     assert "no longer remembered" in logout("foundry")[0]
-    assert remembered() == []
+    assert heads() == []
 
 
 def test_logout_all_ends_what_is_under_way(lab: Lab) -> None:

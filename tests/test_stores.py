@@ -31,12 +31,12 @@ from labauth_nb.credentials.stores import (
     REFRESH_TOKEN,
     STORES,
     Entry,
-    Head,
-    Memory,
+    EntryHead,
+    EntryRef,
     dumps,
     forget_all,
+    heads,
     loads,
-    remembered,
     unavailable,
 )
 from labauth_nb.errors import InvalidInput, StoreUnavailable
@@ -55,11 +55,11 @@ CANARY = "canary-4f1b"
 KEY = ("qbench", "acme", "qbench")
 
 
-def entry(mark: str = CANARY, name: str = "qbench", keeps: str = CREDENTIALS, **more: object) -> Entry:
+def entry(mark: str = CANARY, name: str = "qbench", remember: str = CREDENTIALS, **more: object) -> Entry:
     """An entry with every part, each of its secrets beginning with `mark`."""
     access, refresh = Secret(f"{mark}-access"), Secret(f"{mark}-refresh")
     made = Entry(
-        *("qbench", "acme", name, "token", keeps),
+        *("qbench", "acme", name, "token", remember),
         fields=Fields(client_id="lab-1", client_secret=Secret(f"{mark}-secret")),
         token=Token(access, Secret(f"Bearer {access}"), 1.5, 3601.5, refresh, Secret(f"{mark}-jid"), "read"),
         sub="someone",
@@ -126,8 +126,8 @@ def texts(folder: Path) -> str:
 def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     """The next kernel reads exactly what this one wrote, and the secrets are masked again."""
     written = entry(pending=True)
-    Memory(store, *KEY).write(written)
-    found = Memory(store, *KEY).read()
+    EntryRef(store, *KEY).write(written)
+    found = EntryRef(store, *KEY).read()
     assert found == written
     assert found is not written
     for secret in (
@@ -139,7 +139,7 @@ def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     ):
         assert isinstance(secret, Secret)
     assert type(found.fields["client_id"]) is type(found.sub) is type(found.id) is str
-    code = "found = Memory(sys.argv[1], *KEY).read(); print(found == entry(id=found.id, pending=True), found.id)"
+    code = "found = EntryRef(sys.argv[1], *KEY).read(); print(found == entry(id=found.id, pending=True), found.id)"
     assert done(start(code, store)).split() == ["True", written.id]
 
 
@@ -168,60 +168,60 @@ def test_any_entry_survives_the_way_through_json(
 
 def test_what_was_forgotten_is_gone(store: str, data: Path, plain: Path) -> None:
     """Forgetting removes the entry and its row, says whether there was one, and may be done twice."""
-    memory = Memory(store, *KEY)
-    assert memory.forget() is False
-    memory.write(entry())
-    assert memory.forget() is True
-    assert memory.read() is None
-    assert remembered() == []
-    assert memory.forget() is False
+    ref = EntryRef(store, *KEY)
+    assert ref.forget() is False
+    ref.write(entry())
+    assert ref.forget() is True
+    assert ref.read() is None
+    assert heads() == []
+    assert ref.forget() is False
     assert CANARY not in texts(data.parent)
     assert not plain.exists() or "canary" not in plain.read_text()
 
 
 def test_what_a_killed_writer_left_is_forgotten_too(data: Path) -> None:
     """The half-written file beside the entry's own has secrets as well."""
-    memory = Memory(FILE, *KEY)
-    memory.write(entry())
+    ref = EntryRef(FILE, *KEY)
+    ref.write(entry())
     (path,) = (data / "entries").iterdir()
     path.with_name(f"{path.name}.tmp").write_text(CANARY)
-    memory.forget()
+    ref.forget()
     assert CANARY not in texts(data)
 
 
 def test_an_entry_deleted_by_hand_is_forgotten_without_complaint(store: str, data: Path) -> None:
     """Whoever removed it in the keyring's own window, or its file, can still log out."""
-    memory = Memory(store, *KEY)
-    memory.write(entry())
-    stores._PLACES[store].delete(memory)
-    assert memory.read() is None
-    assert memory.forget() is True
-    assert remembered() == []
+    ref = EntryRef(store, *KEY)
+    ref.write(entry())
+    stores._BACKENDS[store].delete(ref)
+    assert ref.read() is None
+    assert ref.forget() is True
+    assert heads() == []
 
 
 def test_the_index_tells_what_is_remembered(store: str) -> None:
     """Provider, tenant, name, method, what is kept and where, in the order of remembering; found by provider and name."""
-    Memory(store, *KEY).write(entry())
-    Memory(store, "qbench", "acme", "other").write(entry(name="other", keeps=REFRESH_TOKEN))
-    Memory(store, *KEY).write(entry("again"))
-    first, second = remembered()
-    assert first == Head(*KEY, method="token", keeps=CREDENTIALS, store=store)
-    assert (second.name, second.keeps) == ("other", REFRESH_TOKEN)
-    assert remembered("qbench", "other") == remembered(name="other") == [second]
-    assert remembered("benchling") == []
-    assert first.memory().read().token.refresh_token == "again-refresh"
+    EntryRef(store, *KEY).write(entry())
+    EntryRef(store, "qbench", "acme", "other").write(entry(name="other", remember=REFRESH_TOKEN))
+    EntryRef(store, *KEY).write(entry("again"))
+    first, second = heads()
+    assert first == EntryHead(*KEY, method="token", remember=CREDENTIALS, store=store)
+    assert (second.name, second.remember) == ("other", REFRESH_TOKEN)
+    assert heads("qbench", "other") == heads(name="other") == [second]
+    assert heads("benchling") == []
+    assert first.ref.read().token.refresh_token == "again-refresh"
 
 
 def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
     """Remembering it in the other store forgets it in the first: two copies of one refresh token would burn it."""
-    here, there = Memory(store, *KEY), Memory(FILE if store == KEYRING else KEYRING, *KEY)
+    here, there = EntryRef(store, *KEY), EntryRef(FILE if store == KEYRING else KEYRING, *KEY)
     here.write(entry("old"))
     there.write(entry("new"))
     assert here.read() is None
     assert here.forget() is False
-    assert stores._PLACES[store].get(here) is None
+    assert stores._BACKENDS[store].get(here) is None
     assert there.read().token.refresh_token == "new-refresh"
-    assert [head.store for head in remembered()] == [there.store]
+    assert [head.store for head in heads()] == [there.store]
 
 
 @pytest.mark.parametrize(
@@ -247,20 +247,20 @@ def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
 )
 def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
     """Torn, foreign, from another version or of another login: as if nothing were there, and nothing else is touched."""
-    memory, other = Memory(store, *KEY), Memory(store, "qbench", "acme", "other")
+    ref, other = EntryRef(store, *KEY), EntryRef(store, "qbench", "acme", "other")
     other.write(entry(name="other"))
-    memory.write(entry())
-    stores._PLACES[store].put(memory, Secret(text))
-    assert memory.read() is None
+    ref.write(entry())
+    stores._BACKENDS[store].put(ref, Secret(text))
+    assert ref.read() is None
     assert other.read() is not None
-    memory.write(entry("new"))
-    assert memory.read().token.refresh_token == "new-refresh"
+    ref.write(entry("new"))
+    assert ref.read().token.refresh_token == "new-refresh"
 
 
 def test_forget_all_leaves_nothing(store: str, data: Path, plain: Path) -> None:
     """`--all --forget`: every login in every store, and leftovers of killed writers; at most empty lock files stay."""
     for name, place in (("one", store), ("two", FILE), ("three", KEYRING)):
-        Memory(place, "qbench", "acme", name).write(entry(name=name))
+        EntryRef(place, "qbench", "acme", name).write(entry(name=name))
     (data / "entries" / "leftover.json.tmp").write_text(CANARY)
     (data / "remembered.json.broken").write_text("{")
     assert [head.name for head in forget_all()] == ["one", "two", "three"]
@@ -272,30 +272,30 @@ def test_forget_all_leaves_nothing(store: str, data: Path, plain: Path) -> None:
 
 def test_forget_all_goes_on_past_a_store_that_fails(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could be forgotten is; the rest is named, and still listed for the next attempt."""
-    Memory(KEYRING, "qbench", "acme", "one").write(entry(name="one"))
-    Memory(FILE, "qbench", "acme", "two").write(entry(name="two"))
+    EntryRef(KEYRING, "qbench", "acme", "one").write(entry(name="one"))
+    EntryRef(FILE, "qbench", "acme", "two").write(entry(name="two"))
     monkeypatch.setattr("keyrings.alt.file.PlaintextKeyring.delete_password", lambda *_: 1 / 0)
     with pytest.raises(StoreUnavailable, match=r"^Forgotten: 1\. Still remembered: one\. The keyring .*ZeroDivisionError"):
         forget_all()
-    assert [head.name for head in remembered()] == ["one"]
+    assert [head.name for head in heads()] == ["one"]
     monkeypatch.undo()
 
 
 def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was remembered before is still there, and what never was is not listed."""
-    Memory(store, *KEY).write(entry("old"))
+    EntryRef(store, *KEY).write(entry("old"))
 
     def fails(*_: object) -> None:
         raise StoreUnavailable("no")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stores._PLACES[store], "put", fails)
+        broken.setattr(stores._BACKENDS[store], "put", fails)
         with pytest.raises(StoreUnavailable):
-            Memory(store, *KEY).write(entry("new", keeps=REFRESH_TOKEN))
+            EntryRef(store, *KEY).write(entry("new", remember=REFRESH_TOKEN))
         with pytest.raises(StoreUnavailable):
-            Memory(store, "qbench", "acme", "other").write(entry(name="other"))
-    assert Memory(store, *KEY).read().token.refresh_token == "old-refresh"
-    assert [(head.name, head.keeps) for head in remembered()] == [("qbench", CREDENTIALS)]
+            EntryRef(store, "qbench", "acme", "other").write(entry(name="other"))
+    assert EntryRef(store, *KEY).read().token.refresh_token == "old-refresh"
+    assert [(head.name, head.remember) for head in heads()] == [("qbench", CREDENTIALS)]
 
 
 # Whoever never remembered anything
@@ -304,9 +304,9 @@ def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPa
 def test_without_an_index_the_keyring_is_not_touched() -> None:
     """Asking for what is remembered neither imports keyring nor makes a folder, where nothing ever was."""
     code = """
-    assert remembered() == [] and forget_all() == []
+    assert heads() == [] and forget_all() == []
     for store in STORES:
-        assert Memory(store, *KEY).read() is None and Memory(store, *KEY).forget() is False
+        assert EntryRef(store, *KEY).read() is None and EntryRef(store, *KEY).forget() is False
     print("keyring" in sys.modules, stores._data().exists())
     """
     assert done(start(code)).split() == ["False", "False"]
@@ -318,9 +318,9 @@ def test_without_the_extra_the_command_to_install_it_is_named(package: str, monk
     monkeypatch.setitem(sys.modules, package, None)
     assert unavailable(KEYRING) == stores.MISSING
     with pytest.raises(StoreUnavailable, match=r"pip install 'labauth-nb\[keyring\]'$"):
-        Memory(KEYRING, *KEY).write(entry())
-    assert remembered() == []
-    assert Memory(KEYRING, *KEY).forget() is False
+        EntryRef(KEYRING, *KEY).write(entry())
+    assert heads() == []
+    assert EntryRef(KEYRING, *KEY).forget() is False
 
 
 # Which keyring
@@ -335,8 +335,8 @@ def test_without_a_keyring_nothing_weaker_is_offered_silently(
     assert unavailable(KEYRING) == stores.NO_KEYRING
     assert unavailable(FILE) == ""
     with pytest.raises(StoreUnavailable, match=r"no backend was found.*--store file"):
-        Memory(KEYRING, *KEY).write(entry())
-    assert remembered() == []
+        EntryRef(KEYRING, *KEY).write(entry())
+    assert heads() == []
     assert CANARY not in texts(data)
 
 
@@ -404,8 +404,8 @@ def test_a_data_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, store: 
     (tmp_path / "data").write_text("in the way")
     assert "cannot be written to" in unavailable(store)
     with pytest.raises(StoreUnavailable, match="Nothing can be locked"):
-        Memory(store, *KEY).write(entry())
-    assert remembered() == []
+        EntryRef(store, *KEY).write(entry())
+    assert heads() == []
 
 
 # No secret shows
@@ -420,8 +420,8 @@ def test_an_error_of_the_keyring_is_one_sentence_without_secrets(
     action: str, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not in the message, not in a traceback with all locals, not in a pickle, whatever the backend says."""
-    memory = Memory(KEYRING, *KEY)
-    memory.write(entry())
+    ref = EntryRef(KEYRING, *KEY)
+    ref.write(entry())
 
     def fails(self: object, service: str, user: str, password: str = CANARY) -> None:
         raise Chatty(f"cannot do {password!s} {CANARY}")
@@ -429,7 +429,7 @@ def test_an_error_of_the_keyring_is_one_sentence_without_secrets(
     for name in ("set_password", "get_password", "delete_password"):
         monkeypatch.setattr(f"{ALT}.{name}", fails)
     with pytest.raises(StoreUnavailable) as raised:
-        memory.write(entry()) if action == "write" else getattr(memory, action)()
+        ref.write(entry()) if action == "write" else getattr(ref, action)()
     shown = "".join(traceback.format_exception(raised.value))
     verbose = VerboseTB(include_vars=True)
     shown += "\n".join(verbose.structured_traceback(raised.type, raised.value, raised.tb))
@@ -443,15 +443,15 @@ def test_too_long_for_windows_is_said(plain: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(f"{ALT}.set_password", lambda *_: 1 / 0)
     monkeypatch.setattr(stores, "_WINDOWS", True)
     with pytest.raises(StoreUnavailable, match=r"It has 19\d\d characters; Windows keeps 1280"):
-        Memory(KEYRING, *KEY).write(entry(sub="j" * 1500))
+        EntryRef(KEYRING, *KEY).write(entry(sub="j" * 1500))
 
 
 def test_secrets_are_only_where_they_belong(store: str, data: Path, plain: Path) -> None:
     """With the keyring no file of ours has any; with the file store only the entry's own has. No repr, no pickle."""
-    Memory(store, *KEY).write(entry())
-    found = Memory(store, *KEY).read()
+    EntryRef(store, *KEY).write(entry())
+    found = EntryRef(store, *KEY).read()
     assert found is not None
-    for thing in (found, found.fields, found.token, remembered(), Memory(store, *KEY), dumps(found), vars(found)):
+    for thing in (found, found.fields, found.token, heads(), EntryRef(store, *KEY), dumps(found), vars(found)):
         assert CANARY not in repr(thing)
     for thing in (found, dumps(found)):
         with pytest.raises(TypeError):
@@ -468,7 +468,7 @@ def test_files_are_for_their_owner_only(store: str, data: Path) -> None:
     data.mkdir(parents=True, mode=0o755)
     before = os.umask(0)
     try:
-        Memory(store, *KEY).write(entry())
+        EntryRef(store, *KEY).write(entry())
     finally:
         os.umask(before)
     for path in [data, *data.rglob("*")]:
@@ -488,7 +488,7 @@ def test_a_file_is_never_readable_by_others_for_a_moment(data: Path, monkeypatch
     monkeypatch.setattr(os, "fdopen", watched)
     before = os.umask(0)
     try:
-        Memory(FILE, *KEY).write(entry())
+        EntryRef(FILE, *KEY).write(entry())
     finally:
         os.umask(before)
     assert modes
@@ -498,22 +498,22 @@ def test_a_file_is_never_readable_by_others_for_a_moment(data: Path, monkeypatch
 @POSIX
 def test_a_file_that_others_can_read_is_refused(data: Path) -> None:
     """As ssh does with a key; it can still be forgotten, or written anew."""
-    memory = Memory(FILE, *KEY)
-    memory.write(entry())
+    ref = EntryRef(FILE, *KEY)
+    ref.write(entry())
     (path,) = (data / "entries").iterdir()
     path.chmod(0o644)
     with pytest.raises(StoreUnavailable, match="Others on this computer can read"):
-        memory.read()
-    memory.write(entry("new"))
-    assert memory.read().token.refresh_token == "new-refresh"
+        ref.read()
+    ref.write(entry("new"))
+    assert ref.read().token.refresh_token == "new-refresh"
     path.chmod(0o604)
-    assert memory.forget() is True
+    assert ref.forget() is True
 
 
 # Many kernels
 
 HOLD = """
-with Memory(sys.argv[1], *KEY).locked():
+with EntryRef(sys.argv[1], *KEY).locked():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -537,10 +537,10 @@ def test_waiting_for_another_kernel_is_bounded(
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.3)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match=r"^Another kernel .* qbench of qbench \(acme\) for 0.3 s\. Try again"):
-        Memory(store, *KEY).write(entry())
+        EntryRef(store, *KEY).write(entry())
     assert 0.3 <= time.monotonic() - began < 3
-    assert Memory(store, *KEY).read() is None
-    with Memory(store, "qbench", "acme", "other").locked():
+    assert EntryRef(store, *KEY).read() is None
+    with EntryRef(store, "qbench", "acme", "other").locked():
         pass  # another login is not held up
 
 
@@ -550,26 +550,26 @@ def test_a_killed_kernel_lets_go(store: str, holder: subprocess.Popen[str], monk
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     monkeypatch.setattr(stores, "LOCK_SECONDS", 1.0)
-    Memory(store, *KEY).write(entry())
+    EntryRef(store, *KEY).write(entry())
 
 
 def test_threads_of_one_kernel_exclude_each_other(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same thread may enter its own lock again, another thread may not, and afterwards it may."""
-    memory, said = Memory(store, *KEY), []
+    ref, said = EntryRef(store, *KEY), []
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.2)
 
     def other() -> None:
         try:
-            with Memory(store, *KEY).locked():
+            with EntryRef(store, *KEY).locked():
                 said.append("in")
         except StoreUnavailable:
             said.append("out")
 
     for inside in (True, False):
-        with memory.locked() if inside else threading.Lock():
+        with ref.locked() if inside else threading.Lock():
             if inside:
-                with memory.locked():
-                    memory.write(entry())
+                with ref.locked():
+                    ref.write(entry())
             thread = threading.Thread(target=other)
             thread.start()
             thread.join()
@@ -579,26 +579,26 @@ def test_threads_of_one_kernel_exclude_each_other(store: str, monkeypatch: pytes
 def test_the_lock_is_freed_by_an_error(store: str) -> None:
     """What goes wrong under the lock does not keep it."""
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), Memory(store, *KEY).locked():
+        with pytest.raises(ZeroDivisionError), EntryRef(store, *KEY).locked():
             1 / 0  # noqa: B018
-    assert done(start("Memory(sys.argv[1], *KEY).write(entry())", store)) == ""
+    assert done(start("EntryRef(sys.argv[1], *KEY).write(entry())", store)) == ""
 
 
 @pytest.mark.slow
 def test_eight_kernels_lose_no_update(store: str) -> None:
     """8 processes that read, count and write under the lock 10 times each count to 80."""
-    Memory(store, *KEY).write(entry(sub="0"))
+    EntryRef(store, *KEY).write(entry(sub="0"))
     code = """
-    memory = Memory(sys.argv[1], *KEY)
+    ref = EntryRef(sys.argv[1], *KEY)
     for _ in range(10):
-        with memory.locked():
-            found = memory.read()
+        with ref.locked():
+            found = ref.read()
             found.sub = str(int(found.sub) + 1)
-            memory.write(found)
+            ref.write(found)
     """
     for child in [start(code, store) for _ in range(8)]:
         done(child)
-    assert Memory(store, *KEY).read().sub == "80"
+    assert EntryRef(store, *KEY).read().sub == "80"
 
 
 @pytest.mark.slow
@@ -607,41 +607,41 @@ def test_kernels_with_different_logins_lose_neither(store: str) -> None:
     code = """
     store, mark = sys.argv[1:]
     for n in range(6):
-        Memory(store, "qbench", "acme", mark + str(n)).write(entry(name=mark + str(n)))
+        EntryRef(store, "qbench", "acme", mark + str(n)).write(entry(name=mark + str(n)))
     for n in range(0, 6, 2):
-        assert Memory(store, "qbench", "acme", mark + str(n)).forget()
+        assert EntryRef(store, "qbench", "acme", mark + str(n)).forget()
     """
     for child in [start(code, store, mark) for mark in "abcd"]:
         done(child)
     stayed = {f"{mark}{n}" for mark in "abcd" for n in (1, 3, 5)}
-    assert {head.name for head in remembered()} == stayed
-    assert {head.name for head in remembered() if head.memory().read()} == stayed
+    assert {head.name for head in heads()} == stayed
+    assert {head.name for head in heads() if head.ref.read()} == stayed
 
 
 @pytest.mark.slow
 def test_kernels_do_not_undo_each_others_keyring_items(plain: Path) -> None:
     """A backend that rewrites all items to write one (files, Windows): 4 processes with a login each never lose a write."""
     code = """
-    memory = Memory(KEYRING, "qbench", "acme", sys.argv[1])
+    ref = EntryRef(KEYRING, "qbench", "acme", sys.argv[1])
     for n in range(40):
-        memory.write(entry(name=memory.name, sub=str(n)))
-        assert memory.read().sub == str(n), n
+        ref.write(entry(name=ref.name, sub=str(n)))
+        assert ref.read().sub == str(n), n
     """
     for child in [start(code, mark) for mark in "abcd"]:
         done(child)
-    assert [head.memory().read().sub for head in remembered()] == ["39"] * 4
+    assert [head.ref.read().sub for head in heads()] == ["39"] * 4
 
 
 KILLS = """
 import random
-memory, kills = Memory(sys.argv[1], *KEY), int(sys.argv[2])
+ref, kills = EntryRef(sys.argv[1], *KEY), int(sys.argv[2])
 
 def numbered(n):
     made = entry(str(n), sub=str(n), id="one")
     made.fields["client_secret"] = Secret(f"{n}-secret" + "x" * int(sys.argv[3]))
     return made
 
-memory.write(numbered(0))
+ref.write(numbered(0))
 last, most = 0, 0
 for turn in range(kills):
     back, forth = os.pipe()
@@ -649,9 +649,9 @@ for turn in range(kills):
     if not child:
         n = last
         while True:
-            with memory.locked():
+            with ref.locked():
                 n += 1
-                memory.write(numbered(n))
+                ref.write(numbered(n))
             os.write(forth, f"{n}\\n".encode())
     os.close(forth)
     os.read(back, 1)  # it writes
@@ -660,14 +660,14 @@ for turn in range(kills):
     os.waitpid(child, 0)
     told = b"0" + b"".join(iter(lambda: os.read(back, 65536), b""))
     os.close(back)
-    with memory.locked():
-        found = memory.read()
+    with ref.locked():
+        found = ref.read()
     assert found == numbered(int(found.sub))
     confirmed = [int(line) for line in told.split(b"\\n")[1:] if line]
     assert int(found.sub) >= max(confirmed, default=last + 1), (found.sub, confirmed)
     last = int(found.sub)
-memory.write(numbered(last + 1))
-assert [head.name for head in remembered()] == ["qbench"]
+ref.write(numbered(last + 1))
+assert [head.name for head in heads()] == ["qbench"]
 print("whole", last)
 """
 
@@ -677,7 +677,7 @@ print("whole", last)
 def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
     """kill -9 at 30 random moments of writing: what is read is whole, never older than the last write that returned."""
     assert done(start(KILLS, FILE, "30", "60000", "0.02")).startswith("whole")
-    Memory(FILE, *KEY).forget()
+    EntryRef(FILE, *KEY).forget()
     assert list((data / "entries").iterdir()) == []
 
 
@@ -687,18 +687,18 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
 def test_a_torn_index_loses_nothing_that_can_be_read(store: str, data: Path) -> None:
     """Rows before the tear are read; the next write keeps the torn one aside and goes on."""
     for name in ("one", "two", "three"):
-        Memory(store, "qbench", "acme", name).write(entry(name=name))
+        EntryRef(store, "qbench", "acme", name).write(entry(name=name))
     index = data / stores.INDEX
     torn = index.read_text()[:-30]
     index.write_text(torn)
-    assert [head.name for head in remembered()] == ["one", "two"]
-    Memory(store, "qbench", "acme", "four").write(entry(name="four"))
-    assert [head.name for head in remembered()] == ["one", "two", "four"]
+    assert [head.name for head in heads()] == ["one", "two"]
+    EntryRef(store, "qbench", "acme", "four").write(entry(name="four"))
+    assert [head.name for head in heads()] == ["one", "two", "four"]
     assert (data / "remembered.json.broken").read_text() == torn
     index.write_bytes(b"\x00\xff{")
-    assert remembered() == []
-    Memory(store, "qbench", "acme", "three").write(entry(name="three"))
-    assert [head.name for head in remembered()] == ["three"]
+    assert heads() == []
+    EntryRef(store, "qbench", "acme", "three").write(entry(name="three"))
+    assert [head.name for head in heads()] == ["three"]
     assert len(list(data.glob("*.broken*"))) == 2
 
 
@@ -707,9 +707,9 @@ def test_a_foreign_index_is_no_obstacle(text: str, data: Path) -> None:
     """Whatever stands there: nothing is remembered, and remembering works."""
     data.mkdir(parents=True)
     (data / stores.INDEX).write_text(text)
-    assert remembered() == []
-    Memory(FILE, *KEY).write(entry())
-    assert [head.name for head in remembered()] == ["qbench"]
+    assert heads() == []
+    EntryRef(FILE, *KEY).write(entry())
+    assert [head.name for head in heads()] == ["qbench"]
 
 
 def test_rows_of_another_version_stay_as_they_are(data: Path) -> None:
@@ -717,8 +717,8 @@ def test_rows_of_another_version_stay_as_they_are(data: Path) -> None:
     data.mkdir(parents=True)
     newer = {"provider": "qbench", "tenant": "acme", "name": "new", "method": "token", "keeps": "a passkey", "store": "cloud"}
     (data / stores.INDEX).write_text(json.dumps([newer]))
-    Memory(FILE, *KEY).write(entry())
-    assert [head.name for head in remembered()] == ["qbench"]
+    EntryRef(FILE, *KEY).write(entry())
+    assert [head.name for head in heads()] == ["qbench"]
     assert newer in json.loads((data / stores.INDEX).read_text())
 
 
@@ -744,8 +744,8 @@ def test_the_operating_systems_own_keyring(data: Path) -> None:
     test_eight_kernels_lose_no_update(KEYRING)
     assert done(start(KILLS, KEYRING, "10", "0", "0.1")).startswith("whole")
     keyring.delete_password(stores.SERVICE, " ".join(KEY))
-    assert Memory(KEYRING, *KEY).read() is None
-    Memory(KEYRING, *KEY).write(entry())
+    assert EntryRef(KEYRING, *KEY).read() is None
+    EntryRef(KEYRING, *KEY).write(entry())
     assert len(forget_all()) == 1 and not list((data / "entries").glob("*"))
     assert keyring.get_password(stores.SERVICE, " ".join(KEY)) is None
     print("kept")
@@ -763,7 +763,7 @@ def test_keyring_without_threads(plain: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(StoreUnavailable, match=r"was not asked: no thread can be .* --store file"):
-        Memory("keyring", *KEY).write(entry())
+        EntryRef("keyring", *KEY).write(entry())
     assert not plain.exists()
 
 
@@ -771,23 +771,23 @@ def test_keyring_without_threads(plain: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("refusable")
 def test_a_folder_that_may_not_be_written(data: Path) -> None:
     """Where this user may not write nothing is remembered; what is there and may not be read is said as well."""
-    memory = Memory(FILE, *KEY)
-    memory.write(entry())
+    ref = EntryRef(FILE, *KEY)
+    ref.write(entry())
     (path,) = (data / "entries").iterdir()
     path.chmod(0)
     with pytest.raises(StoreUnavailable, match="What is remembered cannot be read"):
-        memory.read()
+        ref.read()
     path.chmod(0o600)
     locks = data / "locks"
-    for folder, said in ((path.parent, "(remembered|removed)"), (locks, "(locked|remembered)")):
+    for folder, said in ((path.parent, "(remembered|removed)"), (data / "heads", "remembered"), (locks, "(locked|remembered)")):
         for each in locks.iterdir():
             each.unlink()
         folder.chmod(0o500)
         with pytest.raises(StoreUnavailable, match=said):
-            Memory(FILE, *KEY[:2], "other").write(entry(name="other"))
+            EntryRef(FILE, *KEY[:2], "other").write(entry(name="other"))
         folder.chmod(0o700)
     data.chmod(0)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
-        stores.remembered()
+        heads()
     data.chmod(0o700)
-    assert memory.read() is not None
+    assert ref.read() is not None

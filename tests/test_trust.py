@@ -357,12 +357,12 @@ def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch
     tenant = lab.origin("benchling")
     attempt = begin("benchling", "oidc", tenant=tenant, remember=True, store="file", **fields)
     attempt.answer(lab.visit(attempt.url))
-    memory = stores.Memory("file", "benchling", logins.get("benchling").tenant, "benchling")
-    with memory.locked():
-        entry = memory.read()
+    ref = stores.EntryRef("file", "benchling", logins.get("benchling").tenant, "benchling")
+    with ref.locked():
+        entry = ref.read()
         assert entry is not None
         del entry.fields["issuer"]
-        memory.write(entry)
+        ref.write(entry)
     forget_logins()
     lab.advance("9d")
     monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", evil.url)

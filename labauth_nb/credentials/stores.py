@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KEYRING, FILE = "keyring", "file"
-STORES = (KEYRING, FILE)
+STORES = {KEYRING: "keyring", FILE: "file store"}
+"""What the status calls each store."""
 CREDENTIALS, REFRESH_TOKEN = "credentials", "refresh-token"
-KEEPS = (CREDENTIALS, REFRESH_TOKEN)
+KINDS = (CREDENTIALS, REFRESH_TOKEN)
 LOCK_SECONDS = 90.0
 """How long one kernel waits for another: longer than a token request with its retries."""
 INDEX_SECONDS = 10.0
@@ -79,7 +80,7 @@ def unavailable(store: str) -> str:
 class Entry:
     """What the next kernel needs of one login.
 
-    `id`: of the act of remembering (another id: somebody else signed in under the same name); `keeps`: what the user
+    `id`: of the act of remembering (another id: somebody else signed in under the same name); `remember`: what the user
     chose; `fields`: what the user gave, the secrets as `Secret`; `sub`: what the next ID token is checked by;
     `pending`: a refresh was begun and its answer never written, so the refresh token may be used up.
     """
@@ -88,7 +89,7 @@ class Entry:
     tenant: str
     name: str
     method: str
-    keeps: str
+    remember: str
     fields: Fields = field(default_factory=Fields)
     token: Token | None = None
     sub: str | None = None
@@ -96,7 +97,7 @@ class Entry:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __repr__(self) -> str:
-        return f"<Entry {self.name!r} of {self.provider} ({self.tenant}), keeps {self.keeps}>"
+        return f"<Entry {self.name!r} of {self.provider} ({self.tenant}): {self.remember}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("What is remembered is not pickled: read it again in the other process.")
@@ -122,7 +123,8 @@ def loads(text: str) -> Entry | None:
     """The entry in `text`; None where it is torn, foreign or from another version."""
     try:
         row: Any = _veiled(json.loads(text))
-        if row["version"] != VERSION or row["keeps"] not in KEEPS:
+        kind = row.get("remember") or row["keeps"]
+        if row["version"] != VERSION or kind not in KINDS:
             return None
         hidden = [str(name) for name in row["secrets"]]
         given = Fields({name: _secret(v) if name in hidden else str(_secret(v)) for name, v in row["fields"].items()})
@@ -131,7 +133,7 @@ def loads(text: str) -> Entry | None:
             tenant=str(_secret(row["tenant"])),
             name=str(_secret(row["name"])),
             method=str(_secret(row["method"])),
-            keeps=str(row["keeps"]),
+            remember=str(kind),
             fields=given,
             sub=_plain(row, "sub"),
             pending=row["pending"] is True,
@@ -177,7 +179,7 @@ def _plain(row: Any, name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Memory:
+class EntryRef:
     """The place of one login in one store."""
 
     store: str
@@ -218,7 +220,7 @@ class Memory:
         """What is remembered here; None: nothing, or nothing that can be read. Raises `StoreUnavailable`."""
         if not self.listed():
             return None
-        text = _PLACES[self.store].get(self)
+        text = _BACKENDS[self.store].get(self)
         entry = None if text is None else loads(text)
         return entry if entry and (entry.provider, entry.tenant, entry.name) == self.key else None
 
@@ -227,18 +229,18 @@ class Memory:
 
         Raises `StoreUnavailable`; what was here before is then still here.
         """
-        head = Head(*self.key, method=entry.method, keeps=entry.keeps, store=self.store)
+        head = EntryHead(*self.key, method=entry.method, remember=entry.remember, store=self.store)
         if (entry.provider, entry.tenant, entry.name) != self.key:
             raise ValueError("This entry belongs elsewhere.")
         with self.locked():
             before = _listed(self.key)
             if before is not None and before.store != self.store:
-                before.memory().forget()
+                before.ref.forget()
                 before = None
             if before != head:
                 _list(self.key, head)  # first: no secret is ever kept that is not listed
             try:
-                _PLACES[self.store].put(self, dumps(entry))
+                _BACKENDS[self.store].put(self, dumps(entry))
             except StoreUnavailable:
                 if before != head:
                     _list(self.key, before)
@@ -251,28 +253,29 @@ class Memory:
         with self.locked():
             if not self.listed():
                 return False
-            _PLACES[self.store].delete(self)
+            _BACKENDS[self.store].delete(self)
             _list(self.key, None)
             return True
 
 
 @dataclass(frozen=True)
-class Head:
+class EntryHead:
     """What the index says of one remembered login: no secret."""
 
     provider: str
     tenant: str
     name: str
     method: str
-    keeps: str
+    remember: str
     store: str
 
-    def memory(self) -> Memory:
+    @property
+    def ref(self) -> EntryRef:
         """Its place."""
-        return Memory(self.store, self.provider, self.tenant, self.name)
+        return EntryRef(self.store, self.provider, self.tenant, self.name)
 
 
-def remembered(provider: str | None = None, name: str | None = None) -> list[Head]:
+def heads(provider: str | None = None, name: str | None = None) -> list[EntryHead]:
     """What is remembered, in the order of remembering; touches no keyring. Without the extra packages: nothing.
 
     Raises `StoreUnavailable` where there is a list that cannot be opened.
@@ -281,23 +284,23 @@ def remembered(provider: str | None = None, name: str | None = None) -> list[Hea
     return [head for head in heads if provider in (None, head.provider) and name in (None, head.name)]
 
 
-def forget_all() -> list[Head]:
+def forget_all() -> list[EntryHead]:
     """Forget every login in every store, each yes to an address, and what killed writers left; gives the logins forgotten.
 
     Goes on past one that cannot be forgotten, and raises `StoreUnavailable` at the end.
     """
-    forgotten: list[Head] = []
+    forgotten: list[EntryHead] = []
     trouble: dict[str, str] = {}
     _agreed.clear()
-    for head in remembered():
+    for head in heads():
         try:
-            forgotten += [head] if head.memory().forget() else []
+            forgotten += [head] if head.ref.forget() else []
         except StoreUnavailable as error:
             trouble[head.name] = str(error)
     with suppress(StoreUnavailable):
         if (data := _data()).exists():
             with _lock("index", INDEX_SECONDS, _BUSY_INDEX):  # nobody lists meanwhile, and nobody writes what is not listed
-                still = [head.memory().digest for head in remembered()]
+                still = [head.ref.digest for head in heads()]
                 for path in [*data.glob("entries/*"), *data.glob(f"{INDEX}.*"), *data.glob("agreed/*")]:
                     if not any(path.name.startswith(digest) for digest in still):
                         with suppress(OSError):
@@ -336,17 +339,17 @@ def agree(named_by: str, address: str) -> None:
 # The index
 
 
-def _head(row: object) -> Head | None:
+def _head(row: object) -> EntryHead | None:
     """The head in one row; None where it is not one of this version."""
-    names = [f.name for f in fields(Head)]
+    names = [f.name for f in fields(EntryHead)]
     if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
         return None
-    head = Head(**{name: row[name] for name in names})
-    return head if head.store in STORES and head.keeps in KEEPS else None
+    head = EntryHead(**{name: row[name] for name in names})
+    return head if head.store in STORES and head.remember in KINDS else None
 
 
-def _listed(key: tuple[str, str, str]) -> Head | None:
-    return next((head for head in remembered() if head.memory().key == key), None)
+def _listed(key: tuple[str, str, str]) -> EntryHead | None:
+    return next((head for head in heads() if head.ref.key == key), None)
 
 
 def _rows() -> tuple[list[object], bool]:
@@ -369,7 +372,7 @@ def _rows() -> tuple[list[object], bool]:
     return found, False
 
 
-def _list(key: tuple[str, str, str], head: Head | None) -> None:
+def _list(key: tuple[str, str, str], head: EntryHead | None) -> None:
     """Put `head` into the index in place of what is there for `key`; rows of other versions stay as they are."""
     with _lock("index", INDEX_SECONDS, _BUSY_INDEX):
         path = _data() / INDEX
@@ -377,7 +380,7 @@ def _list(key: tuple[str, str, str], head: Head | None) -> None:
         if not whole:
             aside = next(p for n in count() if not (p := path.with_name(f"{INDEX}.broken{n or ''}")).exists())
             _put(aside, path.read_text("utf-8", errors="replace"))
-        rows = [row for row in rows if (other := _head(row)) is None or other.memory().key != key]
+        rows = [row for row in rows if (other := _head(row)) is None or other.ref.key != key]
         rows += [asdict(head)] if head else []
         if rows:
             _put(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a line each: a torn one is not lost
@@ -388,10 +391,10 @@ def _list(key: tuple[str, str, str], head: Head | None) -> None:
 # The two stores
 
 
-class _Place(Protocol):
-    def get(self, memory: Memory) -> Secret | None: ...
-    def put(self, memory: Memory, text: Secret) -> None: ...
-    def delete(self, memory: Memory) -> None: ...
+class _Backend(Protocol):
+    def get(self, ref: EntryRef) -> Secret | None: ...
+    def put(self, ref: EntryRef, text: Secret) -> None: ...
+    def delete(self, ref: EntryRef) -> None: ...
 
 
 class _InKeyring:
@@ -400,18 +403,18 @@ class _InKeyring:
     One at a time among our kernels: some backends (Windows, files) rewrite the items of others when they write one.
     """
 
-    def get(self, memory: Memory) -> Secret | None:
-        text = _ask(lambda ring: ring.get_password(SERVICE, " ".join(memory.key)), "read it")
+    def get(self, ref: EntryRef) -> Secret | None:
+        text = _ask(lambda ring: ring.get_password(SERVICE, " ".join(ref.key)), "read it")
         return None if text is None else Secret(text)
 
-    def put(self, memory: Memory, text: Secret) -> None:
+    def put(self, ref: EntryRef, text: Secret) -> None:
         long = f" It has {len(text)} characters; Windows keeps {WINDOWS_MOST}." if _WINDOWS and len(text) > WINDOWS_MOST else ""
-        _ask(lambda ring: ring.set_password(SERVICE, " ".join(memory.key), text), "keep it", long)
+        _ask(lambda ring: ring.set_password(SERVICE, " ".join(ref.key), text), "keep it", long)
 
-    def delete(self, memory: Memory) -> None:
+    def delete(self, ref: EntryRef) -> None:
         def gone(ring: KeyringBackend) -> None:
-            if ring.get_password(SERVICE, " ".join(memory.key)) is not None:  # else: deleted by hand
-                ring.delete_password(SERVICE, " ".join(memory.key))
+            if ring.get_password(SERVICE, " ".join(ref.key)) is not None:  # else: deleted by hand
+                ring.delete_password(SERVICE, " ".join(ref.key))
 
         _ask(gone, "delete it")
 
@@ -479,8 +482,8 @@ class _InFiles:
     One that others can read is refused, as ssh refuses such a key: what is in it may be known to them.
     """
 
-    def get(self, memory: Memory) -> Secret | None:
-        path = self._path(memory)
+    def get(self, ref: EntryRef) -> Secret | None:
+        path = self._path(ref)
         try:
             with path.open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
@@ -492,22 +495,22 @@ class _InFiles:
         except OSError as error:
             raise StoreUnavailable(f"What is remembered cannot be read: {path} ({error.strerror}).") from None
 
-    def put(self, memory: Memory, text: Secret) -> None:
-        _put(self._path(memory), text)
+    def put(self, ref: EntryRef, text: Secret) -> None:
+        _put(self._path(ref), text)
 
-    def delete(self, memory: Memory) -> None:
-        path = self._path(memory)
+    def delete(self, ref: EntryRef) -> None:
+        path = self._path(ref)
         try:
             _beside(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"{path} cannot be removed ({error.strerror}).") from None
 
-    def _path(self, memory: Memory) -> Path:
-        return _data() / "entries" / f"{memory.digest}.json"
+    def _path(self, ref: EntryRef) -> Path:
+        return _data() / "entries" / f"{ref.digest}.json"
 
 
-_PLACES: dict[str, _Place] = {KEYRING: _InKeyring(), FILE: _InFiles()}
+_BACKENDS: dict[str, _Backend] = {KEYRING: _InKeyring(), FILE: _InFiles()}
 
 
 # Files and locks

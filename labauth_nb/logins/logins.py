@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..clocks import WALL, Clock, clock_words, in_words
+from ..credentials import recalls
+from ..credentials.recalls import Recall
 from ..credentials.sources import Found
-from ..credentials.stores import Memory
 from ..credentials.trust import ASKED, GIVEN
 from ..errors import InvalidInput, LabauthError, LoginExpired, NotSignedIn, SignInRefused, StoreUnavailable, nearest
 from ..masking import Fields
@@ -23,8 +24,8 @@ from ..tokens.exchanges import Exchange, patience_seconds
 from ..tokens.grants import GRANTS, REVOCATIONS, claims_of, discard
 from ..tokens.renewal import TokenSource
 from ..tokens.token import Token
-from . import remembering
-from .remembering import Recall
+from . import sharing
+from .sharing import Renewal, SharedEntry
 from .statuses import EXPIRED, EXPIRING, SIGNED_OUT, UNKNOWN, VALID, Status
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Login:
         self.sandbox = exchange.clock is not WALL
         self.who: str | None = None
         self.kept = ""
-        self._memory: Memory | None = recall.memory if recall else None
-        self._entry = recall.entry.id if recall else ""
+        self.shared = SharedEntry(recall.ref, recall.entry.id) if recall else None
+        """What is remembered of it, and shared with other kernels."""
         self._recalled = first if recall else None
         self._exchange = exchange
         self.signed_in = True
@@ -87,11 +88,11 @@ class Login:
         """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
         exchange, grant, held = self._exchange, GRANTS[self.method.grant], self._tokens.current
         try:
-            if self._memory is not None and not self.sandbox:
-                token, whose = remembering.renewed(exchange, self._memory, self._entry, held, previous, grant)
-                self._tokens.adopted = token if whose == remembering.ANOTHERS else None
-                if whose == remembering.ALONE:
-                    self._memory, self.kept = None, "No longer remembered: it could not be written any more."
+            if self.shared is not None and not self.sandbox:
+                token, whose = self.shared.renewed(exchange, held, previous, grant)
+                self._tokens.adopted = token if whose is Renewal.ADOPTED else None
+                if whose is Renewal.UNSHARED:
+                    self.shared, self.kept = None, "No longer remembered: it could not be written any more."
                 return token
             # A browser's refresh token is all there is, also when the provider refused the access token.
             return grant(exchange, held if self.method.flow else previous)
@@ -220,13 +221,9 @@ class Login:
         """Whether it has had a token."""
         return self._tokens.current is not None
 
-    def remembered_in(self, memory: Memory, entry: str) -> None:
-        """It is kept in `memory` from now on, as the entry with the id `entry`."""
-        self._memory, self._entry = memory, entry
-
-    def is_remembered_in(self, memory: Memory) -> bool:
-        """Whether it is the login that `memory` keeps."""
-        return self._memory == memory
+    def share(self, entry: SharedEntry) -> None:
+        """Other kernels have it too, by `entry`, from now on."""
+        self.shared = entry
 
     def secrets(self) -> list[str]:
         """Every secret that it holds, for masking."""
@@ -332,10 +329,11 @@ class Login:
 
     def _forget(self) -> tuple[str, Token | None]:
         """Forget what is remembered of it; a sentence ("": nothing is), and the newest token that was kept."""
-        memory, entry = self._memory, self._entry
-        if memory is None:  # signed in anew, over one that was remembered
-            memory, entry = remembering.place(self.provider.name, self.tenant, self.name), ""
-        return ("", None) if memory is None else remembering.forget(memory, entry)
+        shared = self.shared
+        if shared is None:  # signed in again, over one that was remembered
+            ref = recalls.find(self.provider.name, self.tenant, self.name)
+            shared = SharedEntry(ref, "") if ref else None
+        return ("", None) if shared is None else shared.forget()
 
     def _revoked(self, live: list[Token], exchange: Exchange, revoke: Revoke) -> str:
         """Revoke the tokens that may be `live`, as far as `revoke` (see `logout`) says so; what became of them."""
@@ -488,7 +486,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
 
     with _LOCK:
         there = all or name in _LOGINS or (name is None and len(_LOGINS) == 1)
-        only = not there and name is not None and bool(stores.remembered(None, name))
+        only = not there and name is not None and bool(stores.heads(None, name))
         chosen = list(_LOGINS.values()) if all else [] if only else [get(name)]
         for each in chosen:
             _LOGINS.pop(each.name, None)
@@ -500,11 +498,11 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
     said += [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
     if all and forget:
         try:
-            return [*said, *(remembering.farewell(head) for head in stores.forget_all())]
+            return [*said, *(sharing.forgotten(head) for head in stores.forget_all())]
         except StoreUnavailable as error:
             raise StoreUnavailable(" ".join([*said, str(error)])) from None
-    left = stores.remembered(None, name or chosen[0].name) if forget or only else []
-    return [*said, *remembering.forget_heads(left)]
+    left = stores.heads(None, name or chosen[0].name) if forget or only else []
+    return [*said, *sharing.forget_each(left)]
 
 
 def practice_lab() -> Lab:

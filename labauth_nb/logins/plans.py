@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ..credentials import recalls, stores
 from ..credentials import sources as credentials
-from ..credentials import stores
+from ..credentials.recalls import Recall
 from ..credentials.sources import Found, Place, Sources
 from ..credentials.stores import KEYRING, REFRESH_TOKEN
 from ..credentials.trust import DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
@@ -25,9 +26,8 @@ from ..errors import (
 )
 from ..masking import Fields, noticed, shown
 from ..providers import Field, Method, Provider, find
-from . import remembering
+from . import sharing
 from .logins import practice_lab
-from .remembering import Recall
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +36,7 @@ class Wish:
 
     `provider`: its name; `method`, `tenant`, `name` (of the login): None where nothing was typed;
     `fields`: the method's fields by name, secret ones among them; `remember`: what to keep for the
-    next kernel (`remembering.AUTO`, `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`, "" for nothing),
+    next kernel (`sharing.AUTO`, `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`, "" for nothing),
     in `store`; `line`: whether it stands on a ``%labauth`` line, which is saved with the notebook.
     """
 
@@ -197,7 +197,7 @@ def _planned(wish: Wish, look: Look) -> Plan:
     method = provider.method(known.entry.method) if known and not given else _choose_method(wish, provider, tenant, look)
     if known is not None and known.entry.method != method.name:
         known = None
-    keeps = remembering.chosen(provider, method, wish.remember, wish.store)
+    keeps = sharing.what_to_remember(provider, method, wish.remember, wish.store)
     _check_fields(provider, method, given)
     found, fits = _found(wish, method, tenant, known, look)
     recall = known if fits and not look.spent else None
@@ -215,11 +215,11 @@ def _planned(wish: Wish, look: Look) -> Plan:
 def _found(wish: Wish, method: Method, tenant: str | None, known: Recall | None, look: Look) -> tuple[Found, bool]:
     """What is there for `method`, and whether that is what is remembered, so that its token is this login's."""
     provider, given, sources = find(wish.provider), wish.given, look.sources
-    with_known = sources.with_recalled(*remembering.values(known)) if known else sources
+    with_known = sources.with_recalled(known.source, known.values) if known else sources
     found = credentials.collect(provider, method, tenant, given, with_known)
-    if known is None or remembering.fits(found, known.entry):
+    if known is None or known.fits(found):
         return found, known is not None
-    if not remembering.fits(found, known.entry, secrets=False):
+    if not known.fits(found, secrets=False):
         # A client's secret goes with no other client.
         found = credentials.collect(provider, method, tenant, given, sources)
         found.reasons.append(f"{known.source}: ignored, it is of another client or address")
@@ -240,7 +240,7 @@ def _known(wish: Wish, provider: Provider, tenant: str | None, recall: Recall | 
 def _missing(provider: Provider, method: Method, found: Found, recall: Recall | None) -> list[Field]:
     """The fields that have no value and need one."""
     missing = found.missing(method)
-    if recall is not None and recall.entry.keeps == REFRESH_TOKEN:
+    if recall is not None and recall.entry.remember == REFRESH_TOKEN:
         missing = [f for f in missing if method.flow and not f.secret]  # the refresh token stands for the secret
     return missing if "tenant" in found.fields else [provider.tenant, *missing]
 
@@ -267,7 +267,7 @@ def _recalled(wish: Wish, provider: Provider, sources: Sources) -> Recall | None
     name = _checked_name(wish.name or provider.name)
     method = None if wish.method is None else _allowed(provider, wish.method).name
     tenant = wish.tenant and credentials.healed(provider, provider.tenant, wish.tenant)
-    heads = remembering.heads(provider, name, method, tenant)
+    heads = recalls.candidates(provider, name, method, tenant)
     if not heads:
         return None
     if tenant is None:
@@ -275,7 +275,7 @@ def _recalled(wish: Wish, provider: Provider, sources: Sources) -> Recall | None
         source = found.sources.get("tenant")
         if source in (ENVIRONMENT, DOTENV) or (len(heads) > 1 and source != DEFAULT):
             tenant = found.fields.get("tenant")
-    recall = remembering.recall(provider, name, method, tenant)
+    recall = recalls.recall(provider, name, method, tenant)
     return recall if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider) else None
 
 
@@ -342,7 +342,7 @@ def _on_sandbox(provider: Provider, method: Method, given: Mapping[str, str], be
         source = before.sources.get(each.name)
         if each.name in given:
             found.take(each, before.fields.get(each.name, ""), GIVEN)
-        elif source is not None and source in remembering.PLACES.values():
+        elif source is not None and source in stores.STORES.values():
             found.take(each, before.fields[each.name], source)
         elif value := own.get(each.name):
             found.take(each, value, SANDBOX)

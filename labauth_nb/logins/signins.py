@@ -11,7 +11,7 @@ from ..clocks import WALL
 from ..credentials import sources as credentials
 from ..credentials import stores
 from ..credentials.sources import Found
-from ..credentials.stores import CREDENTIALS, Memory
+from ..credentials.stores import CREDENTIALS, EntryRef
 from ..credentials.trust import ASKED, GIVEN, SANDBOX
 from ..errors import InvalidInput, LabauthError, LoginExpired, SignInRefused
 from ..masking import Fields, noticed
@@ -22,7 +22,7 @@ from ..tokens.attempts import Attempt
 from ..tokens.exchanges import Exchange, ask, patience_seconds, refused, send
 from ..tokens.grants import claims_of
 from ..tokens.token import Token
-from . import elsewhere, logins, plans, remembering
+from . import elsewhere, logins, plans, sharing
 from .logins import Login, attempts, changed, practice_lab
 from .plans import Plan, Wish
 
@@ -150,21 +150,22 @@ def _revoked_if_lost(login: Login, plan: Plan) -> Iterator[None]:
 
 def _remember(login: Login, exchange: Exchange, plan: Plan) -> None:
     """Keep what the next kernel needs, and say so in `login.kept`. The sign-in stands, whatever becomes of that."""
-    memory = Memory(plan.wish.store, login.provider.name, login.tenant, login.name)
-    place = remembering.PLACES[plan.wish.store]
-    if login.is_remembered_in(memory) and plan.recall is not None and plan.recall.entry.keeps == plan.keeps:
+    ref = EntryRef(plan.wish.store, login.provider.name, login.tenant, login.name)
+    place = stores.STORES[plan.wish.store]
+    same = login.shared is not None and login.shared.ref == ref
+    if same and plan.recall is not None and plan.recall.entry.remember == plan.keeps:
         login.kept = f"Remembered in the {place}."
         return
     try:
-        entry = remembering.keep(exchange, login.found, plan.keeps, memory, login.token())
+        shared = sharing.remember(exchange, login.found, plan.keeps, ref, login.token())
     except LabauthError as error:
         login.kept = f"{NOT_REMEMBERED}{error}"
         return
-    if entry is None:
+    if shared is None:
         login.kept = f"{NOT_REMEMBERED}{_nothing_kept(exchange, plan)}."
         return
     login.kept = f"Remembered in the {place}."
-    login.remembered_in(memory, entry.id)
+    login.share(shared)
 
 
 def _nothing_kept(exchange: Exchange, plan: Plan) -> str:

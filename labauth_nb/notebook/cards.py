@@ -12,7 +12,6 @@ from ..credentials import stores
 from ..credentials.sources import Place
 from ..credentials.trust import ASKED, DEFAULT, GIVEN
 from ..errors import StoreUnavailable
-from ..logins import remembering
 from ..logins.logins import Login
 from ..logins.plans import Plan
 from ..providers import Field, Method
@@ -225,17 +224,17 @@ def form_state(plan: Plan, ask: bool) -> FormState:
     Looks up what is remembered of this login, and whether the store can be used: keep it as long as the plan.
     """
     wish, why = plan.wish, stores.unavailable(plan.wish.store)
-    kept: list[stores.Head] = []
+    kept: list[stores.EntryHead] = []
     try:
-        kept = stores.remembered(plan.provider.name, plan.name)
+        kept = stores.heads(plan.provider.name, plan.name)
     except StoreUnavailable as error:
         why = str(error)
     return {
         "methods": [_method_state(plan.by(method), ask) for method in credentials.allowed(plan.provider)],
         "method": plan.method.name,
         "sandbox": plan.sandboxed,
-        "remember": wish.remember or (kept[0].keeps if kept else ""),
-        "store": remembering.PLACES[wish.store],
+        "remember": wish.remember or (kept[0].remember if kept else ""),
+        "store": stores.STORES[wish.store],
         "unavailable": why,
         "refused": plan.look.sources.refused,
     }

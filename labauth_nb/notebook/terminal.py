@@ -14,7 +14,7 @@ from typing import Any
 
 from ..credentials.sources import allowed, healed
 from ..errors import InvalidInput, MissingCredentials, NotSignedIn, SignInRefused, UntrustedOrigin
-from ..logins import logins, plans, remembering, signins
+from ..logins import logins, plans, sharing, signins
 from ..logins.logins import Login
 from ..logins.plans import Plan, Wish
 from ..masking import Secret, noticed
@@ -95,7 +95,7 @@ def _confirmed(login: Login) -> bool:
 
 
 def _word(remember: bool | str) -> str:
-    return remembering.AUTO if remember is True else remember or ""
+    return sharing.AUTO if remember is True else remember or ""
 
 
 def _veiled(fields: Mapping[str, str]) -> dict[str, str | None]:
