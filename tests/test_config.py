@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from kernels import Kernel
 from traitlets import TraitError
 
 from labauth_nb import InvalidInput, MissingCredentials, begin, login
-from labauth_nb.credentials import presets
+from labauth_nb.credentials import presets, stores
 from labauth_nb.notebook.magic import choices
 from labauth_nb.sandbox import Lab
 
@@ -230,4 +229,4 @@ def test_what_was_remembered_by_a_method_that_is_forbidden_now(
     preset(methods={"foundry": ["token"]})
     with pytest.raises(MissingCredentials, match="Token"):
         login("foundry", tenant=lab.origin("foundry"))
-    assert json.loads((tmp_path / "data" / "labauth-nb" / "remembered.json").read_text())[0]["method"] == "service-user"
+    assert [head.method for head in stores.heads()] == ["service-user"]

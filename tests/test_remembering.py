@@ -44,6 +44,7 @@ from labauth_nb.logins.sharing import SharedEntry
 from labauth_nb.notebook import magic
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.sandbox import Lab
+from labauth_nb.tokens.exchanges import Exchange
 from labauth_nb.tokens.grants import GRANTS
 
 pytestmark = [
@@ -1090,7 +1091,7 @@ def test_names(lab: Lab, name: str, store: str, data: Path) -> None:
     login("qbench", tenant=lab.origin("qbench"), name=name, remember=True, store=store, **CLIENT)
     forget_here()
     assert login("qbench", name=name).found.source() == PLACES[store]
-    assert {path.parent.name for path in data.rglob("*") if path.is_file()} <= {"labauth-nb", "entries", "locks"}
+    assert {path.parent.name for path in data.rglob("*") if path.is_file()} <= {"heads", "entries", "locks"}
     assert "no longer remembered" in logout(name)[0]
 
 
@@ -1178,7 +1179,6 @@ def _renew_expired(lab: Lab) -> None:
     entry = head.ref.read()
     assert entry is not None
     provider = labauth_nb.providers.PROVIDERS["foundry"]
-
     origin = lab.origin("foundry")
     exchange = Exchange(provider, provider.method("user"), origin, origin, entry.fields, WALL)
     SharedEntry(head.ref, entry.id).renewed(exchange, None, None, GRANTS["authorization_code"])
@@ -1215,15 +1215,14 @@ def test_logout_forgets_what_an_earlier_kernel_remembered(lab: Lab) -> None:
 
 
 def test_logout_all_ends_what_is_under_way(lab: Lab) -> None:
-    """`logout --all` cancels a browser sign-in that is under way, and an index that cannot be read keeps nobody signed in."""
+    """`logout --all` cancels a browser sign-in that is under way, and a head that cannot be read keeps nobody signed in."""
     attempt = begin("foundry", "user", tenant="sandbox")
     login("benchling", tenant="sandbox")
     said = logout(all=True)
     assert said[0] == "A sign-in to Foundry that was under way is cancelled."
     assert attempt.state == "over"
     login("benchling", tenant="sandbox")
-    index = stores._data() / stores.INDEX
-    index.mkdir(parents=True)
+    (stores._data() / "heads" / "unreadable.json").mkdir(parents=True)
     with pytest.raises(StoreUnavailable, match="Signed out of Benchling"):
         logout(all=True, forget=True)
     assert not len(status())

@@ -1,9 +1,13 @@
-"""Where a login is remembered for the next kernel: the operating system's keyring, or a file when asked for by name.
+"""Where a login is remembered for the next kernel: the operating system's keyring, or a file.
 
-Many kernels share one remembered login, and its refresh token may be used once only: whoever renews holds the lock,
-reads again under it, writes `pending` before it asks, and writes the answer before it lets go.
-Beside the two stores there is an index of what is remembered, without secrets: no keyring can list, and whoever never
-remembered anything has no index and never sees their keyring touched.
+Many kernels share one entry, and its refresh token may be used once only: whoever renews holds the
+entry's lock, reads again under it, writes `pending` before the request, and writes the response
+before it lets go.
+
+No keyring can list what is in it. So each entry has a head, a file without secrets, in a folder
+that is the index: a head is written before its entry and removed after it, so that no secret is
+ever kept that is not listed, and kill -9 leaves nothing to mend. Whoever never remembered anything
+has no such folder, and never sees their keyring touched.
 """
 
 from __future__ import annotations
@@ -16,8 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
-from itertools import count
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -37,16 +40,14 @@ CREDENTIALS, REFRESH_TOKEN = "credentials", "refresh-token"
 KINDS = (CREDENTIALS, REFRESH_TOKEN)
 LOCK_SECONDS = 90.0
 """How long one kernel waits for another: longer than a token request with its retries."""
-INDEX_SECONDS = 10.0
-"""How long one waits for the index, which is held for milliseconds."""
 VERSION = 1
 INDEX = "remembered.json"
+"""Where the heads stood before 0.1.0: read once more, and not in 0.2."""
 SERVICE = "labauth-nb"
 WINDOWS_MOST = 1280
 """Windows' keyring holds 2560 bytes of UTF-16."""
 _WINDOWS = os.name == "nt"
 
-_BUSY_INDEX = "The list of what is remembered is in use by another kernel. Try again."
 MISSING = "Remembering needs one more package. Install it with: pip install 'labauth-nb[keyring]'"
 _WEAKER = "or, if a file that only you can read is enough, ask for it by name: --store file"
 NO_KEYRING = (
@@ -211,9 +212,33 @@ class EntryRef:
         with _lock(self.digest, LOCK_SECONDS, busy):
             yield
 
+    @property
+    def _head_path(self) -> Path:
+        return _data() / "heads" / f"{self.digest}.json"
+
+    def _head(self) -> EntryHead | None:
+        """The head of this login, whichever store its entry is in. Raises `StoreUnavailable`."""
+        _split_index()
+        return _head_in(self._head_path)
+
+    def _write_head(self, head: EntryHead | None) -> None:
+        """Replace the head; None removes it. The caller holds the lock."""
+        if head is not None:
+            _put(self._head_path, json.dumps(asdict(head)))
+            return
+        try:
+            self._head_path.unlink(missing_ok=True)
+        except OSError as error:
+            said = f"{self._head_path} cannot be removed ({error.strerror})."
+            raise StoreUnavailable(said) from None
+
     def listed(self) -> bool:
-        """Whether it is said to be remembered here, be it readable or not."""
-        head = _listed(self.key)
+        """Whether a head says that it is here, be the entry readable or not."""
+        try:
+            _data()
+        except StoreUnavailable:
+            return False  # without the extra packages nothing was ever remembered
+        head = self._head()
         return head is not None and head.store == self.store
 
     def read(self) -> Entry | None:
@@ -225,42 +250,69 @@ class EntryRef:
         return entry if entry and (entry.provider, entry.tenant, entry.name) == self.key else None
 
     def write(self, entry: Entry) -> None:
-        """Remember `entry` here, and nowhere else (a copy in the other store goes first: two would burn each other).
+        """Remember `entry` here, and nowhere else: two copies of one refresh token would burn it.
 
         Raises `StoreUnavailable`; what was here before is then still here.
         """
-        head = EntryHead(*self.key, method=entry.method, remember=entry.remember, store=self.store)
         if (entry.provider, entry.tenant, entry.name) != self.key:
             raise ValueError("This entry belongs elsewhere.")
+        head = EntryHead(*self.key, entry.method, entry.remember, self.store, since=time.time())
         with self.locked():
-            before = _listed(self.key)
+            before = self._head()
             if before is not None and before.store != self.store:
-                before.ref.forget()
-                before = None
-            if before != head:
-                _list(self.key, head)  # first: no secret is ever kept that is not listed
+                self._move(entry, before, head)
+                return
+            stale = before.also if before else ""
+            first = replace(head, also=stale)
+            if before != first:
+                self._write_head(first)  # first: no secret is ever kept that is not listed
             try:
                 _BACKENDS[self.store].put(self, dumps(entry))
             except StoreUnavailable:
-                if before != head:
-                    _list(self.key, before)
+                if before != first:
+                    with suppress(StoreUnavailable):
+                        self._write_head(before)
                 raise
+            if stale:
+                _BACKENDS[stale].delete(self)
+                self._write_head(head)
+
+    def _move(self, entry: Entry, before: EntryHead, head: EntryHead) -> None:
+        """Write `entry` here and remove it from the store that `before` names.
+
+        At each moment one store has it whole, and the head names both.
+        """
+        here, there = _BACKENDS[self.store], _BACKENDS[before.store]
+        self._write_head(replace(before, also=self.store))
+        try:
+            here.put(self, dumps(entry))
+            self._write_head(replace(head, also=before.store))
+            there.delete(self)
+        except StoreUnavailable:
+            with suppress(StoreUnavailable):
+                self._write_head(replace(before, also=self.store))
+                here.delete(self)
+                self._write_head(before)
+            raise
+        self._write_head(head)
 
     def forget(self) -> bool:
         """Remove it; whether there was anything. Raises `StoreUnavailable`: it is then still listed."""
-        if _listed(self.key) is None:
+        if not self.listed():
             return False
         with self.locked():
-            if not self.listed():
+            head = self._head()
+            if head is None or head.store != self.store:
                 return False
-            _BACKENDS[self.store].delete(self)
-            _list(self.key, None)
+            for store in filter(None, (head.also, head.store)):
+                _BACKENDS[store].delete(self)
+            self._write_head(None)
             return True
 
 
 @dataclass(frozen=True)
 class EntryHead:
-    """What the index says of one remembered login: no secret."""
+    """What may be known of an entry without opening its store: no secret."""
 
     provider: str
     tenant: str
@@ -268,24 +320,89 @@ class EntryHead:
     method: str
     remember: str
     store: str
+    also: str = ""
+    """The other store, where it may still have a copy: a move to or from it was broken off."""
+    since: float = field(default=0.0, compare=False)
+    """When it was remembered, in seconds since the epoch: heads are listed in this order."""
 
     @property
     def ref(self) -> EntryRef:
-        """Its place."""
+        """Where its entry is."""
         return EntryRef(self.store, self.provider, self.tenant, self.name)
 
 
 def heads(provider: str | None = None, name: str | None = None) -> list[EntryHead]:
-    """What is remembered, in the order of remembering; touches no keyring. Without the extra packages: nothing.
+    """What is remembered, in the order of remembering; touches no keyring.
 
-    Raises `StoreUnavailable` where there is a list that cannot be opened.
+    Without the extra packages: nothing. Raises `StoreUnavailable` for what cannot be opened.
     """
-    heads = [head for row in _rows()[0] if (head := _head(row))]
-    return [head for head in heads if provider in (None, head.provider) and name in (None, head.name)]
+    try:
+        folder = _data() / "heads"
+    except StoreUnavailable:
+        return []
+    _split_index()
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    found = [head for each in names if each.endswith(".json") and (head := _head_in(folder / each))]
+    found.sort(key=lambda head: (head.since, head.ref.key))
+    return [h for h in found if provider in (None, h.provider) and name in (None, h.name)]
+
+
+def _head_in(path: Path) -> EntryHead | None:
+    """The head in `path`; None where there is none, or none of this version.
+
+    Raises `StoreUnavailable` where it cannot be opened.
+    """
+    try:
+        head = _head_of(json.loads(path.read_text("utf-8", errors="replace")))
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return head if head and head.ref.digest == path.stem else None
+
+
+def _head_of(row: Any) -> EntryHead | None:
+    names = [f.name for f in fields(EntryHead) if f.name != "since"]
+    if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
+        return None
+    since = row.get("since")
+    head = EntryHead(**{name: row[name] for name in names})
+    head = replace(head, since=since) if isinstance(since, float) else head
+    known = head.store in STORES and head.remember in KINDS and head.also in ("", *STORES)
+    return head if known else None
+
+
+def _unreadable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"What is remembered cannot be read: {path} ({error.strerror}).")
+
+
+def _split_index() -> None:
+    """Give each login in the index of an earlier version a head of its own."""
+    index = _data() / INDEX
+    if not index.exists():
+        return
+    with _lock("index", LOCK_SECONDS, f"Another kernel is reading {index}. Try again."):
+        try:
+            rows = json.loads(index.read_text("utf-8", errors="replace"))
+        except (FileNotFoundError, ValueError, RecursionError):
+            rows = []
+        except OSError as error:
+            raise _unreadable(index, error) from None
+        for n, row in enumerate(rows if isinstance(rows, list) else []):
+            old = {"remember": row.get("keeps"), "also": "", **row} if isinstance(row, dict) else {}
+            head = _head_of({**old, "since": float(n)})
+            if head and not (_data() / "heads" / f"{head.ref.digest}.json").exists():
+                _put(_data() / "heads" / f"{head.ref.digest}.json", json.dumps(asdict(head)))
+        index.unlink(missing_ok=True)
 
 
 def forget_all() -> list[EntryHead]:
-    """Forget every login in every store, each yes to an address, and what killed writers left; gives the logins forgotten.
+    """Forget every login in every store, and each yes to an address; gives the logins forgotten.
 
     Goes on past one that cannot be forgotten, and raises `StoreUnavailable` at the end.
     """
@@ -298,17 +415,23 @@ def forget_all() -> list[EntryHead]:
         except StoreUnavailable as error:
             trouble[head.name] = str(error)
     with suppress(StoreUnavailable):
-        if (data := _data()).exists():
-            with _lock("index", INDEX_SECONDS, _BUSY_INDEX):  # nobody lists meanwhile, and nobody writes what is not listed
-                still = [head.ref.digest for head in heads()]
-                for path in [*data.glob("entries/*"), *data.glob(f"{INDEX}.*"), *data.glob("agreed/*")]:
-                    if not any(path.name.startswith(digest) for digest in still):
-                        with suppress(OSError):
-                            path.unlink()
+        _sweep(_data())
     if trouble:
-        first = next(iter(trouble.values()))
-        raise StoreUnavailable(f"Forgotten: {len(forgotten)}. Still remembered: {', '.join(trouble)}. {first}")
+        said = f"Forgotten: {len(forgotten)}. Still remembered: {', '.join(trouble)}."
+        raise StoreUnavailable(f"{said} {next(iter(trouble.values()))}")
     return forgotten
+
+
+def _sweep(data: Path) -> None:
+    """Remove each yes to an address, and what killed writers left."""
+    for path in [*data.glob("agreed/*"), *data.glob(f"{INDEX}.*")]:
+        with suppress(OSError):
+            path.unlink()
+    for path in [*data.glob("entries/*"), *data.glob("heads/*.tmp")]:
+        digest = path.name.partition(".")[0]
+        with suppress(StoreUnavailable, OSError), _lock(digest, 1.0, "It is in use."):
+            if path.suffix == ".tmp" or not (data / "heads" / f"{digest}.json").exists():
+                path.unlink()  # nobody writes it meanwhile: this is the lock of its login
 
 
 # The addresses that the person has agreed to
@@ -334,58 +457,6 @@ def agree(named_by: str, address: str) -> None:
     _agreed.add((named_by, address))
     with suppress(StoreUnavailable, OSError):
         _put(_agreement(named_by, address), json.dumps({"named_by": named_by, "address": address}))
-
-
-# The index
-
-
-def _head(row: object) -> EntryHead | None:
-    """The head in one row; None where it is not one of this version."""
-    names = [f.name for f in fields(EntryHead)]
-    if not isinstance(row, dict) or any(not isinstance(row.get(name), str) for name in names):
-        return None
-    head = EntryHead(**{name: row[name] for name in names})
-    return head if head.store in STORES and head.remember in KINDS else None
-
-
-def _listed(key: tuple[str, str, str]) -> EntryHead | None:
-    return next((head for head in heads() if head.ref.key == key), None)
-
-
-def _rows() -> tuple[list[object], bool]:
-    """The rows of the index, and whether it is whole; of a torn one, those that can be read."""
-    try:
-        text = (_data() / INDEX).read_text("utf-8", errors="replace")
-    except (StoreUnavailable, FileNotFoundError, NotADirectoryError):
-        return [], True
-    except OSError as error:
-        raise StoreUnavailable(f"What is remembered cannot be read: {_data() / INDEX} ({error.strerror}).") from None
-    with suppress(ValueError, RecursionError):
-        rows = json.loads(text)
-        if isinstance(rows, list):
-            return rows, True
-    found: list[object] = []
-    for line in text.splitlines():
-        with suppress(ValueError, RecursionError):
-            if isinstance(row := json.loads(line.strip().rstrip(",")), dict):
-                found.append(row)
-    return found, False
-
-
-def _list(key: tuple[str, str, str], head: EntryHead | None) -> None:
-    """Put `head` into the index in place of what is there for `key`; rows of other versions stay as they are."""
-    with _lock("index", INDEX_SECONDS, _BUSY_INDEX):
-        path = _data() / INDEX
-        rows, whole = _rows()
-        if not whole:
-            aside = next(p for n in count() if not (p := path.with_name(f"{INDEX}.broken{n or ''}")).exists())
-            _put(aside, path.read_text("utf-8", errors="replace"))
-        rows = [row for row in rows if (other := _head(row)) is None or other.ref.key != key]
-        rows += [asdict(head)] if head else []
-        if rows:
-            _put(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")  # a line each: a torn one is not lost
-        else:
-            path.unlink(missing_ok=True)
 
 
 # The two stores
