@@ -9,11 +9,10 @@ import os
 import random
 import re
 import signal
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -240,10 +239,13 @@ def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path,
 
 
 class Kernels:
-    """Processes, each as a kernel of its own: forked from one that has only imported the packages (so they start fast)."""
+    """Processes, each as a kernel of its own: forked from one that has only imported the packages (so they start fast).
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.turn = folder / "kernels", 0
+    Their clocks go by the sandbox's, as it stands when they start and when they go.
+    """
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        self.folder, self.lab, self.turn = folder / "kernels", lab, 0
         self.pids: list[int] = []
         code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_remembering as t; t.nursery()"
         self.nurse = subprocess.Popen(
@@ -257,7 +259,8 @@ class Kernels:
         self.here.mkdir(parents=True)
         assert self.nurse.stdin is not None
         assert self.nurse.stdout is not None
-        self.nurse.stdin.write(json.dumps({"count": count, "here": str(self.here), **order}) + "\n")
+        order |= {"count": count, "here": str(self.here), "ahead": ahead(self.lab)}
+        self.nurse.stdin.write(json.dumps(order) + "\n")
         self.nurse.stdin.flush()
         self.pids = json.loads(self.nurse.stdout.readline())
         end = time.monotonic() + 60
@@ -268,7 +271,8 @@ class Kernels:
 
     def go(self) -> Kernels:
         """Let them all make their requests, together."""
-        (self.here / "gate").touch()
+        (self.here / "gate.new").write_text(str(ahead(self.lab)))
+        (self.here / "gate.new").rename(self.here / "gate")
         return self
 
     def kill(self, number: int) -> None:
@@ -320,6 +324,7 @@ def nursery() -> None:
 
 def _work(order: dict[str, Any], number: int) -> None:
     here = Path(order["here"])
+    set_clock(order["ahead"])
     got: list[Any] = []
     try:
         mine = login(order["provider"], **order["login"])
@@ -331,6 +336,7 @@ def _work(order: dict[str, Any], number: int) -> None:
     end = time.monotonic() + 60
     while not (here / "gate").exists() and time.monotonic() < end:
         time.sleep(0.001)
+    set_clock(float((here / "gate").read_text()))
     time.sleep(0.02 if number >= order.get("die", 0) > 0 else 0)  # whoever is to die comes first
     for _ in range(order.get("requests", 3)) if not got else ():
         try:
@@ -354,8 +360,14 @@ def _dies_between_answer_and_write() -> None:
 
 
 @pytest.fixture
-def kernels(tmp_path: Path, data: Path) -> Iterator[Kernels]:
-    it = Kernels(tmp_path)
+def clock(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This kernel's clock is the sandbox's, also at its own address: nobody waits for a token to expire."""
+    monkeypatch.setattr(WALL, "time", lab.clock.time)
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, data: Path, lab: Lab, clock: None) -> Iterator[Kernels]:
+    it = Kernels(tmp_path, lab)
     yield it
     it.stop()
 
@@ -365,22 +377,27 @@ def order(lab: Lab, provider: str = "qbench", **more: Any) -> dict[str, Any]:
     return {"provider": provider, "login": {"tenant": lab.origin(provider)}, "read": ["GET", path], **more}
 
 
-def short(lab: Lab, provider: str, sign_in: Any, seconds: float = 4) -> tuple[Login, int]:
-    """Sign in for `seconds` only (the next token lives long): (the login, token requests so far)."""
+def ahead(lab: Lab) -> float:
+    """How many seconds the sandbox's clock is ahead."""
+    return lab.clock.time() - time.time()
+
+
+def set_clock(seconds: float) -> None:
+    """Set this process's clock ahead."""
+    WALL.time = lambda: time.time() + seconds  # type: ignore[method-assign]
+
+
+def fresh(lab: Lab, provider: str, sign_in: Callable[[], Login]) -> tuple[Login, int]:
+    """Sign in to a new sandbox: (the login, token requests so far)."""
     lab.reset()
     forget_here()
-    lab.set(provider, life=seconds)
-    mine: Login = sign_in()
-    lab.set(provider, life=3600)
-    return mine, lab.token_requests(provider)
+    return sign_in(), lab.token_requests(provider)
 
 
-def expire(mine: Login) -> None:
-    """Wait until its token is over."""
-    token = mine._tokens.current
-    assert token is not None
-    assert token.expires_at is not None
-    time.sleep(max(token.expires_at - time.time(), 0) + 0.05)
+def expire(lab: Lab, mine: Login) -> None:
+    """Go to when its token has expired."""
+    assert mine.seconds_left
+    lab.clock.advance(mine.seconds_left + 1)
 
 
 def accepted(lab: Lab, ref: EntryRef, provider: str = "qbench") -> bool:
@@ -396,9 +413,9 @@ def accepted(lab: Lab, ref: EntryRef, provider: str = "qbench") -> bool:
 @pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
 def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: str, keeps: str) -> None:
     """8 processes, 3 requests each: 1 token request, 0 failures, and the newest token is the one that is kept."""
-    mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store))
+    mine, before = fresh(lab, "qbench", lambda: qbench(lab, keeps, store))
     kernels.start(**order(lab))
-    expire(mine)
+    expire(lab, mine)
     got, _ = kernels.go().end()
     assert got == [[200] * 3] * KERNELS
     assert lab.token_requests("qbench") - before == 1
@@ -410,14 +427,13 @@ def test_eight_kernels_cross_expiry_together(lab: Lab, kernels: Kernels, store: 
 
 def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels, store: str) -> None:
     """Foundry as yourself: no secret, each refresh token works once; 3 crossings of 8 processes cost 3 token requests."""
-    mine, _before = short(lab, "foundry", lambda: foundry_user(lab, store), 12)
+    mine, _before = fresh(lab, "foundry", lambda: foundry_user(lab, store))
     assert mine.shared is not None
     ref = mine.shared.ref
     for _ in range(2):
         kernels.start(**order(lab, "foundry"))
         before = lab.token_requests("foundry")
-        expire(mine)
-        lab.set("foundry", life=12)  # 8 kernels start within it
+        expire(lab, mine)
         got, _ = kernels.go().end()
         assert got == [[200] * 3] * KERNELS
         assert lab.token_requests("foundry") - before == 1
@@ -430,9 +446,9 @@ def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.
     the others have 0 failures, there is 1 token request more per kill at the most, and the next kernel is signed in."""
     rows = []
     for turn in range(ROUNDS):
-        mine, before = short(lab, "qbench", lambda: qbench(lab, CREDENTIALS, store))
+        mine, before = fresh(lab, "qbench", lambda: qbench(lab, CREDENTIALS, store))
         kernels.start(**order(lab, die=1 + turn % 2))
-        expire(mine)
+        expire(lab, mine)
         kernels.go()
         # At any moment with our files only: this keyring's backend is a file too, and rewrites it in place.
         for number in random.sample(range(2, KERNELS), 2) if store == FILE else ():
@@ -446,8 +462,8 @@ def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.
         assert got
         assert asked <= 1 + kills
         assert mine.shared is not None
-        (fresh,), _ = kernels.start(1, **order(lab)).go().end()
-        assert fresh == [200] * 3
+        (next_kernel,), _ = kernels.start(1, **order(lab)).go().end()
+        assert next_kernel == [200] * 3
         assert lab.token_requests("qbench") - before <= 1 + kills
         assert accepted(lab, mine.shared.ref)
         assert mine.session().get("orders").status_code == 200
@@ -466,11 +482,11 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
     def sign_in() -> Login:
         return foundry_user(lab, store) if provider == "foundry" else qbench(lab, REFRESH_TOKEN, store)
 
-    mine, before = short(lab, provider, sign_in)
+    mine, before = fresh(lab, provider, sign_in)
     assert mine.shared is not None
     ref = mine.shared.ref
     kernels.start(**order(lab, provider, die=1))
-    expire(mine)
+    expire(lab, mine)
     kernels.go()
     got, kills = kernels.end()
     if kills:
@@ -493,9 +509,9 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
 def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) -> None:
     """kill -9 at random moments of Foundry's refresh: all survivors go on, or all are told to sign in again."""
     for _ in range(ROUNDS):
-        mine, _before = short(lab, "foundry", lambda: foundry_user(lab, FILE))
+        mine, _before = fresh(lab, "foundry", lambda: foundry_user(lab, FILE))
         kernels.start(**order(lab, "foundry"))
-        expire(mine)
+        expire(lab, mine)
         kernels.go()
         for number in random.sample(range(KERNELS), 3):
             time.sleep(random.uniform(0, 0.03))
@@ -505,8 +521,10 @@ def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) 
         told = [each for each in got if all(str(a).startswith("LoginExpired: Foundry no longer takes") for a in each)]
         assert len(good) + len(told) == len(got)
         assert not good or not told
-        (fresh,), _ = kernels.start(1, **order(lab, "foundry")).go().end()
-        assert (fresh == [200] * 3) if good else fresh[0].startswith("MissingCredentials: Foundry user needs a person"), fresh
+        (next_kernel,), _ = kernels.start(1, **order(lab, "foundry")).go().end()
+        assert (
+            (next_kernel == [200] * 3) if good else next_kernel[0].startswith("MissingCredentials: Foundry user needs a person")
+        )
 
 
 def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
@@ -531,7 +549,7 @@ def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
 
 def test_log_out_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
     """The 7 others are told, with what to type, and none of them writes the entry anew."""
-    _mine, before = short(lab, "qbench", lambda: qbench(lab, True, store), 3600)
+    _mine, before = fresh(lab, "qbench", lambda: qbench(lab, True, store))
     kernels.start(7, **order(lab))
     assert "no longer remembered" in logout("qbench")[0]
     lab.expire("qbench")
@@ -561,12 +579,10 @@ def test_sign_in_anew_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> N
 
 def test_the_same_remembered_by_several_kernels_at_once(lab: Lab, kernels: Kernels, store: str) -> None:
     """They share one entry: crossing expiry together costs 1 token request."""
-    lab.set("qbench", life=4)
     typed = {"tenant": lab.origin("qbench"), "remember": True, "store": store, **CLIENT}
     kernels.start(**order(lab, login=typed))
-    lab.set("qbench", life=3600)
     before = lab.token_requests("qbench")
-    time.sleep(4)
+    lab.clock.advance(3601)
     assert kernels.go().end() == ([[200] * 3] * KERNELS, 0)
     assert lab.token_requests("qbench") - before == 1
     assert len(heads()) == 1
@@ -587,21 +603,21 @@ def test_a_revoked_token_costs_one_renewal_for_all(lab: Lab, kernels: Kernels) -
 FORKS = """
 import multiprocessing, time, labauth_nb, sys
 sys.path.insert(0, {here!r})
-from test_remembering import expire
+from test_remembering import set_clock
 mine = labauth_nb.login("qbench", tenant={tenant!r})
 held = mine.session()
 def work(number):
     return held.get("orders").status_code, session_.get("orders").status_code
 session_ = labauth_nb.session("qbench")
+set_clock(mine.seconds_left + 1)
 with multiprocessing.get_context("fork").Pool(4) as pool:
-    expire(mine)
     print(pool.map(work, range(20), chunksize=1) == [(200, 200)] * 20, held.get("orders").status_code)
 """
 
 
 def test_a_pool_of_forks(lab: Lab, store: str) -> None:
     """A fork pool that uses a remembered login's session across expiry: 1 token request, 0 failures."""
-    _mine, before = short(lab, "qbench", lambda: qbench(lab, REFRESH_TOKEN, store))
+    _mine, before = fresh(lab, "qbench", lambda: qbench(lab, REFRESH_TOKEN, store))
     code = FORKS.format(here=str(Path(__file__).parent), tenant=lab.origin("qbench"))
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert ended.stdout.split() == ["True", "200"], ended.stderr
@@ -770,60 +786,30 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         monkeypatch.setattr(f"{ALT}.{name}", fails)
 
 
-@pytest.mark.parametrize(
-    "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring", "keyring.backends.chainer.ChainerBackend"]
-)
-def test_no_keyring(lab: Lab, backend: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """You are signed in, and told that it is not remembered; the file is offered by name only."""
-    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
-    monkeypatch.setattr("keyring.core._keyring_backend", None)  # a panel of an earlier test may have asked for it already
-    if "chainer" in backend:
-        monkeypatch.setattr("keyring.backends.chainer.ChainerBackend.backends", [])
-    not_remembered(qbench(lab), r"no backend was found.*ask for it by name: --store file$")
-    assert lab.token_requests("qbench") == 1
-    assert not data.exists()
-    assert qbench(lab, store=FILE).kept == "Remembered in the file store."
-    assert stat.S_IMODE(next((data / "entries").iterdir()).stat().st_mode) == 0o600
-    forget_here()
-    assert login("qbench").found.source() == "file store"
-
-
-def test_a_weak_keyring_that_nobody_chose(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain text, found by itself: said, and not used."""
-    import keyring
-    from keyring.backend import get_all_keyring
-    from keyrings.alt.file import PlaintextKeyring
-
-    monkeypatch.delenv("PYTHON_KEYRING_BACKEND")
-    found = next(ring for ring in get_all_keyring() if type(ring) is PlaintextKeyring)
-    monkeypatch.setattr(keyring.core, "_keyring_backend", found)
-    not_remembered(qbench(lab), "does not protect what it keeps")
-    assert not heads()
-
-
-def not_remembered(mine: Login, why: str) -> None:
-    """`mine` is signed in, and says that, and why, it is not remembered."""
-    assert re.match(f"Not remembered: .*{why}", mine.kept)
-    assert mine.kept in repr(mine)
-    assert mine.status == "valid"
-
-
 @pytest.mark.parametrize("way", ["Python", "browser", "%labauth", "panel"])
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [(FILE, "Nothing can be remembered: .*"), (KEYRING, "This computer has no keyring .* --store file")],
+)
 def test_no_store(
     lab: Lab,
     data: Path,
     store: str,
+    why: str,
     way: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where nothing can be remembered, each way to sign in does, and says so."""
-    data.parent.mkdir(parents=True, exist_ok=True)
-    data.write_text("a file where the folder should be")
+    """Where nothing can be remembered, each way to sign in does, and says so; the file store is offered by name only."""
+    if store == FILE:
+        data.parent.mkdir(parents=True, exist_ok=True)
+        data.write_text("a file where the folder should be")
+    else:
+        monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     tenant = lab.origin("qbench")
     if way == "Python":
         qbench(lab, store=store)
-        assert "Not remembered: Nothing can be remembered" in capsys.readouterr().err
+        assert re.search(f"Not remembered: {why}", capsys.readouterr().err)
     elif way == "browser":
         foundry_user(lab, store)
     elif way == "%labauth":
@@ -831,13 +817,16 @@ def test_no_store(
         monkeypatch.setenv("QBENCH_CLIENT_ID", CLIENT["client_id"])
         monkeypatch.setenv("QBENCH_CLIENT_SECRET", CLIENT["client_secret"])
         magic.LabauthMagics().labauth(f"login qbench --remember --store {store}")
-        assert "Not remembered: Nothing can be remembered" in capsys.readouterr().out
+        assert re.search(f"Not remembered: {why}", capsys.readouterr().out)
     else:
         panel = LoginPanel(plan(Wish("qbench", tenant=tenant, remember=CREDENTIALS, store=store)))
         panel.heard({"type": "submit", "fields": CLIENT, "remember": "credentials"})
-        assert panel.state()["login"]["kept"].startswith("Not remembered: Nothing can be")
+        assert re.match(f"Not remembered: {why}", panel.state()["login"]["kept"])
     (mine,) = _LOGINS.values()
-    not_remembered(mine, "Nothing can be remembered")
+    assert re.match(f"Not remembered: {why}", mine.kept)
+    assert mine.kept in repr(mine)
+    assert mine.status == "valid"
+    assert not (data / "entries").exists()
 
 
 def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -855,16 +844,16 @@ def test_a_full_store(lab: Lab, store: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("keeps", [CREDENTIALS, REFRESH_TOKEN])
-def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fills_up_later(lab: Lab, clock: None, keeps: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that came and could not be written is used all the same, for 1 token request; the next renewal starts from it.
 
     Where the refresh token is all there is, it is taken out of the store: no other kernel may use the old one again.
     """
-    mine, before = short(lab, "qbench", lambda: qbench(lab, keeps, store), 1)
+    mine, before = fresh(lab, "qbench", lambda: qbench(lab, keeps, store))
     forget_here()
     again = login("qbench")
     place, put = stores._BACKENDS[store], stores._BACKENDS[store].put
-    expire(mine)
+    expire(lab, mine)
     with monkeypatch.context() as full:
 
         def only_doubts(ref: EntryRef, text: Any) -> None:
@@ -886,12 +875,12 @@ def test_a_store_that_fills_up_later(lab: Lab, keeps: str, store: str, monkeypat
         assert accepted(lab, again.shared.ref)
 
 
-def test_a_locked_keyring(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_keyring(lab: Lab, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever cannot unlock it is not kept from signing in: it is named among the reasons, and renewals go on."""
-    mine, _ = short(lab, "qbench", lambda: qbench(lab), 1)
+    mine, _ = fresh(lab, "qbench", lambda: qbench(lab))
     tenant = lab.origin("qbench")
     refuse(monkeypatch)
-    expire(mine)
+    expire(lab, mine)
     assert mine.session().get("orders").status_code == 200  # from the secret
     forget_here()
     with pytest.raises(
@@ -926,47 +915,6 @@ def test_a_locked_keyring_without_a_secret(lab: Lab, monkeypatch: pytest.MonkeyP
     assert lab.token_requests("qbench") == before
     forget_here()
     login("qbench").refresh()
-
-
-def test_a_lock_that_is_held(lab: Lab, kernels: Kernels, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting is bounded: with the secret the kernel goes on alone, else a sentence says what to do."""
-    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.3)
-    mine = qbench(lab, store=store)
-    forget_here()
-    assert mine.shared is not None
-    code = (
-        "import sys, time; from labauth_nb.credentials.stores import EntryRef\n"
-        "with EntryRef(*sys.argv[1:]).locked(): print('held', flush=True); time.sleep(60)"
-    )
-    ref = mine.shared.ref
-    script = [sys.executable, "-c", code, store, *ref.key]
-    child = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "held\n"
-        again = login("qbench")
-        began = time.monotonic()
-        again.refresh()
-        assert 0.3 <= time.monotonic() - began < 3
-        assert again.session().get("orders").status_code == 200
-        assert qbench(lab, store=store, client_id=CLIENT["client_id"]).kept in (
-            f"Remembered in the {PLACES[store]}.",
-            f"Not remembered: {busy(ref)}",
-        )
-        said = logout("qbench")[0]
-        assert f"It is still remembered: {busy(ref)}" in said
-    finally:
-        child.kill()
-        child.communicate()
-    forget_here()
-    assert login("qbench").session().get("orders").status_code == 200
-
-
-def busy(ref: EntryRef) -> str:
-    return (
-        f"Another kernel has been renewing {ref.name} of {ref.provider} ({ref.tenant}) for 0.3 s. Try again, and look "
-        "whether the keyring waits for your password; if it stays so, restart that kernel."
-    )
 
 
 # Words and names
@@ -1154,20 +1102,33 @@ def test_the_other_store_asked_for_later(lab: Lab) -> None:
     assert again.session().get("orders").status_code == 200
 
 
-def test_nothing_is_remembered_unasked(lab: Lab, data: Path, tmp_path: Path) -> None:
-    """Without --remember nothing is written and no keyring is touched."""
-    qbench(lab, remember=False)
-    logout("qbench")
-    assert not data.exists()
+UNASKED = """
+import sys, labauth_nb
+from labauth_nb.credentials import stores
+labauth_nb.login("qbench", tenant=sys.argv[1], client_id=sys.argv[2], client_secret=sys.argv[3])
+labauth_nb.session("qbench").get("orders")
+labauth_nb.logout("qbench")
+ref = stores.EntryRef(stores.KEYRING, "qbench", sys.argv[1], "qbench")
+assert ref.read() is None and ref.forget() is False
+assert stores.heads() == labauth_nb.logout(all=True, forget=True) == []
+print("keyring" in sys.modules, stores._data().exists())
+"""
+
+
+def test_nothing_is_remembered_unasked(lab: Lab, tmp_path: Path) -> None:
+    """Who never says --remember has no data folder, and keyring is not even imported: not to sign in, nor to look."""
+    script = [sys.executable, "-c", UNASKED, lab.origin("qbench"), *CLIENT.values()]
+    ended = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout.split() == ["False", "False"], ended.stderr
     assert not (tmp_path / "ring").exists()
 
 
-def test_the_expired_refresh_token(lab: Lab) -> None:
+def test_the_expired_refresh_token(lab: Lab, clock: None) -> None:
     """Over for good: where nobody can be asked, one sentence says what happened and what to type."""
     lab.set("foundry", refresh_life=1, life=1)
     foundry_user(lab)
     forget_here()
-    time.sleep(1.1)
+    lab.clock.advance(2)
     with pytest.raises(MissingCredentials, match=r"What was remembered is over: keyring: Foundry no longer takes the refresh"):
         login("foundry", "user", tenant=lab.origin("foundry"))
     with pytest.raises(LoginExpired):
