@@ -384,7 +384,7 @@ def _unreadable(path: Path, error: OSError) -> StoreUnavailable:
 def _split_index() -> None:
     """Give each login in the index of an earlier version a head of its own."""
     index = _data() / INDEX
-    if not index.exists():
+    if not os.path.exists(index):  # Path.exists raises where the folder may not be opened
         return
     with _lock("index", LOCK_SECONDS, f"Another kernel is reading {index}. Try again."):
         try:
