@@ -35,11 +35,13 @@ from labauth_nb import (
     status,
 )
 from labauth_nb.clocks import WALL
-from labauth_nb.credentials import stores
-from labauth_nb.credentials.stores import CREDENTIALS, FILE, KEYRING, REFRESH_TOKEN, STORES, EntryRef, heads
+from labauth_nb.credentials import files, stores
+from labauth_nb.credentials.entries import CREDENTIALS, REFRESH_TOKEN, Entry
+from labauth_nb.credentials.stores import FILE, KEYRING, STORES, EntryRef, heads
 from labauth_nb.logins.logins import _LOGINS, Login
 from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.logins.sharing import SharedEntry
+from labauth_nb.masking import Secret
 from labauth_nb.notebook import magic
 from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.sandbox import Lab
@@ -90,7 +92,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", ALT)
     monkeypatch.setenv("KEYRING_PROPERTY_FILE_PATH", str(tmp_path / "ring" / "ring.cfg"))
     monkeypatch.setattr("keyring.core._keyring_backend", None)
-    return stores._data()
+    return files.data_folder()
 
 
 @pytest.fixture(params=STORES)
@@ -225,7 +227,7 @@ def test_what_is_kept_is_only_in_the_store(lab: Lab, store: str, tmp_path: Path,
     said = kernel.text(f"%labauth login qbench --tenant {tenant} --remember --store {store}", answers)
     assert "Remembered" in said
     kernel.run("mine = labauth_nb.session('qbench').login\nmine, vars(mine), mine.shared, mine.shared.ref.read()")
-    kernel.run("entry = mine.shared.ref.read()\nvars(entry), entry.token, labauth_nb.credentials.stores.dumps(entry)")
+    kernel.run("entry = mine.shared.ref.read()\nvars(entry), entry.token, labauth_nb.credentials.entries.dumps(entry)")
     kernel.run("get_ipython().history_manager.writeout_cache()\n%labauth status")
     kernel.run("labauth_nb.credentials.stores.loads = None\nlabauth_nb.logins.logins._LOGINS.clear()")
     assert "TypeError" in kernel.text("%labauth login qbench")  # a bug of ours, shown with every local variable
@@ -351,7 +353,7 @@ def _work(order: dict[str, Any], number: int) -> None:
 def _dies_between_answer_and_write() -> None:
     write = EntryRef.write
 
-    def dying(self: EntryRef, entry: stores.Entry) -> None:
+    def dying(self: EntryRef, entry: Entry) -> None:
         if not entry.pending:
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, entry)
@@ -535,7 +537,7 @@ def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
         mine = login("qbench")
         assert mine.shared is not None
         ref = mine.shared.ref
-        stores._BACKENDS[store].put(ref, stores.Secret("{"))
+        stores.BACKENDS[store].put(ref.key, Secret("{"))
         if good:
             mine.refresh()
             assert mine.session().get("orders").status_code == 200
@@ -852,14 +854,14 @@ def test_a_store_that_fills_up_later(lab: Lab, clock: None, keeps: str, store: s
     mine, before = fresh(lab, "qbench", lambda: qbench(lab, keeps, store))
     forget_here()
     again = login("qbench")
-    place, put = stores._BACKENDS[store], stores._BACKENDS[store].put
+    place, put = stores.BACKENDS[store], stores.BACKENDS[store].put
     expire(lab, mine)
     with monkeypatch.context() as full:
 
-        def only_doubts(ref: EntryRef, text: Any) -> None:
+        def only_doubts(key: Any, text: Any) -> None:
             if '"pending":true' not in text:
                 raise StoreUnavailable("full")
-            put(ref, text)
+            put(key, text)
 
         full.setattr(place, "put", only_doubts)
         assert again.session().get("orders").status_code == 200
@@ -1104,14 +1106,14 @@ def test_the_other_store_asked_for_later(lab: Lab) -> None:
 
 UNASKED = """
 import sys, labauth_nb
-from labauth_nb.credentials import stores
+from labauth_nb.credentials import files, stores
 labauth_nb.login("qbench", tenant=sys.argv[1], client_id=sys.argv[2], client_secret=sys.argv[3])
 labauth_nb.session("qbench").get("orders")
 labauth_nb.logout("qbench")
 ref = stores.EntryRef(stores.KEYRING, "qbench", sys.argv[1], "qbench")
 assert ref.read() is None and ref.forget() is False
 assert stores.heads() == labauth_nb.logout(all=True, forget=True) == []
-print("keyring" in sys.modules, stores._data().exists())
+print("keyring" in sys.modules, files.data_folder().exists())
 """
 
 
@@ -1183,7 +1185,7 @@ def test_logout_all_ends_what_is_under_way(lab: Lab) -> None:
     assert said[0] == "A sign-in to Foundry that was under way is cancelled."
     assert attempt.state == "over"
     login("benchling", tenant="sandbox")
-    (stores._data() / "heads" / "unreadable.json").mkdir(parents=True)
+    (files.data_folder() / "heads" / "unreadable.json").mkdir(parents=True)
     with pytest.raises(StoreUnavailable, match="Signed out of Benchling"):
         logout(all=True, forget=True)
     assert not len(status())

@@ -24,22 +24,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.ultratb import VerboseTB
 
-from labauth_nb.credentials import stores
-from labauth_nb.credentials.stores import (
-    CREDENTIALS,
-    FILE,
-    KEYRING,
-    REFRESH_TOKEN,
-    STORES,
-    Entry,
-    EntryHead,
-    EntryRef,
-    dumps,
-    forget_all,
-    heads,
-    loads,
-    unavailable,
-)
+from labauth_nb.credentials import files, keyrings, stores
+from labauth_nb.credentials.entries import CREDENTIALS, REFRESH_TOKEN, Entry, dumps, loads
+from labauth_nb.credentials.stores import FILE, KEYRING, STORES, EntryHead, EntryRef, forget_all, heads, unavailable
 from labauth_nb.errors import InvalidInput, StoreUnavailable
 from labauth_nb.masking import Fields, Secret
 from labauth_nb.tokens.token import Token
@@ -78,7 +65,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("PYTHON_KEYRING_BACKEND", "DBUS_SESSION_BUS_ADDRESS", "KEYRING_PROPERTY_FILE_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("keyring.core._keyring_backend", None)
-    return stores._data()
+    return files.data_folder()
 
 
 @pytest.fixture
@@ -194,7 +181,7 @@ def test_an_entry_deleted_by_hand_is_forgotten_without_complaint(store: str, dat
     """Whoever removed it in the keyring's own window, or its file, can still log out."""
     ref = EntryRef(store, *KEY)
     ref.write(entry())
-    stores._BACKENDS[store].delete(ref)
+    stores.BACKENDS[store].delete(ref.key)
     assert ref.read() is None
     assert ref.forget() is True
     assert heads() == []
@@ -220,7 +207,7 @@ def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
     there.write(entry("new"))
     assert here.read() is None
     assert here.forget() is False
-    assert stores._BACKENDS[store].get(here) is None
+    assert stores.BACKENDS[store].get(here.key) is None
     assert there.read().token.refresh_token == "new-refresh"
     assert [head.store for head in heads()] == [there.store]
     assert not heads()[0].also
@@ -252,7 +239,7 @@ def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
     ref, other = EntryRef(store, *KEY), EntryRef(store, "qbench", "acme", "other")
     other.write(entry(name="other"))
     ref.write(entry())
-    stores._BACKENDS[store].put(ref, Secret(text))
+    stores.BACKENDS[store].put(ref.key, Secret(text))
     assert ref.read() is None
     assert other.read() is not None
     ref.write(entry("new"))
@@ -291,7 +278,7 @@ def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPa
         raise StoreUnavailable("no")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stores._BACKENDS[store], "put", fails)
+        broken.setattr(stores.BACKENDS[store], "put", fails)
         with pytest.raises(StoreUnavailable):
             EntryRef(store, *KEY).write(entry("new", remember=REFRESH_TOKEN))
         with pytest.raises(StoreUnavailable):
@@ -307,7 +294,7 @@ def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPa
 def test_without_the_extra_the_command_to_install_it_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing package is one sentence with the pip command; asking what is remembered goes on as before."""
     monkeypatch.setitem(sys.modules, package, None)
-    assert unavailable(KEYRING) == stores.MISSING
+    assert unavailable(KEYRING) == files.MISSING
     with pytest.raises(StoreUnavailable, match=r"pip install 'labauth-nb\[keyring\]'$"):
         EntryRef(KEYRING, *KEY).write(entry())
     assert heads() == []
@@ -323,7 +310,7 @@ def test_without_a_keyring_nothing_weaker_is_offered_silently(
 ) -> None:
     """No backend: a sentence that names the file store as a choice; nothing is written anywhere."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
-    assert unavailable(KEYRING) == stores.NO_KEYRING
+    assert unavailable(KEYRING) == keyrings.NO_KEYRING
     assert unavailable(FILE) == ""
     with pytest.raises(StoreUnavailable, match=r"no backend was found.*--store file"):
         EntryRef(KEYRING, *KEY).write(entry())
@@ -373,10 +360,10 @@ def test_of_a_chain_only_a_recommended_member_is_used(monkeypatch: pytest.Monkey
     chain: list[KeyringBackend] = [PlaintextKeyring()]
     monkeypatch.setattr(ChainerBackend, "backends", chain)
     keyring.set_keyring(ChainerBackend())
-    assert unavailable(KEYRING) == stores.NO_KEYRING
+    assert unavailable(KEYRING) == keyrings.NO_KEYRING
     chain.insert(0, Strong())
     assert unavailable(KEYRING) == ""
-    assert stores._keyring() is chain[0]
+    assert keyrings.chosen_keyring() is chain[0]
     Strong.viable = False  # keyring's registry outlives this test
 
 
@@ -436,7 +423,7 @@ def test_an_error_of_the_keyring_is_one_sentence_without_secrets(
 def test_too_long_for_windows_is_said(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows' keyring keeps 1280 characters: a write that fails tells how many there were."""
     monkeypatch.setattr(f"{ALT}.set_password", lambda *_: 1 / 0)
-    monkeypatch.setattr(stores, "_WINDOWS", True)
+    monkeypatch.setattr(keyrings, "_WINDOWS", True)
     with pytest.raises(StoreUnavailable, match=r"It has 19\d\d characters; Windows keeps 1280"):
         EntryRef(KEYRING, *KEY).write(entry(sub="j" * 1500))
 
@@ -683,7 +670,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
 STEPS = """
 import itertools
 ref, there = EntryRef(sys.argv[1], *KEY), EntryRef(KEYRING if sys.argv[1] == FILE else FILE, *KEY)
-other, data = EntryRef(sys.argv[1], "qbench", "acme", "other"), stores._data()
+other, data = EntryRef(sys.argv[1], "qbench", "acme", "other"), files.data_folder()
 old, new = entry("old", id="one"), entry("new", id="two", remember=REFRESH_TOKEN)
 ACTIONS = {
     "first": (lambda: None, lambda: ref.write(new)),
@@ -694,7 +681,7 @@ ACTIONS = {
 before, action = ACTIONS[sys.argv[2]]
 
 def kept():
-    return [where for where, backend in stores._BACKENDS.items() if backend.get(ref) is not None]
+    return [where for where, backend in stores.BACKENDS.items() if backend.get(ref.key) is not None]
 
 def dies(step):
     def each(of, name):
@@ -708,7 +695,7 @@ def dies(step):
     steps = itertools.count(1)
     for name in ("open", "fsync", "replace", "unlink"):
         each(os, name)
-    for backend in stores._BACKENDS.values():
+    for backend in stores.BACKENDS.values():
         each(backend, "put"), each(backend, "delete")
 
 other.write(entry(name="other"))
@@ -757,7 +744,7 @@ def test_a_head_that_cannot_be_read_hides_no_other(text: str, data: Path) -> Non
     """Torn, foreign, of a newer version or another login's: that one is not remembered, and may be again."""
     EntryRef(FILE, *KEY).write(entry())
     EntryRef(FILE, "qbench", "acme", "other").write(entry(name="other"))
-    torn = data / "heads" / f"{EntryRef(FILE, *KEY).digest}.json"
+    torn = data / "heads" / f"{EntryRef(FILE, *KEY).key.digest}.json"
     foreign = torn.with_stem("foreign")
     foreign.write_text(torn.read_text())
     torn.write_text(text)
@@ -800,17 +787,17 @@ def test_the_operating_systems_own_keyring(data: Path) -> None:
     code = """
     import keyring
     assert unavailable(KEYRING) == "", unavailable(KEYRING)
-    assert stores._keyring().name == "SecretService Keyring"
-    data = stores._data()
+    assert keyrings.chosen_keyring().name == "SecretService Keyring"
+    data = files.data_folder()
     test_what_was_remembered_comes_back_in_another_process(KEYRING)
     assert CANARY not in texts(data.parent)
     test_eight_kernels_lose_no_update(KEYRING)
     assert done(start(KILLS, KEYRING, "10", "0", "0.1")).startswith("whole")
-    keyring.delete_password(stores.SERVICE, " ".join(KEY))
+    keyring.delete_password(keyrings.SERVICE, " ".join(KEY))
     assert EntryRef(KEYRING, *KEY).read() is None
     EntryRef(KEYRING, *KEY).write(entry())
     assert len(forget_all()) == 1 and not list((data / "entries").glob("*"))
-    assert keyring.get_password(stores.SERVICE, " ".join(KEY)) is None
+    assert keyring.get_password(keyrings.SERVICE, " ".join(KEY)) is None
     print("kept")
     """
     script = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", sys.executable, "-c", HEAD + textwrap.dedent(code)]

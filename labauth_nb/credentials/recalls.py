@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ..errors import InvalidInput, StoreUnavailable
 from ..providers import SERVER, Provider
 from . import sources, stores
+from .entries import Entry
 from .sources import Found
-from .stores import Entry, EntryHead, EntryRef
+from .stores import EntryHead, EntryRef
 from .trust import Source, Trust
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from ..credentials import recalls, stores
 from ..credentials import sources as credentials
+from ..credentials.entries import REFRESH_TOKEN
 from ..credentials.recalls import Recall
 from ..credentials.sources import Found, Place, Sources
-from ..credentials.stores import KEYRING, REFRESH_TOKEN
+from ..credentials.stores import KEYRING
 from ..credentials.trust import DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
 from ..errors import (
     InvalidInput,
@@ -36,7 +37,7 @@ class Wish:
 
     `provider`: its name; `method`, `tenant`, `name` (of the login): None where nothing was typed;
     `fields`: the method's fields by name, secret ones among them; `remember`: what to keep for the
-    next kernel (`sharing.AUTO`, `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`, "" for nothing),
+    next kernel (`sharing.AUTO`, `entries.CREDENTIALS`, `entries.REFRESH_TOKEN`, "" for nothing),
     in `store`; `line`: whether it stands on a ``%labauth`` line, which is saved with the notebook.
     """
 

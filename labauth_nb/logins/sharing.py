@@ -13,16 +13,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from ..credentials import stores
+from ..credentials.entries import CREDENTIALS, KINDS, REFRESH_TOKEN, Entry
 from ..credentials.sources import Found
-from ..credentials.stores import (
-    CREDENTIALS,
-    KINDS,
-    REFRESH_TOKEN,
-    STORES,
-    Entry,
-    EntryHead,
-    EntryRef,
-)
+from ..credentials.stores import STORES, EntryHead, EntryRef
 from ..credentials.trust import ASKED, GIVEN
 from ..errors import (
     InvalidInput,

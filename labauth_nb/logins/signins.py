@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..clocks import WALL
 from ..credentials import sources as credentials
 from ..credentials import stores
+from ..credentials.entries import CREDENTIALS
 from ..credentials.sources import Found
-from ..credentials.stores import CREDENTIALS, EntryRef
+from ..credentials.stores import EntryRef
 from ..credentials.trust import ASKED, GIVEN, SANDBOX
 from ..errors import InvalidInput, LabauthError, LoginExpired, SignInRefused
 from ..masking import Fields, noticed

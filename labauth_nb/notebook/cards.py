@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
+from ..credentials import entries, stores
 from ..credentials import sources as credentials
-from ..credentials import stores
 from ..credentials.sources import Place
 from ..credentials.trust import ASKED, DEFAULT, GIVEN
 from ..errors import StoreUnavailable
@@ -61,7 +61,7 @@ class MethodState(TypedDict):
     browser: bool
     """Whether it signs in on the provider's own page."""
     keeps: list[str]
-    """What of it can be remembered: `stores.CREDENTIALS`, `stores.REFRESH_TOKEN`."""
+    """What of it can be remembered: `entries.CREDENTIALS`, `entries.REFRESH_TOKEN`."""
     fields: list[FieldState]
     where: list[PlaceState]
     doubts: list[DoubtState]
@@ -260,8 +260,8 @@ def _can_keep(method: Method) -> list[str]:
     """What of a login by `method` can be remembered."""
     if method.job_variable or (method.flow and not method.refreshes):
         return []
-    keeps = [] if method.flow else [stores.CREDENTIALS]
-    return [*keeps, stores.REFRESH_TOKEN] if method.refreshes else keeps
+    keeps = [] if method.flow else [entries.CREDENTIALS]
+    return [*keeps, entries.REFRESH_TOKEN] if method.refreshes else keeps
 
 
 def _field_state(field: Field, plan: Plan, ask: bool) -> FieldState:
