@@ -108,11 +108,24 @@ def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
 
 
+TABLES = {
+    f"test_{room}.py"
+    for room in ("attempts", "echoes", "hostile", "openid", "remembering", "sandbox", "secrets", "stores", "wire")
+}
+TABLES |= {f"test_{site}.py" for site in ("benchling", "dnanexus", "foundry", "identity", "qbench")}
+"""Long tables of cases, and the sandbox's sites: what the fast lane leaves out whole."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow are too: a notebook's cells, what runs in a kernel that tests share, and what CI runs once or elsewhere."""
+    """Slow are too: long tables, notebooks, what runs in a kernel that tests share, and what CI runs once or elsewhere."""
     for item in items:
         shared = {"kernel", "shell", "recorded"} & set(getattr(item, "fixturenames", ()))
-        if item.path.suffix == ".ipynb" or shared or any(map(item.get_closest_marker, ("executed", "once", "witness"))):
+        if (
+            item.path.suffix == ".ipynb"
+            or item.path.name in TABLES
+            or shared
+            or any(map(item.get_closest_marker, ("executed", "once", "witness")))
+        ):
             item.add_marker("slow")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "labauth_nb"
@@ -62,6 +63,7 @@ def _named(room: str, path: Path, node: ast.ImportFrom) -> Iterator[str]:
         yield ".".join([*base, alias.name])
 
 
+@cache
 def arrows() -> Arrows:
     """Every import of one room by another, wherever it stands in the file: at the top, in a function, for types."""
     known = rooms()

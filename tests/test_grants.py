@@ -366,6 +366,7 @@ def test_a_refresh_token_is_not_sent_again_by_itself(lab: Lab, failure: int | st
     assert lab.token_requests("foundry") == before + 2
 
 
+@pytest.mark.slow
 def test_a_refresh_token_that_did_not_arrive(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refresh token that was not sent, as the connection was refused, is sent once there is one."""
     attempt = begin("foundry", "user", tenant="sandbox")
@@ -377,6 +378,7 @@ def test_a_refresh_token_that_did_not_arrive(lab: Lab, monkeypatch: pytest.Monke
     assert lab.token_requests("foundry") == before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", [500, 502, 504])
 def test_renewal_outlasts_a_token_endpoint(lab: Lab, failure: int) -> None:
     """A session's request outlasts a token endpoint that is down for longer than a few tries."""
@@ -415,6 +417,7 @@ def test_told_patience_with_a_busy_token_endpoint(
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patience", "sent"), [(0, 1), (4, 4), ("2h", 9)])
 def test_renewal_at_a_busy_token_endpoint(
     lab: Lab,
@@ -438,6 +441,7 @@ def test_renewal_at_a_busy_token_endpoint(
     assert capsys.readouterr().err == (line if sent == 9 else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", ["0s", "2h"])
 def test_renewal_for_a_plain_request(
     lab: Lab,

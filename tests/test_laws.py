@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import house
@@ -102,6 +103,7 @@ VENDORS_WORDS = {
 }
 
 
+@cache
 def vendors_words() -> set[str]:
     """What has a vendor for an author: providers' names, variables and error codes, in small letters.
 

@@ -276,6 +276,7 @@ def test_types_of_the_page() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
 def test_format_of_the_page() -> None:
     """panel.js and its tests are as prettier writes them, 100 characters wide."""

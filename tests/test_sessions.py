@@ -998,6 +998,7 @@ def worker(held: LabSession) -> tuple[str, int, int]:
     return shown, held.get("plates").status_code + again.get("plates").status_code, len(_LOGINS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawn", "forkserver"])
 def test_session_in_a_pool(lab: Lab, start: str) -> None:
     """In another process a session signs in at its first request, by what that process has."""
@@ -1012,6 +1013,7 @@ def test_session_in_a_pool(lab: Lab, start: str) -> None:
     assert lab.token_requests("benchling") - before == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawn", "forkserver"])
 def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
     """Where that process has nothing, the first request says so, and the pool lives on."""
@@ -1028,6 +1030,7 @@ def test_session_in_a_pool_without_credentials(lab: Lab, start: str) -> None:
     assert "Set BENCHLING_CLIENT_ID" in said
 
 
+@pytest.mark.slow
 def test_session_in_a_pool_with_a_bad_patience(lab: Lab) -> None:
     """A bad LABAUTH_PATIENCE is told by the first request there, and hangs no pool."""
     held = login("benchling", tenant="sandbox").session()

@@ -290,8 +290,8 @@ class Login:
     @property
     def clock_note(self) -> str:
         """What is wrong with this computer's clock, where the provider's answers show it; else ""."""
-        offset = self._exchange.offset
-        return "" if abs(offset) < 1 else clock_words(offset)
+        offset = self._exchange.offset  # to the second at best: a Date header has no fractions
+        return "" if abs(offset) < 30 else clock_words(offset)
 
     @property
     def last_error(self) -> str:
