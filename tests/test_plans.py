@@ -169,3 +169,19 @@ def test_a_pasted_token_that_is_none_is_traced_to_its_variable(monkeypatch: pyte
     with pytest.raises(InvalidInput, match="came from: environment LABAUTH_BENCHLING_ID_TOKEN") as caught:
         terminal.sign_in(plan(Wish("benchling", "id-token", "acme")))
     assert KANARI not in str(caught.value)
+
+
+def test_a_form_after_a_log_out_looks_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel that is signed in keeps nothing of what was found: the form after a log out shows what is there by then."""
+    given = lab.credentials("qbench", "client")
+    monkeypatch.setenv("QBENCH_CLIENT_ID", given["client_id"])
+    form = LoginPanel(plan(Wish("qbench", tenant=lab.origin("qbench"))), form=True)
+    form.heard({"type": "submit", "method": "client", "fields": {"client_secret": given["client_secret"]}})
+    assert form.login is not None
+    monkeypatch.setenv("QBENCH_CLIENT_ID", "another-one")
+    assert form.state()["form"] is None
+    logout("qbench")
+    shown = form.state()["form"]
+    assert shown is not None
+    fields = {field["name"]: field["value"] for field in shown["methods"][0]["fields"]}
+    assert fields == {"tenant": lab.origin("qbench"), "client_id": "another-one", "client_secret": ""}

@@ -148,11 +148,6 @@ class Plan:
         """The plan where what was remembered has expired: its fields are still good."""
         return _planned(self.wish, replace(self.look, spent=True, trouble=why))
 
-    def forgotten(self) -> Plan:
-        """The plan without anything of what is remembered: all that a panel keeps of it once it is carried out."""
-        wish = replace(self.wish, method=self.method.name, remember="")
-        return _planned(wish, replace(self.look, recall=None, spent=False, trouble=""))
-
     def wanted(self, error: LabauthError) -> Field | None:
         """The one-time code that the provider wants only now, by its `error`; None: another error, or it was given."""
         fields = (each for each in self.method.fields if each.once)

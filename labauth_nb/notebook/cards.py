@@ -196,12 +196,12 @@ def login_state(login: Login) -> LoginState:
     }
 
 
-def attempt_state(attempt: Attempt | None, plan: Plan) -> AttemptState | None:
-    """What a page shows of the browser sign-in by `plan` that is under way, if one is.
+def attempt_state(attempt: Attempt, plan: Plan) -> AttemptState | None:
+    """What a page shows of the browser sign-in by `plan` while it is under way.
 
     Its address holds the state: it goes to the page, and is stored nowhere.
     """
-    if attempt is None or attempt.state in (DONE, OVER):
+    if attempt.state in (DONE, OVER):
         return None
     code = attempt.device()[1] if attempt.device_link else ""
     return {

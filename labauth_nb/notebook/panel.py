@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from IPython.display import display
@@ -58,43 +59,53 @@ class LoginPanel(Panel):
 
     def __init__(self, plan: Plan, ask: bool = False, form: bool | None = None) -> None:
         """`ask`: what was found may be typed over; `form`: show it although there is a login (None: by `ask`)."""
+        self._provider, self._name = plan.provider, plan.name
         self.plan, self.attempt = plan, None
         self.error: LabauthError | None = None
         self._ask, self._form_open, self._busy = ask, ask if form is None else form, False
         self._seen, self._answered = threading.Event(), threading.Event()
-        super().__init__(plan.provider.name)
+        super().__init__(self._provider.name)
 
     @property
     def plan(self) -> Plan:
-        """What is known of the sign-in. It holds nothing secret that was typed."""
+        """What is known of the sign-in, without the secrets that were typed. After one it is made anew, when it is needed."""
+        if self._plan is None:
+            self.plan = plans.plan(self._wish, recalling=False)
+        assert self._plan is not None
         return self._plan
 
     @plan.setter
     def plan(self, plan: Plan) -> None:
-        self._plan: Plan = plan
+        self._plan: Plan | None = plan
+        self._wish = plan.wish
         self._form: FormState | None = None
+
+    def forget(self) -> None:
+        """Keep nothing of what was found, or remembered: the sign-in is done."""
+        self._wish = replace(self.plan.wish, method=self.plan.method.name, remember="")
+        self._plan = self._form = None
 
     attempt: Attempt | None
 
     @property
     def login(self) -> Login | None:
         """The login of this panel's name, where it is this provider's and signed in."""
-        login = logins.find(self.plan.name)
-        return login if login is not None and login.signed_in and login.provider is self.plan.provider else None
+        login = logins.find(self._name)
+        return login if login is not None and login.signed_in and login.provider is self._provider else None
 
     def state(self) -> PanelState:
         login = self.login
         ended = login is not None and login.status == EXPIRED and not login.renewable
         return {
             "view": "login",
-            "title": self.plan.provider.title,
+            "title": self._provider.title,
             "login": None if login is None else login_state(login),
             "form": self.form() if login is None or ended or self._form_open else None,
             "busy": self._busy,
             "error": str(self.error or ("The login has expired: sign in again." if ended else "")),
             "field": (self.error and self.error.field) or "",
             "note": self.note,
-            "attempt": attempt_state(self.attempt, self.plan),
+            "attempt": attempt_state(self.attempt, self.plan) if self.attempt is not None else None,
         }
 
     def form(self) -> FormState:
@@ -107,8 +118,9 @@ class LoginPanel(Panel):
         """A page said hello: to the first, a browser sign-in begins by itself where nothing has to be filled in."""
         first = not self._seen.is_set()
         self._seen.set()
-        begins = self._form_open and not self._ask and self.plan.method.flow is not None and self.plan.ready
-        if first and begins and started(self._begin, name="labauth panel") is None:
+        if not first or self._ask or not self._form_open:
+            return
+        if self.plan.method.flow is not None and self.plan.ready and started(self._begin, name="labauth panel") is None:
             self._begin()
 
     def heard(self, message: Mapping[str, Any]) -> None:
@@ -208,8 +220,8 @@ class LoginPanel(Panel):
     def _signed_in(self) -> None:
         self._form_open = False
         wish = self.plan.wish
-        typed_before[self.plan.provider.name, self.plan.name] = {**wish.given, "tenant": wish.tenant or ""}
-        self.plan = self.plan.forgotten()
+        typed_before[self._provider.name, self._name] = {**wish.given, "tenant": wish.tenant or ""}
+        self.forget()
         self._answered.set()
 
     def _moved(self) -> None:
@@ -295,6 +307,7 @@ class LoginPanel(Panel):
         with _interruptible():
             print(terminal.sign_in(self.plan))
         self._form_open = False
+        self.forget()
         self.tell()
 
     def _standing(self) -> str:
@@ -312,7 +325,7 @@ class LoginPanel(Panel):
 
     def __repr__(self) -> str:
         login = self.login
-        return repr(login) if login is not None else f"{self.plan.provider.title}: a panel to sign in by. Not signed in yet."
+        return repr(login) if login is not None else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return with_text(super()._repr_mimebundle_(**options), repr(self))
@@ -375,7 +388,9 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
         with _stoppable(plan.provider.title):
             result, error = _carried_out(plan, attended)
         if isinstance(result, Login):
-            display(LoginPanel(plan.forgotten()))  # type: ignore[no-untyped-call]
+            panel = LoginPanel(plan)
+            panel.forget()
+            display(panel)  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
         plan = result
     panel = LoginPanel(plan, ask, form=True)  # also where an older login of that name is still there
