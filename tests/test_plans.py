@@ -37,7 +37,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     for name, real in list(vendor_files.FILES.items()):
         monkeypatch.setitem(vendor_files.FILES, name, counting("vendor's files", real))
     monkeypatch.setattr(stores, "unavailable", counting("store", stores.unavailable))
-    monkeypatch.setattr(stores, "remembered", counting("remembered", stores.remembered))
+    monkeypatch.setattr(stores, "heads", counting("remembered", stores.heads))
     return count
 
 
