@@ -212,41 +212,67 @@ def collect(
 
 
 def _supply(provider: Provider, method: Method, found: Found, source: Source, lookup: Lookup) -> None:
-    """Take what one source has. One that names another tenant keeps all it has, of another issuer all but the tenant."""
+    """Take what one source has, as far as the addresses that it names are those chosen already."""
     fields = (provider.tenant, *method.fields)
-    values = {f.name: lookup(f) for f in fields}
-    own, _ = values["tenant"]
-    if not own and not preset(provider, method, "tenant") and any(values[f.name][0] for f in method.fields if f.secret):
-        values["tenant"] = provider.tenant.default, ""  # as the vendor's own tools take it
+    offer = _Offer(provider, method, source, {f.name: lookup(f) for f in fields})
+    secret = any(offer.values[f.name][0] for f in method.fields if f.secret)
+    if secret and not offer.values["tenant"][0] and not preset(provider, method, "tenant"):
+        # As the vendor's own tools take it.
+        offer.values["tenant"] = provider.tenant.default, ""
     for f in fields:
-        value, variable = values[f.name]
-        if not f.address or not value:
-            continue
-        chosen = found.fields.get(f.name)
-        if source.trust is Trust.TREE:  # an admin's preset stands above every file of the working tree
-            chosen = chosen or preset(provider, method, f.name)
-        try:
-            _check_address(provider, f, value)
-            if _agrees(provider, f, chosen, value):
-                continue
-        except InvalidInput as error:
-            why = "it looks like a secret" if looks_secret(value) else error
-            found.reasons.append(f"{source}: {variable or 'its tenant'} was ignored ({why})")
-            found.ignored.add(variable)
-            values[f.name] = "", ""
-            if f.address == SERVER and found.sources.get(f.name) != GIVEN:  # whose they are cannot be told
-                values |= {each.name: ("", "") for each in method.fields if each.secret}
-            continue
-        if f.address == SERVER:
-            found.reasons.append(f"{source}: ignored, it is for {value}, not for {chosen}")
-            keep = () if f is provider.tenant else ("tenant",)
-            values = {name: values[name] if name in keep else ("", "") for name in values}
-        values[f.name] = "", ""
+        if f.address and offer.values[f.name][0]:
+            offer.reconcile(f, found)
     for f in fields:
-        value, variable = values[f.name]
+        value, variable = offer.values[f.name]
         if value:
             builtin = f is provider.tenant and not variable and value == f.default
-            found.take(f, value, Source(source, Trust.BUILT_IN, source.file) if builtin else source, variable)
+            own = Source(source, Trust.BUILT_IN, source.file) if builtin else source
+            found.take(f, value, own, variable)
+
+
+_NOTHING = "", ""
+
+
+@dataclass
+class _Offer:
+    """What one source has, before it is taken: by a field's name its value, and its variable."""
+
+    provider: Provider
+    method: Method
+    source: Source
+    values: dict[str, tuple[str, str]]
+
+    def reconcile(self, field: Field, found: Found) -> None:
+        """Withdraw what goes with another address than the one chosen for `field`.
+
+        A source that names another tenant keeps all it has, of another issuer all but the tenant.
+        """
+        value, _ = self.values[field.name]
+        chosen = found.fields.get(field.name)
+        if self.source.trust is Trust.TREE:  # a preset stands above every file of the working tree
+            chosen = chosen or preset(self.provider, self.method, field.name)
+        try:
+            _check_address(self.provider, field, value)
+            if _agrees(self.provider, field, chosen, value):
+                return
+        except InvalidInput as error:
+            self._withdraw(field, found, error)
+            return
+        self.values[field.name] = _NOTHING
+        if field.address == SERVER:
+            found.reasons.append(f"{self.source}: ignored, it is for {value}, not for {chosen}")
+            keep = () if field is self.provider.tenant else ("tenant",)
+            self.values |= {name: _NOTHING for name in self.values if name not in keep}
+
+    def _withdraw(self, field: Field, found: Found, error: InvalidInput) -> None:
+        """Ignore an address that is not valid, and the secrets, as nobody knows whose they are."""
+        value, variable = self.values[field.name]
+        why = "it looks like a secret" if looks_secret(value) else error
+        found.reasons.append(f"{self.source}: {variable or 'its tenant'} was ignored ({why})")
+        found.ignored.add(variable)
+        self.values[field.name] = _NOTHING
+        if field.address == SERVER and found.sources.get(field.name) != GIVEN:
+            self.values |= {f.name: _NOTHING for f in self.method.fields if f.secret}
 
 
 def address_of(provider: Provider, field: Field, value: str) -> str:
