@@ -19,6 +19,7 @@ import pytest
 
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins
+from labauth_nb.notebook import cards
 from labauth_nb.sandbox import Lab
 
 Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]
@@ -46,6 +47,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_logins()
     logins.watchers.clear()  # of panels: each would be drawn again at every change in the tests that follow
     stores._agreed.clear()
+    cards.typed_before.clear()
 
 
 @pytest.fixture
