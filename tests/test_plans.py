@@ -185,3 +185,12 @@ def test_a_form_after_a_log_out_looks_again(lab: Lab, monkeypatch: pytest.Monkey
     assert shown is not None
     fields = {field["name"]: field["value"] for field in shown["methods"][0]["fields"]}
     assert fields == {"tenant": lab.origin("qbench"), "client_id": "another-one", "client_secret": ""}
+
+
+def test_a_panel_keeps_no_frame_of_what_went_wrong(lab: Lab) -> None:
+    """The error that a form shows has no traceback and no context, whose frames would hold the secret that was typed."""
+    form = LoginPanel(plan(Wish("qbench", tenant=lab.origin("qbench"))), form=True)
+    form.heard({"type": "submit", "method": "client", "fields": {"client_id": "mine", "client_secret": KANARI}})
+    assert "invalid_client" in str(form.error) or "invalid_grant" in str(form.error)
+    assert form.error is not None
+    assert (form.error.__traceback__, form.error.__context__, form.error.field) == (None, None, "client_secret")

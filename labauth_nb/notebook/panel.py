@@ -185,7 +185,7 @@ class LoginPanel(Panel):
         try:
             yield
         except LabauthError as error:
-            self.error = self.explained(error)
+            self.error = self.explained(error).again()  # without frames, which hold what was typed
         except BaseException as error:
             self.error = LabauthError(failed(error))
         finally:
@@ -422,7 +422,7 @@ def _carried_out(plan: Plan, attended: bool) -> tuple[Login | Plan, LabauthError
     except SignInRefused as error:
         if not attended or result.wanted(error) is None:
             raise
-        return result, error
+        return result, error.again()
 
 
 @contextmanager
