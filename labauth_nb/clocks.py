@@ -38,6 +38,7 @@ class SandboxClock(Clock):
         self.moved: list[Callable[[], None]] = []
 
     def time(self) -> float:
+        """Seconds since the epoch, UTC, as far ahead as it was moved."""
         return time.time() + self._ahead
 
     def sleep(self, seconds: float) -> None:

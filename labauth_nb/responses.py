@@ -150,12 +150,12 @@ def clean(response: requests.Response, secrets: Collection[str]) -> None:
     Its error holds it. Cookies go as a whole: they are the server's own secrets.
     """
     for each in (response, *response.history):
-        each._content = _masked(each.content, secrets)
+        each._content = _masked(each.content, secrets)  # noqa: SLF001 - requests has no public name for it
         each.url, each.reason = _masked(each.url, secrets), _masked(each.reason, secrets)
         each.encoding = _masked(each.encoding, secrets)
         each.headers = _headers(each.headers, secrets)
         each.raw = HTTPResponse(BytesIO(), each.headers, each.status_code, reason=each.reason)
-        each.cookies, each._next = RequestsCookieJar(), None  # type: ignore[attr-defined]
+        each.cookies, each._next = RequestsCookieJar(), None  # type: ignore[attr-defined]  # noqa: SLF001 - requests has no public name for it
         each.request = each.request and cleaned(each.request, secrets)
 
 

@@ -46,7 +46,7 @@ def test_one_folder() -> None:
 
 
 def test_post_build_opens_the_quickstart(tmp_path: Path) -> None:
-    """postBuild sets the page that one click opens, in the environment whose Python runs it."""
+    """PostBuild sets the page that one click opens, in the environment whose Python runs it."""
     (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "print(\'{tmp_path}\')"\n')
     (tmp_path / "python").chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}

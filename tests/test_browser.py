@@ -379,7 +379,8 @@ def test_wrong_then_right(notebook: Notebook) -> None:
 
 def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
     """A .env names the host for the environment's secret: it stands in large with its file, and No sends nothing; a password
-    form shows it, too. Light, dark and narrow."""
+    form shows it, too. Light, dark and narrow.
+    """
     folder = notebook.folder / "cloned"
     folder.mkdir()
     notebook.open("cloned/steals.ipynb", LOAD)

@@ -180,7 +180,7 @@ def test_who(lab: Lab) -> None:
 
 
 def test_user_info_and_greeting(lab: Lab) -> None:
-    """getUserInfo has the user name that `dx login` reads, greet no news; both need a token, and POST with JSON."""
+    """GetUserInfo has the user name that `dx login` reads, greet no news; both need a token, and POST with JSON."""
     token = pasted(lab)
     assert ask(lab, USER_INFO, token).json() == {"username": "ada"}
     assert ask(lab, GREET, token, {"client": "dxclient"}).json() == {"messages": [], "update": {"available": False}}
@@ -226,7 +226,7 @@ def test_paging(lab: Lab, path: str, filters: dict[str, str], sizes: list[int]) 
 
 
 def test_scope_of_find(lab: Lab) -> None:
-    """findDataObjects keeps to the project that it was given, and describes what it finds where asked to."""
+    """FindDataObjects keeps to the project that it was given, and describes what it finds where asked to."""
     body = ask(lab, FIND_DATA, pasted(lab), {"scope": {"project": PROJECTS[1]}, "describe": True}).json()
     assert {row["project"] for row in body["results"]} == {PROJECTS[1]}
     assert 0 < len(body["results"]) < len(FILES)
@@ -465,7 +465,7 @@ dxpy.set_security_context({{"auth_token_type": "Bearer", "auth_token": {token!r}
 
 @pytest.mark.witness
 def test_witness(lab: Lab) -> None:
-    """dxpy says who I am, walks findProjects page by page and finds the files of a project."""
+    """Dxpy says who I am, walks findProjects page by page and finds the files of a project."""
     script = f"""
 result = [
     dxpy.whoami(),
@@ -484,7 +484,7 @@ result = [
 
 @pytest.mark.witness
 def test_witness_destroyed(lab: Lab) -> None:
-    """dxpy signs in by password, destroys the token as `dx logout` does, and then sees InvalidAuthentication at once."""
+    """Dxpy signs in by password, destroys the token as `dx logout` does, and then sees InvalidAuthentication at once."""
     fields = lab.credentials("dnanexus", "password") | {"otp": "", "expires": int((lab.clock.time() + 3600) * 1000)}
     script = f"""
 import hashlib
@@ -505,7 +505,7 @@ except dxpy.exceptions.DXAPIError as error:
 
 @pytest.mark.witness
 def test_witness_permission(lab: Lab) -> None:
-    """dxpy sees a project without access as PermissionDenied, and its token is good afterwards."""
+    """Dxpy sees a project without access as PermissionDenied, and its token is good afterwards."""
     script = f"""
 try:
     dxpy.DXProject({LOCKED!r}).describe()

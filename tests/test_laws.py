@@ -170,7 +170,8 @@ def looks_into(tree: ast.AST) -> list[int]:
 @pytest.mark.parametrize("path", [p for p in FILES if p.name != "responses.py"], ids=lambda p: str(p.relative_to(ROOT)))
 def test_messages_are_not_parsed(path: Path) -> None:
     """No code looks into the text of our own messages: what it needs stands beside them, as data. (responses.py reads
-    what requests and OpenSSL say.)"""
+    what requests and OpenSSL say.)
+    """
     assert looks_into(ast.parse(path.read_text("utf-8"))) == []
 
 

@@ -462,7 +462,7 @@ def test_seconds_in(amount: str, seconds: float) -> None:
 
 @pytest.mark.slow
 def test_papermill_and_nbconvert(tmp_path: Path) -> None:
-    """papermill and nbconvert run a notebook that signs in, and stop in it where a credential is missing."""
+    """Papermill and nbconvert run a notebook that signs in, and stop in it where a credential is missing."""
     import nbformat
     import papermill
     from nbclient.exceptions import CellExecutionError

@@ -34,7 +34,7 @@ def differing(session: pytest.Session, path: Path, other: Path) -> list[int]:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_guard(path: Path) -> None:
-    """nbval compares every code cell (a null execution count would turn that off), and no tag hides one."""
+    """Nbval compares every code cell (a null execution count would turn that off), and no tag hides one."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for number, cell in enumerate(notebook.cells):
@@ -64,7 +64,7 @@ def test_clean(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_mutation(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """nbval holds an output that is not as saved against exactly the cell it is of."""
+    """Nbval holds an output that is not as saved against exactly the cell it is of."""
     notebook = nbformat.read(path, as_version=4)
     again = tmp_path / path.name
     changed = []
@@ -98,7 +98,7 @@ PAPERMILL = "papermill --no-progress-bar --log-level ERROR -k python3"
 @pytest.mark.timeout(420)  # its own limit is 300 s
 @pytest.mark.parametrize(("number", "path"), [*enumerate(NOTEBOOKS)], ids=[p.stem for p in NOTEBOOKS])
 def test_unattended(number: int, path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """nbconvert or papermill (in turn) runs the notebook to its end while the local day ends, and nbval finds what is saved.
+    """Nbconvert or papermill (in turn) runs the notebook to its end while the local day ends, and nbval finds what is saved.
 
     Only cells that are to fail do. (papermill's exit code counts those too.)
     """

@@ -211,7 +211,8 @@ def restart(lab: Lab, folder: Path, store: str) -> tuple[list[str], list[str]]:
 
 def test_a_restart(lab: Lab, store: str, tmp_path: Path, data: Path) -> None:
     """Every provider, method and kind of keeping: signed in without asking after a restart, the status says from where,
-    `logout` removes it; no secret is in any output, prompt, history or file but the chosen store."""
+    `logout` removes it; no secret is in any output, prompt, history or file but the chosen store.
+    """
     sent, secrets = restart(lab, tmp_path, store)
     assert len(secrets) > 20
     assert leaks(secrets, *sent) == []
@@ -445,7 +446,8 @@ def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels
 
 def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Of 8 processes that cross expiry, 1 or 2 die between the server's answer and the write, and 2 at random moments:
-    the others have 0 failures, there is 1 token request more per kill at the most, and the next kernel is signed in."""
+    the others have 0 failures, there is 1 token request more per kill at the most, and the next kernel is signed in.
+    """
     rows = []
     for turn in range(ROUNDS):
         mine, before = fresh(lab, "qbench", lambda: qbench(lab, CREDENTIALS, store))
@@ -479,7 +481,8 @@ def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.
 @pytest.mark.parametrize("provider", ["foundry", "qbench"])
 def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: str, store: str) -> None:
     """With a refresh token only, a kill between answer and write costs a new sign-in: everybody is told so in a sentence,
-    nobody goes on with a wrong state, and the new sign-in is shared again."""
+    nobody goes on with a wrong state, and the new sign-in is shared again.
+    """
 
     def sign_in() -> Login:
         return foundry_user(lab, store) if provider == "foundry" else qbench(lab, REFRESH_TOKEN, store)
@@ -509,7 +512,7 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
 
 
 def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) -> None:
-    """kill -9 at random moments of Foundry's refresh: all survivors go on, or all are told to sign in again."""
+    """Kill -9 at random moments of Foundry's refresh: all survivors go on, or all are told to sign in again."""
     for _ in range(ROUNDS):
         mine, _before = fresh(lab, "foundry", lambda: foundry_user(lab, FILE))
         kernels.start(**order(lab, "foundry"))

@@ -348,7 +348,7 @@ def test_a_plain_text_keyring_that_the_user_chose_is_used(tmp_path: Path, monkey
 
 
 def test_of_a_chain_only_a_recommended_member_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """keyring's chainer falls back to whatever comes next; here nothing falls back to plain text."""
+    """Keyring's chainer falls back to whatever comes next; here nothing falls back to plain text."""
     import keyring
     from keyring.backend import KeyringBackend
     from keyring.backends.chainer import ChainerBackend
@@ -532,7 +532,7 @@ def test_waiting_for_another_kernel_is_bounded(
 
 @POSIX
 def test_a_killed_kernel_lets_go(store: str, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """kill -9 of the one who holds the lock frees it at once."""
+    """Kill -9 of the one who holds the lock frees it at once."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     monkeypatch.setattr(stores, "LOCK_SECONDS", 1.0)
@@ -661,7 +661,7 @@ print("whole", last)
 @pytest.mark.slow
 @POSIX
 def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
-    """kill -9 at 30 random moments of writing: what is read is whole, never older than the last write that returned."""
+    """Kill -9 at 30 random moments of writing: what is read is whole, never older than the last write that returned."""
     assert done(start(KILLS, FILE, "30", "60000", "0.02")).startswith("whole")
     EntryRef(FILE, *KEY).forget()
     assert list((data / "entries").iterdir()) == []
@@ -729,8 +729,9 @@ print("steps", step)
 @POSIX
 @pytest.mark.parametrize("action", ["first", "again", "move", "forget"])
 def test_killed_at_every_step(store: str, action: str) -> None:
-    """kill -9 before and after each system call of writing, moving and forgetting: no login is lost, no secret is
-    unlisted, and whoever comes next finds nothing to mend."""
+    """Kill -9 before and after each system call of writing, moving and forgetting: no login is lost, no secret is
+    unlisted, and whoever comes next finds nothing to mend.
+    """
     word, steps = done(start(STEPS, store, action)).split()
     assert word == "steps"
     assert int(steps) > 8

@@ -108,7 +108,7 @@ def test_authlib_assertion(lab: Lab) -> None:
 
 @pytest.fixture
 def insecure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """oauthlib takes http only where it is told to; palantir-oauth-client never does."""
+    """Oauthlib takes http only where it is told to; palantir-oauth-client never does."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 

@@ -118,6 +118,7 @@ class InFiles:
     """
 
     def get(self, key: Key) -> Secret | None:
+        """The text of `key`; None where there is none. Raises `StoreUnavailable` for a file that others may read."""
         path = self._path(key)
         try:
             with path.open("rb") as file:
@@ -131,9 +132,11 @@ class InFiles:
             raise StoreUnavailable(f"What is remembered cannot be read: {path} ({error.strerror}).") from None
 
     def put(self, key: Key, text: Secret) -> None:
+        """Keep `text`, whole or not at all. Raises `StoreUnavailable`."""
         write(self._path(key), text)
 
     def delete(self, key: Key) -> None:
+        """Delete `key`, if it is there. Raises `StoreUnavailable`."""
         path = self._path(key)
         try:
             half_written(path).unlink(missing_ok=True)

@@ -34,14 +34,18 @@ class InKeyring:
     """
 
     def get(self, key: Key) -> Secret | None:
+        """The text of `key`; None where there is none. Raises `StoreUnavailable`."""
         text = _asked(lambda ring: ring.get_password(SERVICE, " ".join(key)), "read it")
         return None if text is None else Secret(text)
 
     def put(self, key: Key, text: Secret) -> None:
+        """Keep `text`. Raises `StoreUnavailable`."""
         long = f" It has {len(text)} characters; Windows keeps {WINDOWS_MOST}." if _WINDOWS and len(text) > WINDOWS_MOST else ""
         _asked(lambda ring: ring.set_password(SERVICE, " ".join(key), text), "keep it", long)
 
     def delete(self, key: Key) -> None:
+        """Delete `key`, if it is there. Raises `StoreUnavailable`."""
+
         def gone(ring: KeyringBackend) -> None:
             if ring.get_password(SERVICE, " ".join(key)) is not None:  # else: deleted by hand
                 ring.delete_password(SERVICE, " ".join(key))

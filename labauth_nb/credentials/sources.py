@@ -300,8 +300,9 @@ def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) ->
 
 
 class Place(NamedTuple):
-    """An address that gets credentials: the field that names it, the address as it is resolved, and who names it where
-    that is a file of the working tree ("" else).
+    """An address that gets credentials: the field that names it, the address as it is resolved, and who names it.
+
+    The last is "" but for a file of the working tree.
     """
 
     field: str
@@ -408,13 +409,13 @@ class Sources:
     def with_asked(self, names: Iterable[str]) -> Sources:
         """The same, with fields that are given because a person was asked for them."""
         mine = copy.copy(self)
-        mine._asked |= frozenset(names)
+        mine._asked |= frozenset(names)  # noqa: SLF001 - a copy of its own
         return mine
 
     def with_recalled(self, source: Source, values: Mapping[str, str]) -> Sources:
         """The same, with what was remembered, and where that is."""
         mine = copy.copy(self)
-        mine._recalled = source, values
+        mine._recalled = source, values  # noqa: SLF001 - a copy of its own
         return mine
 
     def each(self, provider: Provider, method: Method, found: Found) -> Iterator[tuple[Source, Lookup]]:

@@ -29,6 +29,7 @@ class Source(str):
     """
 
     def __new__(cls, word: str, trust: Trust = Trust.TREE, file: str = "", phrase: str = "") -> Source:
+        """`word`: as a status shows it; the others are the attributes below."""
         new = super().__new__(cls, word)
         new.trust, new.file, new.phrase = trust, file, phrase
         return new

@@ -106,10 +106,12 @@ class Login:
 
     @property
     def provider(self) -> Provider:
+        """Whom it signs in to."""
         return self._exchange.provider
 
     @property
     def method(self) -> Method:
+        """By which way."""
         return self._exchange.method
 
     @property
@@ -119,6 +121,7 @@ class Login:
 
     @property
     def clock(self) -> Clock:
+        """The wall clock, or the sandbox's."""
         return self._exchange.clock
 
     @property
@@ -182,7 +185,7 @@ class Login:
     def follows(self, old: Login) -> bool:
         """Whether the sessions of `old`, which has the same name, may go on with this login."""
         secret = None if self.method.issued_here else self.method.secret.name
-        mine, theirs = (each._exchange.fields.get(secret or "") for each in (self, old))
+        mine, theirs = (each._exchange.fields.get(secret or "") for each in (self, old))  # noqa: SLF001 - its own class
         same = self.method is old.method and mine is not None and mine == theirs
         return self.origin == old.origin and (same or self.acts_for(old.identity) is True)
 
@@ -494,7 +497,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
     for attempt in list(attempts) if all else []:
         if attempt.state not in (DONE, OVER):
             attempt.cancel()
-            said.append(f"A sign-in to {attempt._exchange.provider.title} that was under way is cancelled.")
+            said.append(f"A sign-in to {attempt.provider.title} that was under way is cancelled.")
     said += [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
     if all and forget:
         try:

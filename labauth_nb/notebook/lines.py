@@ -62,7 +62,6 @@ def _spelled(secret: str) -> set[str]:
 
 def _cleaner(secrets: Iterable[str]) -> Callable[[str], str]:
     """A function that masks `secrets` in code: in each spelling, and escaped as literals are."""
-
     literals = set(secrets)
     for _ in range(2):  # in the transformed cell a magic's line is a literal, with literals in it
         for text in list(literals):

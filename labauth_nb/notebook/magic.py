@@ -28,6 +28,7 @@ class LabauthMagics(Magics):
     @no_var_expand
     @line_magic
     def labauth(self, line: str) -> Any:
+        """`%labauth`: sign in, hand out sessions, log out. `%labauth` alone lists what it does."""
         return _run(line)
 
     @no_var_expand

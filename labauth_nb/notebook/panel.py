@@ -94,6 +94,7 @@ class LoginPanel(Panel):
         return login if login is not None and login.signed_in and login.provider is self._provider else None
 
     def state(self) -> PanelState:
+        """What the page shows."""
         login = self.login
         ended = login is not None and login.status == EXPIRED and not login.renewable
         return {
@@ -124,6 +125,7 @@ class LoginPanel(Panel):
             self._begin()
 
     def heard(self, message: Mapping[str, Any]) -> None:
+        """Act on what the page sends; what goes wrong is shown there."""
         match message.get("type"):
             case "submit":
                 self._submitted(message)
@@ -339,6 +341,7 @@ class StatusPanel(Panel):
         super().__init__("")
 
     def state(self) -> StatusState:
+        """The table that the page shows."""
         rows = [login_state(each) for each in logins.known() if self._name in (None, each.name)]
         return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([], []))}
 

@@ -22,7 +22,7 @@ from ..providers import PLAIN_FIELDS, Field, find
 from ..tokens.attempts import DONE, OVER, Attempt
 
 
-def login(
+def login(  # noqa: PLR0913 - what a user types, by name
     provider: str,
     method: str | None = None,
     *,
@@ -50,7 +50,7 @@ def login(
     return mine
 
 
-def begin(
+def begin(  # noqa: PLR0913 - what a user types, by name
     provider: str,
     method: str | None = None,
     *,
@@ -60,8 +60,10 @@ def begin(
     store: str = "keyring",
     **fields: str,
 ) -> Attempt:
-    """Begin to sign in with a browser, and give the `Attempt`: open its `url`, then `wait` for the login, or hand `answer` the
-    address that the browser landed on. The arguments, and what is raised, are those of `login`.
+    """Begin to sign in with a browser, and give the `Attempt`.
+
+    Open its `url`, then `wait` for the login, or hand `answer` the address that the browser
+    landed on. The arguments, and what is raised, are those of `login`.
     """
     if method is None:
         method = next((m.name for m in allowed(find(provider)) if m.flow), None)

@@ -111,6 +111,7 @@ def _work(panel: Panel, message: Mapping[str, Any]) -> None:
 
 
 def failed(error: BaseException) -> str:
+    """The message for an error that nobody foresaw: where it was raised, and nothing of what it says."""
     return f"That failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
 
 

@@ -120,9 +120,9 @@ class Foundry(RefreshingSite):
         return {}
 
     def error(self, status: int, code: str, message: str, **more: Any) -> Response:
-        """The API's error shape, with `more` as its ``parameters``:
+        """The API's error shape, with `more` as its ``parameters``.
 
-        ``{"errorCode", "errorName", "errorInstanceId", "errorDescription", "parameters"}``.
+        Its shape: ``{"errorCode", "errorName", "errorInstanceId", "errorDescription", "parameters"}``.
         """
         kind = NAMES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
         name = code or f"Default:{kind.title().replace('_', '')}"

@@ -64,7 +64,7 @@ def refused(status: int, code: str, message: str) -> Response:
 
 
 def repeated(values: MultiDict[str, str]) -> bool:
-    """Is a parameter given twice (RFC 6749 3.1, 3.2: it must not be)?"""
+    """Whether a parameter is given twice, which it must not be (RFC 6749 3.1, 3.2)."""
     return any(len(found) > 1 for found in values.listvalues())
 
 

@@ -76,6 +76,7 @@ class TokenAuth(AuthBase):
         self.link = link
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign `request`, after waiting for a token; its response forgets the header."""
         patience = Patience(patience_seconds(), self.link.clock, setting="LABAUTH_PATIENCE")
         if self.patiently(request, patience) is not None:
             request.register_hook("response", _unsigned)  # type: ignore[no-untyped-call]
@@ -418,6 +419,7 @@ class LabSession(requests.Session):
         return super().merge_environment_settings(url, proxies, stream, verify, cert)
 
     def get_adapter(self, url: str | bytes) -> BaseAdapter:
+        """The adapter of requests, in one that signs, retries and renews."""
         return _Attempts(super().get_adapter(url), self)  # type: ignore[arg-type, return-value]
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:

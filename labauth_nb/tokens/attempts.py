@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 from ..clocks import started
 from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, place_of
 from ..masking import Secret, noticed
-from ..providers import is_loopback
+from ..providers import Provider, is_loopback
 from ..responses import one_line
 from . import grants
 from .codes import Code, Device
@@ -98,6 +98,11 @@ class Attempt:
         return self
 
     # The sign-in page
+
+    @property
+    def provider(self) -> Provider:
+        """Whom it signs in to."""
+        return self._exchange.provider
 
     @property
     def url(self) -> str:
@@ -231,7 +236,7 @@ class Attempt:
 
     def yields(self, newer: Any) -> str:
         """A `newer` attempt wants the port: end, where it is a cell that was run again; else say who has it."""
-        if self._exchange.method is not newer._exchange.method:
+        if self._exchange.method is not newer._exchange.method:  # noqa: SLF001 - its own class
             return f"the sign-in to {self._exchange.provider.title} that is under way"
         self.cancel(NotSignedIn("A newer sign-in attempt replaced this one."))
         return ""

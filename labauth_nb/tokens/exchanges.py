@@ -187,8 +187,9 @@ def ask(
     once: bool = False,
     **parts: Any,
 ) -> requests.Response:
-    """A token request (or one to `url`), again where it failed in a way that may pass. Raises as
-    `send`, and `NotSignedIn` once `exchange.ended` is set.
+    """A token request (or one to `url`), again where it failed in a way that may pass.
+
+    Raises as `send`, and `NotSignedIn` once `exchange.ended` is set.
 
     `once`: it holds what works once, a code or a refresh token, which a server may take for stolen
     when it comes again (RFC 9700 4.14.2): so only where it surely was not worked on.

@@ -46,8 +46,10 @@ class Receiver(Protocol):
     """Whoever waits for a response at a listener. It is held weakly."""
 
     def heard(self, status: int, query: str) -> Page:
-        """The browser came with `query`: OK at the redirect address, FORBIDDEN by a foreign Host
-        header, NOT_FOUND at another path. Never raises."""
+        """The browser came with `query`.
+
+        OK at the redirect address, FORBIDDEN by a foreign Host header, NOT_FOUND at another path. Never raises.
+        """
 
     def proven(self) -> None:
         """This computer's browser fetched the proof."""
@@ -185,10 +187,12 @@ class Listener(ThreadingHTTPServer):
         return len(opened)
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a connection, and note since when."""
         self.reading[request] = time.monotonic()
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Close a connection, and forget it."""
         self.reading.pop(request, None)
         super().shutdown_request(request)
 

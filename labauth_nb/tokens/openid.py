@@ -449,18 +449,22 @@ class OpenID(AuthorizationCode):
     """The same by OpenID Connect: endpoints by discovery, an ID token bound by a nonce, a device code."""
 
     def find(self, exchange: Exchange) -> None:
+        """As `AuthorizationCode.find`: by the issuer's metadata."""
         discover(exchange)
 
     def page(self, exchange: Exchange) -> str:
+        """As there: the authorization endpoint that the metadata name."""
         return str(exchange.metadata["authorization_endpoint"])
 
     def parameters(self, exchange: Exchange, nonce: str | None) -> dict[str, str]:
+        """As there, with scopes, claims and the nonce (OpenID Connect Core 3.1.2.1)."""
         asked = parameters(exchange)
         if "offline_access" in asked["scope"].split():
             asked["prompt"] = "consent"  # else it is to be ignored (OpenID Connect Core 11)
         return {**asked, "nonce": nonce} if nonce else asked
 
     def not_from(self, exchange: Exchange, issuer: str | None) -> str:
+        """As there: by `iss` (RFC 9207)."""
         metadata = exchange.metadata
         if issuer is not None and issuer != metadata["issuer"]:
             return "is from a different identity provider (iss)"
@@ -468,13 +472,17 @@ class OpenID(AuthorizationCode):
         return "does not name its identity provider (iss)" if promised and issuer is None else ""
 
     def redeem(self, exchange: Exchange, code: Code) -> Token:
+        """As there; the ID token is checked too."""
         return redeem(exchange, code)
 
     def offers_device(self, exchange: Exchange) -> bool:
+        """As there: by the metadata (RFC 8628 4)."""
         return offers_device(exchange)
 
     def device(self, exchange: Exchange) -> Device:
+        """As there, at the endpoint that the metadata name."""
         return device(exchange) if offers_device(exchange) else super().device(exchange)
 
     def poll(self, exchange: Exchange, asked: Device, ended: threading.Event) -> Token | None:
+        """As there; the ID token is checked too."""
         return poll(exchange, asked, ended)

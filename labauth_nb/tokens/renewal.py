@@ -253,7 +253,7 @@ _sources: weakref.WeakSet[TokenSource] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for source in _sources:
-        source._land()
+        source._land()  # noqa: SLF001 - its own class
 
 
 if hasattr(os, "register_at_fork"):

@@ -154,10 +154,12 @@ class BoundedAdapter(HTTPAdapter):
     """An adapter, also through a proxy, whose responses keep to the bounds that are set."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """As in requests, with connections that keep to the bounds."""
         super().init_poolmanager(*args, **options)
         self._meter(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        """As in requests, with connections that keep to the bounds."""
         return self._meter(super().proxy_manager_for(*args, **options))
 
     def _meter(self, manager: Any) -> Any:
@@ -261,7 +263,7 @@ def exchange(verb: str, url: str, trust_env: bool, **parts: Any) -> requests.Res
             body = _unpacked(_read(response.raw), response.headers.get("Content-Encoding", ""))
         finally:
             response.close()
-        response._content, response._content_consumed = body, True  # type: ignore[attr-defined]
+        response._content, response._content_consumed = body, True  # type: ignore[attr-defined]  # noqa: SLF001 - requests has no public name for them
         return response
 
 
