@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InvalidInput, nearest
+from .addresses import is_loopback, parsed
 from .benchling import BENCHLING
 from .dnanexus import DNANEXUS
 from .foundry import FOUNDRY
@@ -17,7 +18,6 @@ from .model import (
     Paging,
     Probe,
     Provider,
-    is_loopback,
     spelled,
     whole_address,
     without_page,
@@ -66,6 +66,7 @@ __all__ = [
     "Provider",
     "find",
     "is_loopback",
+    "parsed",
     "spelled",
     "whole_address",
     "without_page",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, nearest, refuse_secret
 from ..masking import shown
+from .addresses import is_loopback, parsed
 
 
 @dataclass(frozen=True)
@@ -267,17 +268,9 @@ class Provider:
         """
         typed = tenant.strip()
         refuse_secret(typed, "The tenant", "tenant")
-        try:
-            parts = urlsplit(typed if "://" in typed else "https://" + typed)
-            host, port = (parts.hostname or "").rstrip("."), parts.port
-        except ValueError:
-            raise self._bad_tenant(typed) from None
-        if (
-            parts.path.startswith("//")
-            or parts.scheme not in ("http", "https")
-            or "@" in parts.netloc
-            or not _HOST.fullmatch(host)
-        ):
+        parts = parsed(typed if "://" in typed else "https://" + typed, plain=True)
+        host, port = (parts.hostname or "").rstrip(".") if parts else "", parts.port if parts else None
+        if parts is None or parts.path.startswith("//") or not _HOST.fullmatch(host):
             raise self._bad_tenant(typed)
         if host in self.web_pages:
             api = self.web_pages[host]
@@ -333,11 +326,6 @@ _HOST = re.compile(r"(?=.{1,253}$)(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|::1
 def without_page(tenant: str) -> str:
     """`tenant` without the page of a pasted address: its path and query may hold anything."""
     return re.split(r"(?<![:/])[/?#]", tenant.strip(), maxsplit=1)[0]
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether `host` is this computer."""
-    return host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host or ""))
 
 
 def _bracketed(host: str) -> str:

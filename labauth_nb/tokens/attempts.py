@@ -18,12 +18,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from ..clocks import started
 from ..errors import InvalidInput, LabauthError, NotSignedIn, SignInRefused, place_of
 from ..masking import Secret, noticed
-from ..providers import Provider, is_loopback
+from ..providers import Provider, parsed
 from ..responses import one_line
 from . import grants
 from .codes import Code, Device
@@ -490,13 +490,8 @@ def _threadless(exchange: Exchange) -> InvalidInput:
 
 def checked_redirect(redirect_uri: str) -> str:
     """`redirect_uri`, if it is one: https, or http to loopback. Raises `InvalidInput`."""
-    try:
-        parts = urlsplit(redirect_uri)
-        _ = parts.port
-        good = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
-    except ValueError:
-        good = False
-    if not good or not parts.hostname or parts.fragment or "@" in parts.netloc:
+    parts = parsed(redirect_uri)
+    if parts is None or parts.fragment:
         # Before an @ stands a password.
         typed = "That" if "@" in redirect_uri else repr(redirect_uri[:80])
         said = "it starts with https://, or with http://127.0.0.1, as registered"

@@ -22,7 +22,7 @@ import requests
 
 from ..errors import InvalidInput, LabauthError, SignInRefused
 from ..masking import Secret
-from ..providers import is_loopback, spelled, whole_address
+from ..providers import is_loopback, parsed, spelled, whole_address
 from ..responses import finite, json_of, one_line
 from .codes import AuthorizationCode, Code, Device, as_client, auth_methods, over, refresh, revoke_at
 from .exchanges import LONGEST_SECONDS, SKEW_SECONDS, Exchange, ask, discarded, offset_of, read, refused
@@ -58,7 +58,7 @@ def discover(exchange: Exchange) -> None:
         raise InvalidInput(
             "That is no issuer: its address has a user name or password in it. Give it without them.", field="issuer"
         )
-    if not _safe(typed, True) or "?" in typed:
+    if parsed(typed) is None or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is no issuer"
         raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
     metadata = _configuration(exchange, typed)
@@ -68,7 +68,7 @@ def discover(exchange: Exchange) -> None:
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
         address = metadata.get(name)
-        if not isinstance(address, str) or not _safe(address, _local(typed)) or "#" in address:  # RFC 6749 3.1
+        if not isinstance(address, str) or parsed(address, local=_local(typed)) is None or "#" in address:  # RFC 6749 3.1
             raise InvalidInput(
                 f"The identity provider's {name} is missing or no https address: tell its admin.", field="issuer"
             )
@@ -108,18 +108,6 @@ def _error_in(body: dict[str, Any]) -> bool:
 
 def _local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname)
-
-
-def _safe(url: str, local: bool) -> bool:
-    """Whether `url` is an address that may be asked or shown: https, or http to loopback (`local`: where the issuer is)."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-        http = parts.scheme == "http" and local and is_loopback(parts.hostname)
-        good = (parts.scheme == "https" or http) and bool(parts.hostname) and "@" not in parts.netloc
-        return good and url.isprintable() and " " not in url and len(url) <= 2000
-    except ValueError:
-        return False
 
 
 _NO_OPENID = (
@@ -406,7 +394,7 @@ def device(exchange: Exchange) -> Device:
     shown = (one_line(str(each), 2000, known) == each for each in (user_code, address, complete))
     if not good or not all(shown):
         raise SignInRefused(_UNUSABLE)
-    if not _safe(str(address), local) or not _safe(str(complete), local):
+    if None in (parsed(str(address), local=local), parsed(str(complete), local=local)):
         said = "The identity provider's page for typing the code is not an https address"
         raise SignInRefused(f"{said}. Tell its admin.")
     interval = min(max(interval, 0.1 if local else 1.0), INTERVAL_MOST)
