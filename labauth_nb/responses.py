@@ -87,8 +87,7 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
     if isinstance(error, dict):
         return _text(error.get("type")), _text(error.get("message") or error.get("userMessage"))
     if "errorName" in body or "errorCode" in body:
-        parameters = body.get("parameters")
-        missing = parameters.get("missingScope") if isinstance(parameters, dict) else None
+        missing = missing_scope(body)
         said = f"missing scope {missing}" if missing else _text(body.get("errorDescription"))
         return _text(body.get("errorName") or body.get("errorCode")), said
     short = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]{3,40}", error)
@@ -97,6 +96,13 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
     if not _text(code) and not _text(message) and isinstance(body.get("errors"), list):
         return next(filter(any, map(_listed, body["errors"])), ("", ""))
     return _text(code), _text(message)
+
+
+def missing_scope(body: object) -> str:
+    """The scope that Foundry says is missing (``{"parameters": {"missingScope": ".."}}``); "" where it says none."""
+    parameters = body.get("parameters") if isinstance(body, dict) else None
+    scope = _text(parameters.get("missingScope")) if isinstance(parameters, dict) else ""
+    return scope if re.fullmatch(r"\S+", scope) else ""
 
 
 def _listed(error: object) -> tuple[str, str]:
@@ -208,8 +214,8 @@ def provider_error(
         hint = _NOT_THE_API
     wait = wait_seconds(response, sender.pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
-    if missing := re.fullmatch(r"missing scope (\S+)", message):
-        hint = f"Ask for the scope {missing[1]} too when you sign in (--scopes), and allow it to the application. {hint}"
+    if missing := one_line(missing_scope(json_of(response)), 80, secrets):
+        hint = f"Ask for the scope {missing} too when you sign in (--scopes), and allow it to the application. {hint}"
     clean(response, secrets)
     words = f"{said}. {hint}".strip()
     error = kind(words, status=status, code=code, hint=hint, response=response)
