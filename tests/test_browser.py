@@ -233,7 +233,7 @@ def notebook(jupyter: tuple[str, Path], chromium: Any) -> Iterator[Notebook]:
     it.close()
 
 
-def see(locator: Any, text: str | re.Pattern[str], seconds: float = 15) -> None:
+def see(locator: Any, text: str | re.Pattern[str], seconds: float = 60) -> None:
     """Wait until `locator` contains `text`."""
     from playwright.sync_api import expect
 
@@ -470,7 +470,7 @@ def test_busy_and_idle(notebook: Notebook) -> None:
         page.wait_for_function(
             "([box, text]) => box.textContent !== text",
             arg=[panel.locator(".time").element_handle(), texts[-1]],
-            timeout=15_000,
+            timeout=60_000,
         )
         texts.append(panel.locator(".time").inner_text())
     assert len(texts) == 6
