@@ -112,7 +112,7 @@ def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 TABLES = {
     f"test_{room}.py"
-    for room in ("attempts", "echoes", "hostile", "openid", "remembering", "sandbox", "secrets", "stores", "wire")
+    for room in ("attempts", "contract", "echoes", "hostile", "openid", "remembering", "sandbox", "secrets", "stores", "wire")
 }
 TABLES |= {f"test_{site}.py" for site in ("benchling", "dnanexus", "foundry", "identity", "qbench")}
 """Long tables of cases, and the sandbox's sites: what the fast lane leaves out whole."""

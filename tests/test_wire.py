@@ -214,15 +214,15 @@ def test_page_that_takes_its_time(server: Wire, monkeypatch: pytest.MonkeyPatch)
     """A large page may take longer than a short one, before it begins and while it keeps coming."""
 
     def script() -> Iterator[bytes]:
-        time.sleep(1.2)
+        time.sleep(3.5)
         yield OK + b'\r\n{"rows": [{"id": 2}]'
         for _ in range(8):
             yield b" " * 300_000
-            time.sleep(0.15)
+            time.sleep(0.5)
         yield b"}"
 
     held = walk(server, script)
-    monkeypatch.setattr(wire, "SECONDS", 1)
+    monkeypatch.setattr(wire, "SECONDS", 3)
     assert list(held.frame("odd")["id"]) == [1, 2]
 
 
