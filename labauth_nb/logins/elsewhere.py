@@ -79,8 +79,7 @@ class _Elsewhere:
 
     def pickled(self) -> tuple[Callable[..., LabSession], tuple[Any, ...]]:
         """As `Link.pickled`; it needs no login."""
-        where = (self.name, self.origin, self.provider.name, self.method.name, self.identity)
-        return restored, (self._sign_in, *where)
+        return pickled(self)
 
     def _missing(self, why: str) -> NotSignedIn:
         process = multiprocessing.current_process()
@@ -90,7 +89,7 @@ class _Elsewhere:
         )
 
 
-def pickled(login: Login) -> tuple[Callable[..., LabSession], tuple[Any, ...]]:
+def pickled(login: Login | _Elsewhere) -> tuple[Callable[..., LabSession], tuple[Any, ...]]:
     """What a pickle of a session of `login` holds: which login it was, and no secret."""
     where = (login.name, login.origin, login.provider.name, login.method.name, login.identity)
     return restored, (sign_in, *where)

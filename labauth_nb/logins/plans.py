@@ -111,11 +111,6 @@ class Plan:
         return not self.missing and not self.doubts
 
     @property
-    def browser(self) -> bool:
-        """Whether a person has to sign in on a page."""
-        return self.method.flow is not None and self.recall is None
-
-    @property
     def places(self) -> list[Place]:
         """Where it goes, as far as it is known."""
         return credentials.places(self.provider, self.method, self.found)
@@ -362,7 +357,7 @@ def _missing_error(plan: Plan) -> MissingCredentials:
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     return MissingCredentials(
         f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
-        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{_as(plan)}",
+        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{as_option(plan)}",
         field=plan.missing[0].name,
     )
 
@@ -393,7 +388,8 @@ def spent_note(plan: Plan) -> str:
     return f" (What was remembered is over: {plan.look.trouble})" if plan.look.spent else ""
 
 
-def _as(plan: Plan) -> str:
+def as_option(plan: Plan) -> str:
+    """The option that names its login, where that is not the provider's name."""
     return f" --as {plan.name}" if plan.name != plan.provider.name else ""
 
 
@@ -406,6 +402,6 @@ def _remedy(plan: Plan) -> str:
     if all(sources.giver(provider, fields[d.field], d.address) is GIVEN or not d.secrets for d in plan.doubts):
         options = "".join(f" --{doubt.field.replace('_', '-')} {doubt.address}" for doubt in plan.doubts)
         way = f" --method {method.name}" if method is not provider.methods[0] else ""
-        return f"type %labauth login {provider.name}{options}{way}{_as(plan)}"
+        return f"type %labauth login {provider.name}{options}{way}{as_option(plan)}"
     names = ", ".join(f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in plan.doubts)
     return f"run this cell once in a notebook or terminal, where you can be asked, or set {names} in the environment."

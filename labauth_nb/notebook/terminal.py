@@ -155,10 +155,9 @@ def _filled(plan: Plan) -> Plan:
 def _use_the_panel(plan: Plan) -> MissingCredentials:
     """The error where Python asks for a browser method in a notebook, whose outputs are saved: no link is printed there."""
     tenant = "sandbox" if plan.sandboxed else plan.found.fields["tenant"]
-    named = "" if plan.name == plan.provider.name else f" --as {plan.name}"
     return MissingCredentials(
         f"{plan.provider.title} {plan.method.name} signs in with a browser. In a notebook type %labauth login "
-        f"{plan.provider.name} --tenant {tenant} --method {plan.method.name}{named}, which shows a link."
+        f"{plan.provider.name} --tenant {tenant} --method {plan.method.name}{plans.as_option(plan)}, which shows a link."
         f"{plans.spent_note(plan)}"
     )
 

@@ -64,6 +64,11 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
+def _own(link: Link, url: str | None) -> bool:
+    """Whether `url` is at the login's own origin, the only one where its token may go."""
+    return origin_of(url or "") == origin_of(link.origin)
+
+
 class TokenAuth(AuthBase):
     """Sets the Authorization header on requests to the login's own origin, and on no other.
 
@@ -88,10 +93,11 @@ class TokenAuth(AuthBase):
         mine = isinstance(request.headers.get("Authorization"), Secret)
         if "Authorization" in request.headers and not mine:
             return None
-        scheme, host, _ = there = origin_of(request.url or "")
-        if there != origin_of(self.link.origin):
+        there, own = origin_of(request.url or ""), origin_of(self.link.origin)
+        scheme, host, _ = there
+        if there != own:
             request.headers.pop("Authorization", None)
-            if scheme == "http" and there[1] == origin_of(self.link.origin)[1] and not is_loopback(host):
+            if scheme == "http" and host == own[1] and not is_loopback(host):
                 raise self._plain(request, " Write https:// instead.")
             return None
         if scheme != "https" and not is_loopback(host):
@@ -282,7 +288,7 @@ def _reads(link: Link, request: requests.PreparedRequest) -> bool:
     """Whether `request` changes nothing (RFC 9110 9.2.1; for a POST: by the provider's data)."""
     if request.method in ("GET", "HEAD") or getattr(request, "in_walk", False):
         return True
-    if request.method != "POST" or origin_of(request.url or "") != origin_of(link.origin):
+    if request.method != "POST" or not _own(link, request.url):
         return False
     path = urlsplit(request.url or "").path
     return any(fnmatchcase(path, pattern) for pattern in link.provider.reads)
@@ -291,7 +297,7 @@ def _reads(link: Link, request: requests.PreparedRequest) -> bool:
 def _later(link: Link, request: requests.PreparedRequest, response: requests.Response) -> bool:
     """Whether `response` says "later" to a `request` that may be sent again."""
     unworked = response.status_code == 429 and link.provider.limits_first
-    if unworked and origin_of(request.url or "") == origin_of(link.origin):
+    if unworked and _own(link, request.url):
         return True
     return response.status_code in RETRY_STATUSES and _reads(link, request)
 
@@ -324,7 +330,7 @@ def _unreachable(
 
 
 def _title(session: LabSession, request: requests.PreparedRequest) -> str:
-    mine = origin_of(request.url or "") == origin_of(session.link.origin)
+    mine = _own(session.link, request.url)
     return session.link.provider.title if mine else (urlsplit(request.url or "").hostname or "The server")
 
 
@@ -475,7 +481,7 @@ class LabSession(requests.Session):
         if response.ok:
             return response
         provider, secrets = self.link.provider, self.link.secrets()
-        if origin_of(response.url) != origin_of(self.link.origin):
+        if not _own(self.link, response.url):
             clean(response, secrets)
             response.raise_for_status()
         sender = Sender(provider.title, provider.hints, provider.pacing)
