@@ -1,4 +1,4 @@
-"""What can go wrong, one sentence each.
+"""What can go wrong, one message each.
 
     LabauthError
     ├── InvalidInput          a word that is not known, a tenant that is not one, a secret where none may be
@@ -8,8 +8,8 @@
     ├── UnsafeRequest         refused before sending: a token over plain http
     │   └── UntrustedOrigin   a secret to an address that only a less trusted source names, or a page to sign in at there
     ├── StoreUnavailable      the place where logins are remembered cannot be used
-    ├── ProviderUnreachable   no answer (also a requests.ConnectionError and requests.Timeout)
-    └── ProviderError         the provider answered with an error (also a requests.HTTPError)
+    ├── ProviderUnreachable   no response (also a requests.ConnectionError and requests.Timeout)
+    └── ProviderError         the provider responded with an error (also a requests.HTTPError)
         └── SignInRefused     its token endpoint did, or it did not accept what was pasted
 
 In a notebook each shows as one line, is a real error output (it stops Run All) and can be caught.
@@ -29,7 +29,7 @@ from .masking import looks_secret, noticed, shown
 
 
 class LabauthError(Exception):
-    """The root of all errors of labauth_nb. `str(error)` is the sentence that the user reads."""
+    """The root of all errors of labauth_nb. `str(error)` is the message that the user reads."""
 
     field: str | None = None
     """The credential field that the error is about, where known."""
@@ -88,7 +88,7 @@ class StoreUnavailable(LabauthError):
 
 
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
-    """No answer came: the network, the name, the certificate, or time ran out.
+    """No response came: the network, the name, the certificate, or time ran out.
 
     `sent`: whether the request may have arrived; `passing`: whether waiting may help; `slow`: whether
     a longer timeout may.
@@ -104,10 +104,10 @@ class Unfinished(requests.ConnectionError):
 
 
 class ProviderError(LabauthError, requests.HTTPError):
-    """The provider answered with an error.
+    """The provider responded with an error.
 
     `status`: the HTTP status; `code`: the provider's own error code ("" where it gave none);
-    `hint`: what to do about it; `response`: the answer itself (its request carries no token).
+    `hint`: what to do about it; `response`: the response itself (its request carries no token).
     """
 
     status: int = 0
@@ -148,7 +148,7 @@ def miscopied(label: str, name: str, hint: str) -> InvalidInput:
     """The error for a value of the field `name` that cannot be sent; `hint`: where to find it."""
     return InvalidInput(
         f"The {label} holds a space, a line break or a quote mark that does not belong to it: "
-        f"copy it once more, whole. Where to find it: {hint}.",
+        f"copy it again, whole. Where to find it: {hint}.",
         field=name,
     )
 

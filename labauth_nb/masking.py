@@ -156,7 +156,7 @@ def looks_secret(word: str) -> bool:
 def shown(word: str) -> str:
     """`word` as a message may repeat it: in quotes if short and plain, as typos are; else not."""
     plain = len(word) <= PLAIN_MOST and re.fullmatch(r"[A-Za-z]?[a-z]*(?:[ _-][a-z]+)*", word)
-    return repr(word) if plain else "'…' (not repeated here, in case it is a secret)"
+    return repr(word) if plain else "'…' (not shown, in case it is a secret)"
 
 
 def scrub_word(word: str) -> str:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def labauth_sandbox() -> Iterator[Lab]:
     """The running sandbox (`labauth_nb.sandbox.Lab`), reset before the test; the test's logins on it are forgotten after."""
-    from .logins.logins import forget_sandbox, practice_lab
+    from .logins.logins import forget_sandbox, sandbox_lab
 
-    lab = practice_lab()
+    lab = sandbox_lab()
     lab.reset()
     forget_sandbox()
     yield lab

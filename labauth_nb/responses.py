@@ -30,7 +30,7 @@ from .masking import scrub
 class Sender(NamedTuple):
     """Who sent a response, for what an error says of it.
 
-    `title`: at the beginning of a message; `hints`: what to do, by "status code", code, status or
+    `title`: at the beginning of a sentence; `hints`: what to do, by "status code", code, status or
     "4xx"; `pacing`: headers that tell how many seconds to wait; `known_by`: what the user gave to
     find it, "tenant" or "issuer".
     """
@@ -52,7 +52,7 @@ def one_line(text: str, most: int = 240, secrets: Collection[str] = ()) -> str:
 
 
 def json_of(response: requests.Response) -> Any:
-    """The JSON of an answer; None where there is none, or where it is nested or spelt so that it cannot be worked with."""
+    """The JSON of a response; None where there is none, or where it is nested or spelt so that it cannot be worked with."""
     try:
         body = response.json()
         json.dumps(body, ensure_ascii=False).encode()  # no lone surrogates, no numbers of thousands of digits
@@ -71,7 +71,7 @@ def finite(value: object) -> float:
 
 
 def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[str, str]:
-    """(error code, message) of an error answer, in any of the providers' shapes; ("", "") where it has none.
+    """(error code, message) of an error response, in any of the providers' shapes; ("", "") where it has none.
 
     Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and DNAnexus
     ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
@@ -79,10 +79,10 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
     ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
     """
     if is_page(response):
-        return "", f"a web page instead of data: is the {known_by} right, and is the service up?"
+        return "", f"a web page instead of JSON: check the {known_by}, or the service may be down"
     body = json_of(response)
     if not isinstance(body, dict):
-        return "", "an answer that is not JSON" if body is None else ""
+        return "", "a response that is not JSON" if body is None else ""
     error = body.get("error")
     if isinstance(error, dict):
         return _text(error.get("type")), _text(error.get("message") or error.get("userMessage"))
@@ -133,7 +133,7 @@ def _text(value: object) -> str:
 
 
 def wait_seconds(response: requests.Response, names: Iterable[str] = ("retry-after",)) -> float | None:
-    """How many seconds the answer asks to wait (None: it does not say). Source: the headers `names`, RFC 9110 10.2.3."""
+    """How many seconds the response asks to wait (None: it does not say). Source: the headers `names`, RFC 9110 10.2.3."""
     for name in names:
         value = response.headers.get(name, "").strip()
         try:
@@ -205,7 +205,7 @@ def provider_error(
     status, hints = response.status_code, sender.hints
     code, message = read_error(response, sender.known_by)
     code, message = one_line(code, 80, secrets), one_line(message, secrets=secrets)
-    said = f"{sender.title} answered {status}{' ' + code if code else ''}"
+    said = f"{sender.title} responded with {status}{' ' + code if code else ''}"
     if message:
         said += f" ({message.rstrip('.')})"
     names = (f"{status} {code}", code, str(status), f"{status // 100}xx")
@@ -236,21 +236,21 @@ _CUT = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """TLS that ended, and says nothing against the certificate or the protocol."""
 
 
-_SLOW = "did not answer in time. Try again."
+_SLOW = "sent nothing in time. Try again."
 _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (
         requests.ConnectTimeout,
-        "did not take the connection in time. Check the network and the proxy, then try again.",
+        "did not accept the connection in time. Check the network and the proxy, then try again.",
     ),
     ((requests.Timeout, ReadTimeoutError), _SLOW),
     (
         requests.exceptions.ProxyError,
         "could not be reached through the proxy. Check HTTPS_PROXY and NO_PROXY.",
     ),
-    (_CUT, "broke off the connection. Try again."),
+    (_CUT, "closed the connection. Try again."),
     (
         requests.exceptions.SSLError,
-        "could not prove who it is (TLS). Check the address; behind a company proxy, or with your "
+        "could not prove its identity (TLS). Check the address; behind a company proxy, or with your "
         "own certificate authority, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate file.",
     ),
     (gaierror, "is not a known host. Check the {known_by} and the network."),
@@ -261,7 +261,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (NewConnectionError, "could not be reached. Check the address and the network."),
     (
         (ConnectionError, IncompleteRead, requests.exceptions.ChunkedEncodingError),
-        "broke off the connection. Try again.",
+        "closed the connection. Try again.",
     ),
 )
 """Why no response came: the first of these that requests, urllib3 or a socket raised."""
@@ -291,7 +291,7 @@ def unreachable(
     if re.search("certificate (has expired|is not yet valid)", str(error)):
         why = "has a certificate that is out of date by this computer's clock: check the clock first."
     why = why.format(known_by=known_by)
-    result = ProviderUnreachable(scrub(f"{title} gave no answer: {host} {why}", secrets))
+    result = ProviderUnreachable(scrub(f"{title} did not respond: {host} {why}", secrets))
     result.sent = not any(isinstance(each, _UNSENT) for each in causes)
     result.passing = is_passing(error)
     result.slow = not own and known[:1] == [_SLOW]

@@ -78,7 +78,7 @@ def sentence(page: str) -> str:
 
 
 def give(way: str, attempt: Attempt, address: str) -> str:
-    """Bring an answer home, by the listener or pasted; gives the sentence that the person reads ("": signed in)."""
+    """Bring an answer home, by the listener or pasted; gives the message that the person reads ("": signed in)."""
     if way == "paste":
         try:
             attempt.answer(address)
@@ -189,7 +189,7 @@ GOES_ON = [
 def test_bad_answers_that_the_try_survives(
     lab: Lab, pair: tuple[str, str], change: Callable[[Query], Query], said: str, way: str
 ) -> None:
-    """An answer that is not this try's gets its sentence, costs no token request, and the right one still signs in."""
+    """A response that is not this attempt's gets its message, costs no token request, and the right one still signs in."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
@@ -328,14 +328,14 @@ def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
         cancelled.wait(1)
 
 
-SPENT = "The code was used already, is too old, or belongs to another attempt: sign in again."
+SPENT = "The code was already used, is too old, or belongs to another attempt: sign in again."
 
 
 @pytest.mark.parametrize(
     ("why", "pair", "way"), [("used", *PAIRED[0]), ("old", *PAIRED[1]), ("made up", *PAIRED[2]), ("used", *PAIRED[3])]
 )
 def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str) -> None:
-    """A code that was used already, is too old or unknown is refused by the provider, in one sentence; the next try works."""
+    """A code that was already used, is too old or unknown is refused by the provider, in one message; the next try works."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if why == "used":
@@ -345,18 +345,18 @@ def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str
     else:
         good = re.sub(r"code=[^&]*", "code=made-up", good)
     said = give(way, attempt, good)
-    assert said.startswith(f"{TITLE[pair[0]]} answered 400 invalid_grant (The code ")
+    assert said.startswith(f"{TITLE[pair[0]]} responded with 400 invalid_grant (The code ")
     assert said.endswith(f". {SPENT}")
     assert (attempt.state, spent(lab, pair[0])) == (attempts.OVER, 1)
     usable(lab, *pair)
 
 
 DOWN = [
-    (503, r"answered 503 .*has a problem of its own: try again in a minute\."),
-    (500, r"answered 500 .*has a problem of its own: try again in a minute\."),
-    ("html", r"answered 503 \(a web page instead of data"),
-    ("truncated", r"gave no answer: 127\.0\.0\.1:\d+ broke off the connection\. Try again\."),
-    ("gone", r"gave no answer: 127\.0\.0\.1:1 refused the connection\. Check the address, and whether the server runs\."),
+    (503, r"responded with 503 .*has a problem of its own: try again in a minute\."),
+    (500, r"responded with 500 .*has a problem of its own: try again in a minute\."),
+    ("html", r"responded with 503 \(a web page instead of JSON"),
+    ("truncated", r"did not respond: 127\.0\.0\.1:\d+ closed the connection\. Try again\."),
+    ("gone", r"did not respond: 127\.0\.0\.1:1 refused the connection\. Check the address, and whether the server runs\."),
 ]
 
 
@@ -388,8 +388,8 @@ def test_a_spoiled_id_token(lab: Lab) -> None:
     lab.set("idp", fault="nonce")
     attempt = began(*BENCHLING)
     assert give("paste", attempt, lab.visit(attempt.url)) == (
-        "The ID token that came was refused, and nothing was sent to the provider: "
-        "it belongs to another sign-in (its nonce is another one). Sign in again."
+        "The ID token was rejected, and nothing was sent to the provider: "
+        "it belongs to a different sign-in attempt (nonce mismatch). Sign in again."
     )
     assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (attempts.OVER, 1, 0)
     with pytest.raises(NotSignedIn):
@@ -414,7 +414,7 @@ PASTED = [
 
 @pytest.mark.parametrize(("text", "said"), PASTED, ids=[t[:20].encode(errors="replace").decode() for t, _ in PASTED])
 def test_pasted_rubbish(lab: Lab, text: str, said: str) -> None:
-    """Whatever is pasted: a sentence, no token request, and the try goes on."""
+    """Whatever is pasted: a message, no token request, and the try goes on."""
     attempt = began(*FOUNDRY)
     with pytest.raises(InvalidInput) as caught:
         attempt.answer(text)
@@ -1114,7 +1114,7 @@ def test_device_denied(lab: Lab, device: Attempt) -> None:
     with pytest.raises(LabauthError) as caught:
         device.wait(10)
     assert str(caught.value) == (
-        "The identity provider answered 400 access_denied (The user declined). "
+        "The identity provider responded with 400 access_denied (The user declined). "
         "The sign-in was declined: open the sign-in page again, or ask your admin."
     )
     usable(lab, *BENCHLING)
@@ -1178,7 +1178,7 @@ def test_device_spoiled_id_token(lab: Lab, device: Attempt) -> None:
 
 
 def test_device_not_to_be_had(lab: Lab) -> None:
-    """Where none is offered, or the server is down, a sentence says so; the browser way goes on, and it can be asked again."""
+    """Where none is offered, or the server is down, a message says so; the browser way goes on, and it can be asked again."""
     for pair in (FOUNDRY, DNANEXUS):
         attempt = began(*pair)
         assert not attempt.offers_device
@@ -1188,9 +1188,9 @@ def test_device_not_to_be_had(lab: Lab) -> None:
     lab.set("idp", interval=0.1)
     attempt = began(*BENCHLING)
     lab.next("idp", 503, path="device_authorization")
-    with pytest.raises(LabauthError, match="The identity provider answered 503"):
+    with pytest.raises(LabauthError, match="The identity provider responded with 503"):
         attempt.device()
-    assert (attempt.state, "answered 503" in str(attempt.error)) == (attempts.WAITING, True)
+    assert (attempt.state, "responded with 503" in str(attempt.error)) == (attempts.WAITING, True)
     attempt.device()
     assert attempt.error is None
     lab.visit(attempt.device_link)
@@ -1214,7 +1214,7 @@ def test_begin_needs_a_browser_method(lab: Lab) -> None:
 
 def test_unreachable_issuer(lab: Lab) -> None:
     """An issuer that is not there is said before anything is begun."""
-    with pytest.raises(ProviderUnreachable, match=r"^The identity provider gave no answer: 127\.0\.0\.1:1 refused"):
+    with pytest.raises(ProviderUnreachable, match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused"):
         began(*BENCHLING, issuer="http://127.0.0.1:1")
 
 
@@ -1230,7 +1230,7 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bug_while_the_code_is_redeemed(lab: Lab, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no sentence becomes one, with what and where and not its words; the try is over, and the next one signs in."""
+    """What is no message becomes one, with what and where and not its words; the try is over, and the next one signs in."""
     attempt = began(*FOUNDRY)
     port, good = port_of(attempt), lab.visit(attempt.url)
     _breaks(monkeypatch, OverflowError("kanari"))

@@ -129,7 +129,7 @@ def test_suspended_user(lab: Lab) -> None:
 
 
 def test_archived_app(lab: Lab) -> None:
-    """An archived app's tokens stop and it gets no new one; unarchived, the same secret works, until it is made anew."""
+    """An archived app's tokens stop and it gets no new one; unarchived, the same secret works, until it is regenerated."""
     app = as_app(lab)
     lab.archive()
     assert said(ask(lab, headers=app)) == (401, "authentication_error")

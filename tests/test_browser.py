@@ -282,7 +282,7 @@ def test_quickstart_run_all(notebook: Notebook) -> None:
         "Orbitrap 1",
         "sample_001.fastq.gz",
         "<Response [200]>",
-        "ProviderError: Foundry answered 403 ApiUsageDenied",
+        "ProviderError: Foundry responded with 403 ApiUsageDenied",
         "The token was revoked at Foundry",
         "SANDBOX",
     ):
@@ -322,7 +322,7 @@ def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
 
 
 def test_wrong_then_right(notebook: Notebook) -> None:
-    """A wrong secret: its sentence near its field, which is empty and has the focus, the rest kept; then the right one."""
+    """A wrong secret: its message near its field, which is empty and has the focus, the rest kept; then the right one."""
     page = notebook.open("wrong.ipynb", LOAD).page
     notebook.run(LOAD)
     cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
@@ -344,7 +344,7 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     assert page.locator(".jp-Notebook .jp-Cell").count() == cells
     page.keyboard.press("Enter")
     row = panel.locator(".row", has=page.locator("input[name='client_secret']"))
-    see(row.locator("[role='alert']"), "Benchling answered 401")
+    see(row.locator("[role='alert']"), "Benchling responded with 401")
     assert secret.input_value() == ""
     assert secret.get_attribute("aria-invalid") == "true"
     assert secret.evaluate("(box) => box === document.activeElement")
@@ -553,7 +553,7 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
         form.locator("form").wait_for()
         form.locator("input[name='client_secret']").fill("wrong")
         form.locator("button[type='submit']").click()
-        see(form.locator("[role='alert']"), "QBench answered 400 invalid_grant")
+        see(form.locator("[role='alert']"), "QBench responded with 400 invalid_grant")
         notebook.picture("failure-dark", form)
         for panel in (form, first, table):
             contrasts = panel.evaluate(CONTRASTS)
@@ -597,7 +597,7 @@ CONTRASTS = """(panel) => {
 
 
 def test_ways_to_wait(notebook: Notebook) -> None:
-    """Stopped, timed out, told not to wait, or unable to: each is one sentence, and the panel still signs in."""
+    """Stopped, timed out, told not to wait, or unable to: each is one message, and the panel still signs in."""
     page = notebook.open("wait.ipynb", LOAD).page
     notebook.run(LOAD)
     cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
@@ -641,7 +641,7 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     wrong, half = "kanari/wrong+secret=0001", "kanari-half+typed/0002"
     secret.fill(wrong)
     secret.press("Enter")
-    see(panel.locator("[role='alert']"), "Benchling answered 401")
+    see(panel.locator("[role='alert']"), "Benchling responded with 401")
     before = len(notebook.received), len(notebook.sent)
     secret.fill(GOOD)
     secret.press("Enter")

@@ -82,7 +82,7 @@ def opened(notebook: Notebook, panel: Any, link: str = OPEN) -> Any:
 
 
 def landed(page: Any, sentence: str) -> None:
-    """The page at home: the sentence, and no code in the address bar, the history or the referrer."""
+    """The page at home: the message, and no code in the address bar, the history or the referrer."""
     see(page.locator("p"), sentence)
     page.wait_for_function("!location.search")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", page.evaluate("location.href"))
@@ -193,7 +193,7 @@ def test_foundry_under_run_all(flows: Notebook) -> None:
 
 
 def test_deny_again_cancel(flows: Notebook) -> None:
-    """Deny, then Cancel: each leaves a usable form with its sentence (or none); the third try signs in."""
+    """Deny, then Cancel: each leaves a usable form with its message (or none); the third try signs in."""
     flows.open("deny.ipynb", LOAD)
     flows.run(LOAD)
     cell = flows.start(FOUNDRY)
@@ -262,12 +262,12 @@ def test_benchling_device_by_itself(flows: Notebook) -> None:
 
 
 def test_benchling_device_refused(flows: Notebook) -> None:
-    """A device code that cannot be had says so and can be asked for again; denied, the panel has its sentence and a form."""
+    """A device code that cannot be had says so and can be asked for again; denied, the panel has its message and a form."""
     flows.open("refused.ipynb", LOAD)
     flows.run(REMOTE + "\nlab_.next('idp', 500, path='device_authorization')")
     cell = flows.start(BENCHLING)
     panel = flows.panel(cell)
-    see(panel.locator("[role='alert']"), "The identity provider answered 500")
+    see(panel.locator("[role='alert']"), "The identity provider responded with 500")
     flows.picture("flow-device-failed", panel)
     press(panel, "Request a new code")
     panel.locator(".code").wait_for()
@@ -276,7 +276,7 @@ def test_benchling_device_refused(flows: Notebook) -> None:
     page.locator("button[value='deny']").click()
     see(page.locator("h1"), "Not connected")
     page.close()
-    see(panel.locator("form [role='alert']"), "The identity provider answered 400 access_denied (The user declined).")
+    see(panel.locator("form [role='alert']"), "The identity provider responded with 400 access_denied (The user declined).")
     press(panel, "Sign in with the browser")
     panel.locator(".code").wait_for()
     press(panel, "Cancel")
@@ -333,7 +333,7 @@ def test_dnanexus_without_state(flows: Notebook) -> None:
 
 
 def test_foundry_pasted(flows: Notebook) -> None:
-    """A remote kernel: the panel offers the field by itself. Rubbish has its sentence near it; the whole address signs in."""
+    """A remote kernel: the panel offers the field by itself. Rubbish has its message near it; the whole address signs in."""
     flows.open("paste.ipynb", LOAD)
     flows.run(REMOTE)
     cell = flows.start(FOUNDRY)

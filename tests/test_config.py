@@ -121,7 +121,7 @@ def test_bad_presets_at_load_ext(tmp_path: Path) -> None:
         assert output["ename"] == "InvalidInput"
         (line,) = output["traceback"]
         assert line.startswith("InvalidInput: LabAuth.tenants: There is no provider 'fondry'. Did you mean foundry?")
-        assert line.endswith("It stands in ipython_config.py: ask the admin of this hub.")
+        assert line.endswith("It is set in ipython_config.py: ask the admin of this hub.")
         assert kernel.text("1 + 1") == "2"
         assert "not found" in kernel.text("%labauth")
 

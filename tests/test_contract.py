@@ -173,7 +173,7 @@ def test_short_life(lab: Lab, provider: str, method: str) -> None:
 
 @pytest.mark.parametrize(("provider", "method"), PASTED)
 def test_pasted_and_refused(lab: Lab, provider: str, method: str) -> None:
-    """A pasted credential that the provider does not know is refused at sign-in, in one sentence with a hint."""
+    """A pasted credential that the provider does not know is refused at sign-in, in one message with a hint."""
     field = SECRET_FIELD[provider, method]
     with pytest.raises(LabauthError) as caught:
         login(provider, method, tenant="sandbox", **{field: "nobodys-credential-0001"})
@@ -185,12 +185,12 @@ def test_pasted_and_refused(lab: Lab, provider: str, method: str) -> None:
 
 @pytest.mark.parametrize(("provider", "method"), ALL)
 def test_network_gone(lab: Lab, provider: str, method: str) -> None:
-    """Where nothing answers, sign-in and session say so in one sentence, and raise what requests users catch."""
+    """Where nothing answers, sign-in and session say so in one message, and raise what requests users catch."""
     import requests
 
     mine = login(provider, method, tenant="sandbox")
     mine._exchange.origin = mine._exchange.auth_origin = "http://127.0.0.1:1"
     held = mine.session()
-    with pytest.raises(requests.ConnectionError, match=r"gave no answer: 127.0.0.1:1 refused the connection"):
+    with pytest.raises(requests.ConnectionError, match=r"did not respond: 127.0.0.1:1 refused the connection"):
         read(held, provider)
     assert get(provider) is mine

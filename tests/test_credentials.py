@@ -161,7 +161,7 @@ def test_environment_never_goes_to_the_sandbox(lab: Lab, monkeypatch: pytest.Mon
 
 
 def test_missing_names_everything() -> None:
-    """Where nobody can be asked, the sentence names what is missing, the variables that supply it, and the cell to run."""
+    """Where nobody can be asked, the message names what is missing, the variables that supply it, and the cell to run."""
     with pytest.raises(MissingCredentials) as caught:
         login("benchling", tenant="acme")
     sentence = str(caught.value)
@@ -237,7 +237,7 @@ def test_tenant_spellings(provider: str, typed: str, origin: str) -> None:
     ],
 )
 def test_bad_tenants(provider: str, typed: str, said: str) -> None:
-    """What is no tenant is refused before anything is asked or sent, in one sentence that says what to give."""
+    """What is no tenant is refused before anything is asked or sent, in one message that says what to give."""
     with pytest.raises(InvalidInput) as caught:
         login(provider, tenant=typed)
     assert said in str(caught.value)
@@ -368,8 +368,8 @@ def test_wrapped_paste(lab: Lab, end: str) -> None:
         ("kanari\nsecret", "The Client secret holds .*a line break"),
         (f"{SECRET}\nQBENCH_CLIENT_ID=x", "The Client secret holds .*a line break"),
         (f"QBENCH_CLIENT_ID=x\nQBENCH_CLIENT_SECRET={SECRET}", "holds .*a line break"),
-        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID, which is another field's"),
-        ('"client_id": "kanari",', "was given as client_id, which is another field's"),
+        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID, which belongs to another field"),
+        ('"client_id": "kanari",', "was given as client_id, which belongs to another field"),
         ("$env:QBENCH_CLIENT_ID='kanari'", "was given as QBENCH_CLIENT_ID, which is another"),
         ("setx QBENCH_CLIENT_ID kanari", "was given as QBENCH_CLIENT_ID, which is another"),
         ('{"client_id": "a",\n"client_secret": "kanari"}', "holds .*a line break"),

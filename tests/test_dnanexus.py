@@ -390,7 +390,7 @@ def test_code_counts_once(lab: Lab) -> None:
 
 
 def test_wrong_password_on_the_page(lab: Lab) -> None:
-    """A wrong password brings the page again with a sentence; the third in one browser ends in access_denied."""
+    """A wrong password brings the page again with a message; the third in one browser ends in access_denied."""
     for typed in ({"password": "wrong"}, {"username": "<b>"}):
         with pytest.raises(ValueError, match="Incorrect username or password"):
             lab.visit(address(lab), **typed)

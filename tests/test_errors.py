@@ -1,4 +1,4 @@
-"""Every sentence that a user may read: who said what, then what to do."""
+"""Every message that a user may read: who said what, then what to do."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def answer(status: int, body: object, **headers: str) -> requests.Response:
         ({"error": None}, "", ""),
         ({"error": {"type": 5, "message": ["x"]}}, "", ""),
         ([], "", ""),
-        (b"not json", "", "an answer that is not JSON"),
-        (b"\xff\xfe\x00", "", "an answer that is not JSON"),
+        (b"not json", "", "a response that is not JSON"),
+        (b"\xff\xfe\x00", "", "a response that is not JSON"),
     ],
 )
 def test_read_error(body: object, code: str, message: str) -> None:
@@ -75,7 +75,7 @@ def test_read_error(body: object, code: str, message: str) -> None:
     assert read_error(answer(400, body)) == (code, message)
 
 
-PAGE = "a web page instead of data"
+PAGE = "a web page instead of JSON"
 PAGES = {"content-type: text/html": "text/html; charset=utf-8", "no word of it": "text/plain"}
 
 
@@ -88,7 +88,7 @@ def test_web_page(provider: str, status: int, kind: str) -> None:
     sender = Sender(it.title, it.hints)
     error = provider_error(sender, answer(status, page, content_type=PAGES[kind]))
     said = str(error)
-    assert said.startswith(f"{it.title} answered {status} ({PAGE}")
+    assert said.startswith(f"{it.title} responded with {status} ({PAGE}")
     busy = status == 429 or status >= 500
     assert ("proxy or firewall" in said) == (not busy)
     own = ("a problem of its own", "down for a moment", "Too many requests")
@@ -117,8 +117,8 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("caught", "said"),
     [
-        (requests.ConnectTimeout("x"), "did not take the connection in time"),
-        (requests.ReadTimeout("x"), "did not answer in time"),
+        (requests.ConnectTimeout("x"), "did not accept the connection in time"),
+        (requests.ReadTimeout("x"), "sent nothing in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
         (requests.exceptions.SSLError("x"), "could not prove who it is"),
         (requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"), "check the clock first"),
@@ -126,29 +126,29 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
         (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
         (requests.ConnectionError(NewConnectionError(None, "x")), "could not be reached. Check"),  # type: ignore[arg-type]
-        (requests.ConnectionError(ConnectionResetError("x")), "broke off the connection. Try again."),
-        (requests.ConnectionError(RemoteDisconnected("x")), "broke off the connection. Try again."),
-        (requests.exceptions.ChunkedEncodingError("x"), "broke off the connection. Try again."),
+        (requests.ConnectionError(ConnectionResetError("x")), "closed the connection. Try again."),
+        (requests.ConnectionError(RemoteDisconnected("x")), "closed the connection. Try again."),
+        (requests.exceptions.ChunkedEncodingError("x"), "closed the connection. Try again."),
         (requests.ConnectionError(BadStatusLine("refused")), "sent a response that cannot be read"),
     ],
 )
 def test_unreachable(caught: Exception, said: str) -> None:
-    """No answer is a sentence that tells the cause, and is what requests users catch."""
+    """No answer is a message that tells the cause, and is what requests users catch."""
     error = unreachable("QBench", "https://acme.qbench.net/x?token=1", caught)
-    assert str(error).startswith("QBench gave no answer: acme.qbench.net ")
+    assert str(error).startswith("QBench did not respond: acme.qbench.net ")
     assert said in str(error)
     assert isinstance(error, requests.ConnectionError)
     assert isinstance(error, requests.Timeout)
 
 
 def test_unknown_host() -> None:
-    """A host that does not exist is a sentence, from a real look-up of its name."""
-    with pytest.raises(ProviderUnreachable, match=r"QBench gave no answer: lims\.invalid .*Check the tenant"):
+    """A host that does not exist is a message, from a real look-up of its name."""
+    with pytest.raises(ProviderUnreachable, match=r"QBench did not respond: lims\.invalid .*Check the tenant"):
         login("qbench", tenant="lims.invalid", client_id="i", client_secret="s" * 9)
 
 
 def test_without_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra installed, --tenant sandbox is one sentence with the install command."""
+    """Without the extra installed, --tenant sandbox is one message with the install command."""
     monkeypatch.setitem(sys.modules, "labauth_nb.sandbox", None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"pip install 'labauth-nb\[sandbox\]'"):
         login("benchling", tenant="sandbox")

@@ -94,7 +94,7 @@ def test_scope_refused(lab: Lab, scope: str) -> None:
 
 
 def test_new_secret_and_suspension(lab: Lab) -> None:
-    """When the secret is made anew the old one is refused; a suspended user gets no token, and its tokens stop."""
+    """When the secret is regenerated the old one is refused; a suspended user gets no token, and its tokens stop."""
     access, old = token_for(lab), lab.credentials("foundry", "service-user")["client_secret"]
     lab.set("foundry", client_secret="another")
     assert refused(ask_token(lab, client_secret=old)) == (401, "invalid_client")
@@ -494,7 +494,7 @@ def test_forged_consent(lab: Lab) -> None:
 
 
 def test_callback_page(lab: Lab) -> None:
-    """The vendor's own redirect shows the code to be copied, an error as a sentence, and neither as markup."""
+    """The vendor's own redirect shows the code to be copied, an error as a message, and neither as markup."""
     callback = lab.origin("foundry") + CALLBACK
     url = lab.visit(address(lab, redirect_uri=callback))
     code = landed(url, callback)["code"]
@@ -722,7 +722,7 @@ def test_levers_on_signed_in(lab: Lab) -> None:
 
 
 def test_visit_refuses(lab: Lab) -> None:
-    """A visit to another address, with an unknown choice or field, or of a broken page raises with a sentence."""
+    """A visit to another address, with an unknown choice or field, or of a broken page raises with a message."""
     with pytest.raises(ValueError, match="not one of the sandbox's"):
         lab.visit("http://127.0.0.1:1/")
     with pytest.raises(ValueError, match="'allow' or 'deny'"):

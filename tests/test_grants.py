@@ -266,12 +266,12 @@ def test_token_endpoint_says_later(lab: Lab, provider: str, method: str, status:
 def test_token_endpoint_is_down(lab: Lab) -> None:
     """One that stays down is asked 3 times, or not again where it wants a long wait; that is no refusal of the credentials."""
     lab.next("benchling", 503, times=9)
-    with pytest.raises(ProviderError, match="Benchling answered 503") as caught:
+    with pytest.raises(ProviderError, match="Benchling responded with 503") as caught:
         login("benchling", tenant="sandbox")
     assert not isinstance(caught.value, SignInRefused)
     assert lab.token_requests("benchling") == 3
     lab.next("qbench", 429, seconds=120)
-    with pytest.raises(ProviderError, match="QBench answered 429"):
+    with pytest.raises(ProviderError, match="QBench responded with 429"):
         login("qbench", tenant="sandbox")
     assert lab.token_requests("qbench") == 1
 
@@ -413,7 +413,7 @@ def test_told_patience_with_a_busy_token_endpoint(
     monkeypatch.setattr("labauth_nb.tokens.wire.TOLD_AFTER_SECONDS", 0.5)
     lab.next("foundry", 503, path="token")
     login("foundry", tenant="sandbox")
-    line = "Foundry answered 503. Trying again for up to 15 s.\n"
+    line = "Foundry responded with 503. Trying again for up to 15 s.\n"
     assert capsys.readouterr().err == line
 
 
@@ -432,12 +432,12 @@ def test_renewal_at_a_busy_token_endpoint(
     lab.next("foundry", 503, times=8, path="token")
     held.patience = patience
     if sent < 9:
-        with pytest.raises(ProviderError, match="Foundry answered 503"):
+        with pytest.raises(ProviderError, match="Foundry responded with 503"):
             held.get("ontologies")
     else:
         assert held.get("ontologies").status_code == 200
     assert lab.token_requests("foundry") == before + sent
-    line = "The token endpoint for Foundry answered 503. Trying again for up to 7200 s (lab.patience).\n"
+    line = "The token endpoint for Foundry responded with 503. Trying again for up to 7200 s (lab.patience).\n"
     assert capsys.readouterr().err == (line if sent == 9 else "")
 
 
@@ -454,7 +454,7 @@ def test_renewal_for_a_plain_request(
     lab.next("foundry", 503, times=8, path="token")
     monkeypatch.setenv("LABAUTH_PATIENCE", patience)
     if patience == "0s":
-        with pytest.raises(ProviderError, match="Foundry answered 503"):
+        with pytest.raises(ProviderError, match="Foundry responded with 503"):
             requests.get(held.url("ontologies"), auth=held.auth, timeout=10)
     else:
         assert requests.get(held.url("ontologies"), auth=held.auth, timeout=10).ok

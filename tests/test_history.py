@@ -77,7 +77,7 @@ def test_a_credential_in_a_cell(kernel: Kernel, way: str, secret: str) -> None:
     for cell in CELLS[way]:
         said = kernel.text(cell.format(secret, **filled), [secret] if way == "a prompt" else None)
     kernel.run("os.environ.pop('QBENCH_CLIENT_SECRET', None)\nopen('.env', 'w').close()")
-    assert "InvalidInput" in said if "wrong" in way else "QBench answered 400" in said
+    assert "InvalidInput" in said if "wrong" in way else "QBench responded with 400" in said
     spelled = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], repr(repr(secret))[2:-2]}
     assert leaks(list(spelled), *kept(kernel)) == []
 
@@ -152,7 +152,7 @@ def test_the_panel(kernel: Kernel) -> None:
         return bool(done)
 
     drive(kernel, "%labauth login qbench --no-wait --ask", page)
-    assert "QBench answered 400" in done[0]
+    assert "QBench responded with 400" in done[0]
     assert leaks([secret], *kept(kernel)) == []
 
 
@@ -170,7 +170,7 @@ def test_a_locked_database(kernel: Kernel) -> None:
     said = kernel.text("sign(held)")
     other.rollback()
     other.close()
-    assert "QBench answered 400" in said
+    assert "QBench responded with 400" in said
     assert time.monotonic() - began < 30
     while leaks([secret], file.read_bytes()):
         assert time.monotonic() - began < 60
@@ -184,7 +184,7 @@ def test_a_database_that_is_gone(kernel: Kernel) -> None:
     kernel.run("manager = get_ipython().history_manager; file = manager.hist_file")
     said = kernel.text("manager.hist_file = '/nonexistent/history.sqlite'\nsign(held)")
     kernel.run("manager.hist_file = file")
-    assert "QBench answered 400" in said
+    assert "QBench responded with 400" in said
     assert "IPython's history database could not be cleaned (OperationalError)" in said
     assert "kanari-gone" not in kernel.text("repr(_ih)")
     kernel.run("sign(held)")

@@ -1,4 +1,4 @@
-"""A hostile, broken or careless server, a proxy, a fork, an interruption: one sentence each, and no secret in it."""
+"""A hostile, broken or careless server, a proxy, a fork, an interruption: one message each, and no secret in it."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_proven_without_access(server: Server, provider: str, status_code: int, 
     server.answer = lambda *_: (status_code, JSON, json.dumps(body).encode())
     assert login(provider, tenant=server.url, token="kanari-token").status != "expired"
     server.answer = lambda *_: (400, JSON, json.dumps(body).encode())
-    with pytest.raises(LabauthError, match="answered 400"):
+    with pytest.raises(LabauthError, match="responded with 400"):
         login(provider, tenant=server.url, token="kanari-token")
 
 
@@ -175,9 +175,9 @@ def test_proven_without_access(server: Server, provider: str, status_code: int, 
     ],
 )
 def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
-    """A token response without a token that can be sent is a sentence at sign-in, not a crash at the first request."""
+    """A token response without a token that can be sent is a message at sign-in, not a crash at the first request."""
     server.answer = lambda *_: token_answer(**more)
-    with pytest.raises(LabauthError, match="Benchling answered 200 without a token"):
+    with pytest.raises(LabauthError, match="Benchling responded with 200 without a token"):
         login("benchling", tenant=server.url, **CLIENT)
 
 
@@ -205,7 +205,7 @@ def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
 def test_own_words_in_200(server: Server, more: dict[str, Any], said: str) -> None:
     """An error in a 200, or a token of an unknown type, is told as such, in the server's words."""
     server.answer = lambda *_: token_answer(**more)
-    with pytest.raises(SignInRefused, match=f"Benchling answered 200 {said}") as caught:
+    with pytest.raises(SignInRefused, match=f"Benchling responded with 200 {said}") as caught:
         login("benchling", tenant=server.url, **CLIENT)
     assert "without a token" not in str(caught.value)
     assert "kanari" not in repr(caught.value.response.content)
@@ -217,7 +217,7 @@ def test_captive_portal(server: Server) -> None:
     with pytest.raises(SignInRefused) as caught:
         login("benchling", tenant=server.url, **CLIENT)
     said = str(caught.value)
-    assert said.startswith("Benchling answered 200 (a web page instead of data")
+    assert said.startswith("Benchling responded with 200 (a web page instead of JSON")
     assert "proxy or firewall" in said
     assert "network that wants you to sign in first" in said
     assert "without a token" not in said
@@ -239,7 +239,7 @@ def test_odd_lives(server: Server, expires_in: Any) -> None:
 
 
 def test_echoed_secrets(server: Server) -> None:
-    """A server that echoes what it was sent gets no secret into a sentence, nor into a pickled error."""
+    """A server that echoes what it was sent gets no secret into a message, nor into a pickled error."""
 
     def echo(verb: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         said = f"you sent {headers.get('Authorization')} {parse_qs(body.decode())}\x1b[31m"
@@ -313,7 +313,7 @@ def test_proxy(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     "typed", ["[acme].qbench.net", "https://[acme", "acme\u2100x", "https://https://acme", "\x00", "http://"]
 )
 def test_malformed_tenants(typed: str) -> None:
-    """A tenant that cannot even be parsed is a sentence about the tenant."""
+    """A tenant that cannot even be parsed is a message about the tenant."""
     with pytest.raises(InvalidInput, match="is not a QBench address"):
         login("qbench", tenant=typed)
 
@@ -479,7 +479,7 @@ def test_patience_bounds_a_busy_token_endpoint(
     monkeypatch.setenv("LABAUTH_PATIENCE", "1s")
     server.answer = lambda *_: (503, {"Retry-After": "9"}, b"{}")
     began = time.monotonic()
-    with pytest.raises(ProviderError, match="answered 503"):
+    with pytest.raises(ProviderError, match="responded with 503"):
         login("foundry", tenant=server.url, client_id="i", client_secret="kanari-secret")
     assert time.monotonic() - began < 8
     assert len(server.seen) == 1
@@ -495,10 +495,10 @@ def test_one_way_body_has_a_status(lab: Lab) -> None:
 
 
 def test_expired_when_pasted(lab: Lab) -> None:
-    """A pasted token that has expired already is refused at once, with where to get a new one."""
+    """A pasted token that has already expired is refused at once, with where to get a new one."""
     old = lab.credentials("foundry", "token")["token"]
     lab.advance("9h")
-    with pytest.raises(LoginExpired, match=r"has expired already. Get a new one: Account, Settings, Tokens"):
+    with pytest.raises(LoginExpired, match=r"has already expired. Get a new one: Account, Settings, Tokens"):
         login("foundry", tenant="sandbox", token=old)
 
 
@@ -763,7 +763,7 @@ HUGE = "1" + "0" * 400
     ids=["number", "nesting", "surrogate", "surrogate-refresh", "nested-error"],
 )
 def test_token_answer_that_python_cannot_hold(monkeypatch: pytest.MonkeyPatch, lab: Lab, body: str) -> None:
-    """An answer with a number of 400 digits, a nesting or a spelling that breaks Python is refused in a sentence, or works."""
+    """An answer with a number of 400 digits, a nesting or a spelling that breaks Python is refused in a message, or works."""
     flask = pytest.importorskip("flask")
     lab.sites["benchling"].app.view_functions["token"] = lambda: flask.Response(body, 200, mimetype="application/json")
     said = ""
@@ -771,13 +771,13 @@ def test_token_answer_that_python_cannot_hold(monkeypatch: pytest.MonkeyPatch, l
         login("benchling", tenant="sandbox")
     except LabauthError as error:
         said = str(error)
-    assert said == "" or "Benchling answered 200 without a token in it" in said
+    assert said == "" or "Benchling responded with 200 without a token in it" in said
     assert repr(status())
 
 
 @pytest.mark.parametrize("location", ["http://[::1", b"http://\xff\xfe/"], ids=["bracket", "bytes"])
 def test_redirect_to_no_address(lab: Lab, location: str | bytes) -> None:
-    """A redirect to what is no address is a sentence, at sign-in, at the probe and in a session; none is followed."""
+    """A redirect to what is no address is a message, at sign-in, at the probe and in a session; none is followed."""
     flask = pytest.importorskip("flask")
     text = location if isinstance(location, str) else location.decode("latin-1")
 
@@ -811,7 +811,7 @@ def test_long_echo_is_scrubbed_before_it_is_cut(lab: Lab) -> None:
 
 
 def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
-    """A notebook whose folder was deleted, and a user without a home, still sign in; what is missing is a sentence."""
+    """A notebook whose folder was deleted, and a user without a home, still sign in; what is missing is a message."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -826,7 +826,7 @@ def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: La
 
 
 def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no text, or text that cannot be sent, is refused in a sentence; a variable of odd bytes is ignored."""
+    """What is no text, or text that cannot be sent, is refused in a message; a variable of odd bytes is ignored."""
     with pytest.raises(InvalidInput, match="tenant must be text"):
         login("benchling", tenant=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="name must be text"):
@@ -851,7 +851,7 @@ def test_slow_data(server: Server, monkeypatch: pytest.MonkeyPatch, way: str) ->
 
     server.answer = answer
     login("benchling", tenant=server.url, **CLIENT)
-    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+    with pytest.raises(ProviderUnreachable, match="sent nothing in time") as caught:
         getattr(session("benchling"), way)("plates")
     late.set()
     assert ("timeout=" in str(caught.value)) == (way == "get")
@@ -985,7 +985,7 @@ ROWS = [(end, case) for end in ENDS for case in REPLIES if (end, case) not in GO
 
 @pytest.mark.parametrize(("end", "case"), ROWS)
 def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: str) -> None:
-    """Whatever an end sends instead of what it should, there is a sentence: soon, small, and without a secret."""
+    """Whatever an end sends instead of what it should, there is a message: soon, small, and without a secret."""
     raw.script = lambda: REPLIES[case]
     if end == "API":  # the probe has its own row
         raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
@@ -1013,7 +1013,7 @@ MALFORMED = {
 @pytest.mark.parametrize("case", MALFORMED)
 @pytest.mark.parametrize("way", ["get", "frame"])
 def test_malformed_response(raw: Wire, case: str, way: str) -> None:
-    """A response against the rules of HTTP is a sentence, also in a walk and on a redirect."""
+    """A response against the rules of HTTP is a message, also in a walk and on a redirect."""
     raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
     raw.script = lambda: MALFORMED[case]
     login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
@@ -1052,7 +1052,7 @@ def test_handshake_cut_off() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=cut, args=(listener,), daemon=True).start()
-        with pytest.raises(ProviderUnreachable, match="broke off the connection") as caught:
+        with pytest.raises(ProviderUnreachable, match="closed the connection") as caught:
             login("benchling", tenant=f"https://127.0.0.1:{listener.getsockname()[1]}", **CLIENT)
     assert caught.value.passing
 
@@ -1070,7 +1070,7 @@ def test_stalled_body(raw: Wire, monkeypatch: pytest.MonkeyPatch, way: str) -> N
     raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
     raw.script = script
     login("benchling", "api-key", tenant=raw.url, api_key="kanari-token")
-    with pytest.raises(ProviderUnreachable, match="did not answer in time") as caught:
+    with pytest.raises(ProviderUnreachable, match="sent nothing in time") as caught:
         getattr(session("benchling"), way)("plates")
     late.set()
     assert ("timeout=" in str(caught.value)) == (way == "get")

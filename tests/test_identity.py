@@ -198,7 +198,7 @@ def test_challenges(lab: Lab) -> None:
 
 
 def test_declined(lab: Lab) -> None:
-    """Deny, and a suspended user, give access_denied; a wrong password or address the page again, with a sentence."""
+    """Deny, and a suspended user, give access_denied; a wrong password or address the page again, with a message."""
     assert landed(lab.visit(address(lab), "deny"))["error"] == "access_denied"
     for typed in ({"password": "wrong"}, {"email": "nobody@sandbox.example"}, {"password": ""}):
         with pytest.raises(ValueError, match="address or the password is wrong"):

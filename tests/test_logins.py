@@ -205,7 +205,7 @@ def test_revoke_on_request(lab: Lab) -> None:
     assert "The token was revoked" in logout("dnanexus", revoke=True)[0]
     login("foundry", tenant="sandbox")
     lab.next("foundry", 500, path="revoke")
-    assert "The token was not revoked: Foundry answered 500" in logout("foundry")[0]
+    assert "The token was not revoked: Foundry responded with 500" in logout("foundry")[0]
     login("foundry", tenant="sandbox")
     assert "was not revoked, as you asked" in logout("foundry", revoke=False)[0]
     assert len(status()) == 0
@@ -215,7 +215,7 @@ def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
     """A log out of all ends a sign-in under way in a browser, too: its response is not used."""
     attempt = begin("foundry", "user", tenant="sandbox")
     home = lab.visit(attempt.url)
-    assert logout(all=True) == ["A sign-in to Foundry that was under way is cancelled."]
+    assert logout(all=True) == ["A sign-in to Foundry in progress was cancelled."]
     with pytest.raises(InvalidInput, match="Start again from the notebook"):
         attempt.answer(home)
     assert len(status()) == 0

@@ -39,7 +39,7 @@ def test_the_straight_path(kernel: Kernel) -> None:
         "'Cell viability plate 001'"
     )
     kernel.run("%labauth sandbox advance 16m")
-    assert "expired  0 min, renews at the next request" in kernel.text("%labauth status")
+    assert "expired  0 min; renews on next request" in kernel.text("%labauth status")
     assert kernel.text("lab.get('plates')") == "<Response [200]>"
     assert "valid   15 min" in kernel.text("%labauth status benchling")
     assert "Signed out of Benchling (sandbox)." in kernel.text("%labauth logout benchling")
@@ -88,14 +88,14 @@ def test_side_by_side(kernel: Kernel) -> None:
         ("%labauth login benchling-warehouse", "The Benchling Warehouse is a separate PostgreSQL database"),
         (
             "%labauth login benchling --metod app",
-            "A word on that line is not known (it is not repeated here, in case it is a secret). Type %labauth login PROVIDER",
+            "Unknown option or argument (not shown, in case it is a secret). Type %labauth login PROVIDER",
         ),
         ("%labauth login benchling --tenant", "Argument --tenant: expected one argument"),
         ("%labauth login dnanexus --tenant platform.dnanexus.com", "is a web page, not DNAnexus's API: use api.dnanexus.com"),
         ("%labauth login 'benchling", "A quote is open at the end of the line"),
         ("%labauth session nowhere", "NotSignedIn: There is no"),
         ("%labauth sandbox advance soon", "That is not a length of time: write 90s, 15m, 2h or 1d."),
-        ("%labauth sandbox advance", "By how much? Type %labauth sandbox advance 15m"),
+        ("%labauth sandbox advance", "Missing duration. Type %labauth sandbox advance 15m"),
         ("%labauth sandbox halt", "There is no sandbox verb 'halt'"),
         ("%labauth logout", "NotSignedIn: There are no logins."),
         ("%labauth providers x", "There is no provider 'x'"),
@@ -144,7 +144,7 @@ def test_prompts(kernel: Kernel) -> None:
 
 
 def test_one_time_code(kernel: Kernel) -> None:
-    """With two-factor sign-in the code is asked for when DNAnexus wants it, and a wrong one is a sentence."""
+    """With two-factor sign-in the code is asked for when DNAnexus wants it, and a wrong one is a message."""
     kernel.run("from labauth_nb.sandbox import running; lab_ = running(); lab_.set('dnanexus', otp='246810')")
     login = "%labauth login dnanexus --method password --tenant sandbox"
     assert "OTPRequiredError" in kernel.text(login)
@@ -415,7 +415,7 @@ STORES = "get_ipython().history_manager.store_inputs.__module__"
     ],
 )
 def test_too_old(kernel: Kernel, spoil: str, said: str) -> None:
-    """A package that is missing or too old is one line with the cure, and nothing is registered."""
+    """A package that is missing or too old is one line with the remedy, and nothing is registered."""
     kernel.run(f"{HOOKED}import IPython, ipykernel, ipywidgets\nfrom labauth_nb.notebook import magic")
     kernel.run("%unload_ext labauth_nb")
     kernel.run("names = IPython, ipykernel, ipywidgets\nbefore = hooked()")
@@ -517,5 +517,5 @@ def test_a_new_option_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_cell_awaits_is_no_option(kernel: Kernel) -> None:
     """How a cell awaits its login is nobody's option: it is neither known nor offered."""
-    assert "A word on that line is not known" in kernel.text("%labauth login qbench --awaited")
+    assert "Unknown option or argument" in kernel.text("%labauth login qbench --awaited")
     assert "--awaited" not in kernel.text("%labauth login --help")

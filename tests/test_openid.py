@@ -40,7 +40,7 @@ from labauth_nb.tokens import openid
 from labauth_nb.tokens.exchanges import Exchange
 
 NONCE = "the-nonce-of-this-sign-in"
-REFUSED = "The ID token that came was refused, and nothing was sent to the provider: {}. Sign in again."
+REFUSED = "The ID token was rejected, and nothing was sent to the provider: {}. Sign in again."
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -85,10 +85,11 @@ def fetched(lab: Lab) -> int:
     return lab.count("idp", "/jwks")
 
 
-OTHERS = "its claim {} is missing or another's"
-AUD = "its claim aud is missing or another's: check the client ID. Sign in again."
-ISS = "its claim iss is missing or another's: check the issuer. Sign in again."
-OLD = "it has expired already; check this computer's clock. Sign in again."
+OTHERS = "its claim {} is missing or not valid"
+AUD = "its claim aud is missing or names a different client: check the client ID. Sign in again."
+ISS = "its claim iss is missing or names a different issuer: check the issuer. Sign in again."
+AZP = "its claim azp is missing or names a different client: check the client ID. Sign in again."
+OLD = "it has already expired; check this computer's clock. Sign in again."
 NOT_SIGNED = "it is not signed by a key of the issuer (alg {})"
 UNKNOWN = "its key is not among the issuer's"
 WRONG = "its signature is wrong"
@@ -113,21 +114,21 @@ BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
     ("signature missing", lambda lab: signed(lab, claims(lab)).rpartition(".")[0] + ".", WRONG, 2),
     ("claims changed", lambda lab: tampered(signed(lab, claims(lab))), WRONG, 2),
     ("iss", lambda lab: signed(lab, claims(lab, iss="https://evil.example")), ISS, 1),
-    ("iss with a slash more", lambda lab: signed(lab, claims(lab, iss=lab.origin("idp") + "/")), OTHERS.format("iss"), 1),
-    ("no iss", lambda lab: signed(lab, claims(lab, iss=None)), OTHERS.format("iss"), 1),
+    ("iss with a slash more", lambda lab: signed(lab, claims(lab, iss=lab.origin("idp") + "/")), ISS, 1),
+    ("no iss", lambda lab: signed(lab, claims(lab, iss=None)), ISS, 1),
     ("aud", lambda lab: signed(lab, claims(lab, aud="another")), AUD, 1),
-    ("aud of others", lambda lab: signed(lab, claims(lab, aud=["a", "b"])), OTHERS.format("aud"), 1),
-    ("no aud", lambda lab: signed(lab, claims(lab, aud=None)), OTHERS.format("aud"), 1),
-    ("several aud, no azp", lambda lab: signed(lab, claims(lab, aud=[CLIENT_ID, "b"])), OTHERS.format("azp"), 1),
-    ("azp", lambda lab: signed(lab, claims(lab, azp="another")), OTHERS.format("azp"), 1),
+    ("aud of others", lambda lab: signed(lab, claims(lab, aud=["a", "b"])), AUD, 1),
+    ("no aud", lambda lab: signed(lab, claims(lab, aud=None)), AUD, 1),
+    ("several aud, no azp", lambda lab: signed(lab, claims(lab, aud=[CLIENT_ID, "b"])), AZP, 1),
+    ("azp", lambda lab: signed(lab, claims(lab, azp="another")), AZP, 1),
     ("no sub", lambda lab: signed(lab, claims(lab, sub=None)), OTHERS.format("sub"), 1),
     ("no iat", lambda lab: signed(lab, claims(lab, iat=None)), OTHERS.format("iat"), 1),
     ("no exp", lambda lab: signed(lab, claims(lab, exp=None)), OTHERS.format("exp"), 1),
     ("exp over", lambda lab: signed(lab, claims(lab, exp=int(lab.clock.time()) - 61)), OLD, 1),
-    ("exp is text", lambda lab: signed(lab, claims(lab, exp="tomorrow")), "it has expired already", 1),
-    ("exp is endless", lambda lab: signed(lab, claims(lab, exp=float("inf"))), "it has expired already", 1),
-    ("exp is NaN", lambda lab: signed(lab, claims(lab, exp=float("nan"))), "it has expired already", 1),
-    ("nonce", lambda lab: signed(lab, claims(lab, nonce="x")), "it belongs to another sign-in (its nonce is another one)", 1),
+    ("exp is text", lambda lab: signed(lab, claims(lab, exp="tomorrow")), "it has already expired", 1),
+    ("exp is endless", lambda lab: signed(lab, claims(lab, exp=float("inf"))), "it has already expired", 1),
+    ("exp is NaN", lambda lab: signed(lab, claims(lab, exp=float("nan"))), "it has already expired", 1),
+    ("nonce", lambda lab: signed(lab, claims(lab, nonce="x")), "it belongs to a different sign-in attempt (nonce mismatch)", 1),
     ("no nonce", lambda lab: signed(lab, claims(lab, nonce=None)), "it belongs to another sign-in (its nonce is", 1),
     ("no email", lambda lab: signed(lab, claims(lab, email=None)), EMAIL, 1),
     ("empty email", lambda lab: signed(lab, claims(lab, email="")), EMAIL, 1),
@@ -144,7 +145,7 @@ def tampered(token: str) -> str:
 
 @pytest.mark.parametrize(("token", "why", "fetches"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
 def test_bad_id_tokens(lab: Lab, exchange: Exchange, token: Callable[[Lab], str], why: str, fetches: int) -> None:
-    """Each is refused with what is wrong with it; the issuer's keys are fetched once more at the most."""
+    """Each is refused with what is wrong with it; the issuer's keys are fetched at most once more."""
     spoiled = token(lab)
     with pytest.raises(SignInRefused) as caught:
         openid.verified(exchange, spoiled, NONCE)
@@ -253,7 +254,7 @@ def test_keys_down(lab: Lab, answer: int | str) -> None:
     """Keys that cannot be had are told with who did not give them; nothing goes to Benchling."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     lab.next("idp", answer, times=99, path="jwks")
-    with pytest.raises(LabauthError, match=r"^The identity provider (answered 503|gave no answer)"):
+    with pytest.raises(LabauthError, match=r"^The identity provider (responded with 503|did not respond)"):
         attempt.answer(lab.visit(attempt.url))
     assert lab.count("benchling") == 0
 
@@ -447,13 +448,13 @@ def test_public_client(lab: Lab) -> None:
     assert seen == [("/token", "none"), ("/revoke", "none")]
 
 
-NO_SECRET = "The identity provider takes no client secret (token_endpoint_auth_methods_supported: {}). "
+NO_SECRET = "The identity provider accepts no client secret (token_endpoint_auth_methods_supported: {}). "
 KEYS_ONLY = "Ask its admin to allow client_secret_basic for this client."
 PUBLIC = "Leave the client secret empty, if the client is a public one."
 
 
 @pytest.mark.parametrize(
-    ("offered", "names", "cure"),
+    ("offered", "names", "remedy"),
     [
         (["private_key_jwt", "tls_client_auth"], "private_key_jwt, tls_client_auth", KEYS_ONLY),
         (["none"], "none", PUBLIC),
@@ -462,11 +463,11 @@ PUBLIC = "Leave the client secret empty, if the client is a public one."
     ],
     ids=str,
 )
-def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, cure: str) -> None:
+def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, remedy: str) -> None:
     """What the issuer wants instead of a secret is said before a page is opened; the field is named."""
     with pytest.raises(InvalidInput) as caught:
         confidential(lab, BASIC, offered)
-    assert str(caught.value) == NO_SECRET.format(names) + cure
+    assert str(caught.value) == NO_SECRET.format(names) + remedy
     assert caught.value.field == "client_secret"
     assert lab.count("idp") == 1
 
@@ -489,14 +490,14 @@ def test_client_authentication_at_revocation(lab: Lab) -> None:
 
 @pytest.mark.parametrize("offered", [[BASIC], [POST], [BASIC, POST]], ids=str)
 def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
-    """A wrong secret is told in one sentence, which shows it in no spelling."""
+    """A wrong secret is told in one message, which shows it in no spelling."""
     wrong = "kanari-wrong-client-secret-0001"
     lab.set("idp", client_auth=offered[-1])
     attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=wrong)
     attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": offered}
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
-    assert str(caught.value).startswith("The identity provider answered 401 invalid_client (")
+    assert str(caught.value).startswith("The identity provider responded with 401 invalid_client (")
     assert str(caught.value).endswith("Check the client ID (and the secret of a confidential client) with its admin.")
     basic = base64.b64encode(f"{CLIENT_ID}:{wrong}".encode()).decode()
     assert leaks([wrong, basic], str(caught.value), repr(vars(caught.value))) == []
@@ -607,12 +608,12 @@ def token_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Change) -> 
     [
         (
             lambda lab, body: body.update(id_token=signed(lab, claims(lab, sub="eve", nonce=None))),
-            "it is another person's (sub)",
+            "it is for a different user (sub)",
         ),
         (lambda lab, body: body.update(id_token=jwt.encode(claims(lab), "", algorithm="none")), NOT_SIGNED.format("none")),
         (
             lambda lab, body: body.update(id_token=signed(lab, claims(lab, aud="another"))),
-            f"{OTHERS.format('aud')}: check the client ID",
+            AUD.removesuffix(". Sign in again."),
         ),
     ],
 )
@@ -661,7 +662,7 @@ def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     token_answers(lab, monkeypatch, lambda body: body.pop("id_token"))
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
-    assert str(caught.value) == REFUSED.format("there was none in the answer (is openid among the scopes?)")
+    assert str(caught.value) == REFUSED.format("there was none in the response (is openid among the scopes?)")
 
 
 @pytest.mark.parametrize("answer", [429, 500, "html"])
@@ -698,7 +699,8 @@ def test_renewal_keeps_or_takes_the_refresh_token(lab: Lab) -> None:
     lab.revoke("idp", refresh=True)
     lab.advance("2h")
     said = (
-        r"no longer takes the refresh token of this sign-in\. To sign in again, type %labauth login benchling .*--method oidc$"
+        r"no longer accepts the refresh token of this sign-in\. "
+        r"To sign in again, type %labauth login benchling .*--method oidc$"
     )
     with pytest.raises(LoginExpired, match=said):
         session("benchling").get("plates")
@@ -725,17 +727,18 @@ def test_revocation(lab: Lab) -> None:
 
 
 def test_revocation_not_offered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the issuer offers none, or it fails, the sentence says that the token was not revoked."""
+    """Where the issuer offers none, or it fails, the message says that the token was not revoked."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
     mine._exchange.metadata = {n: v for n, v in mine._exchange.metadata.items() if n != "revocation_endpoint"}
     assert logout("benchling") == [
-        "Signed out of Benchling (sandbox). The token was not revoked: the identity provider offers no way to do it from here."
+        "Signed out of Benchling (sandbox). The token was not revoked: "
+        "the identity provider offers no way to do that from here."
     ]
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     lab.next("idp", 503, times=9, path="revoke")
-    assert "The token was not revoked: The identity provider answered 503" in logout("benchling")[0]
+    assert "The token was not revoked: The identity provider responded with 503" in logout("benchling")[0]
 
 
 # Discovery
@@ -805,15 +808,15 @@ def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
 
 
 CONFIG = (
-    "The identity provider answered 200 without a configuration in it. "
+    "The identity provider responded with 200 without a configuration in it. "
     "Check the issuer: is that the identity provider's own address?"
 )
-MISSING = "The identity provider's {} is missing or no https address: tell its admin."
+MISSING = "The identity provider's {} is missing or is not an https address: tell its admin."
 DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     (
         "html",
         lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}),
-        "answered 200 (a web page instead of data: is the issuer right, and is the service up?). An API sends",
+        "responded with 200 (a web page instead of JSON: check the issuer, or the service may be down). An API sends",
     ),
     ("a list", lambda it: it.says([]), CONFIG),
     ("no JSON", lambda it: it.says("{"), CONFIG),
@@ -826,7 +829,7 @@ DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     (
         "redirect",
         lambda it: it.says("", 302, Location="https://evil.example/"),
-        "answered 302 (a redirect to another address).",
+        "responded with 302 (a redirect to another address).",
     ),
     ("404", lambda it: it.says("", 404), "Check the issuer: it is the address without /.well-known/openid-configuration."),
     ("500", lambda it: it.says("", 500), "The identity provider has a problem of its own: try again in a minute."),
@@ -889,7 +892,7 @@ def test_busy_issuer(lab: Lab, path: str, status: int, why: str) -> None:
     with pytest.raises(ProviderError) as caught:
         asked(lab, path)
     assert not isinstance(caught.value, SignInRefused)
-    assert str(caught.value).startswith(f"The identity provider answered {status}")
+    assert str(caught.value).startswith(f"The identity provider responded with {status}")
     assert str(caught.value).endswith(why)
     assert "address" not in str(caught.value)
     assert "token" not in str(caught.value)
@@ -904,8 +907,8 @@ def test_issuer_busy_for_a_moment(lab: Lab, path: str) -> None:
 
 
 ERROR = {"error": "not_today", "error_description": "Come back tomorrow."}
-OWN = "The identity provider answered 200 not_today (Come back tomorrow)."
-EMPTY = "The identity provider answered 200 without {} in it. Check the issuer"
+OWN = "The identity provider responded with 200 not_today (Come back tomorrow)."
+EMPTY = "The identity provider responded with 200 without {} in it. Check the issuer"
 WITHOUT = {
     "configuration": "a configuration",
     "jwks": "keys",
@@ -933,7 +936,7 @@ def test_no_issuer(lab: Lab, typed: str) -> None:
     """Plain http elsewhere, and what is no address at all, is refused without a request."""
     with pytest.raises(InvalidInput) as caught:
         begun(typed)
-    assert str(caught.value).endswith(" is no issuer: give the https address of your lab's identity provider.")
+    assert str(caught.value).endswith(" is not a valid issuer URL: give the https address of your lab's identity provider.")
     assert "kanari" not in str(caught.value)
     assert caught.value.field == "issuer"
 
@@ -949,7 +952,7 @@ def test_issuer_with_a_user_name(lab: Lab) -> None:
 def test_issuer_gone(lab: Lab) -> None:
     """An issuer that does not answer is said with its host."""
     with pytest.raises(
-        ProviderUnreachable, match=r"^The identity provider gave no answer: 127\.0\.0\.1:1 refused the connection"
+        ProviderUnreachable, match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused the connection"
     ):
         begun("http://127.0.0.1:1")
 

@@ -87,7 +87,7 @@ def opened(kernel: Kernel, since: int = 0) -> list[dict[str, Any]]:
 
 @pytest.mark.old
 def test_credentials_found(kernel: Kernel) -> None:
-    """What is found is not asked for: the panel appears signed in, and its text is the sentence, at each run."""
+    """What is found is not asked for: the panel appears signed in, and its text is the message, at each run."""
     for _ in range(2):
         (output,) = kernel.run("%labauth login benchling --tenant sandbox", [])
         assert VIEW in output["data"]
@@ -202,7 +202,7 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
     assert [o["output_type"] for o in outputs] == ["display_data"]
     assert [state["field"] for state in seen] == ["", "client_secret", "client_secret"]
     assert seen[1]["error"].startswith("Client secret is missing: fill it in (")
-    assert seen[2]["error"].startswith("QBench answered 400 invalid_grant")
+    assert seen[2]["error"].startswith("QBench responded with 400 invalid_grant")
     values = {field["name"]: field["value"] for field in seen[2]["form"]["methods"][0]["fields"]}
     assert values == {**typed, "client_secret": ""}
     assert "Signed in to QBench" in kernel.text("%labauth refresh panel")

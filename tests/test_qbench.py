@@ -132,7 +132,7 @@ def test_grants(lab: Lab) -> None:
 
 
 def test_new_secret_and_suspension(lab: Lab) -> None:
-    """When the secret is made anew the old one is refused; a suspended client gets no token and its tokens stop."""
+    """When the secret is regenerated the old one is refused; a suspended client gets no token and its tokens stop."""
     old, (access, refresh, jid) = assertion(lab), first(lab)
     lab.set("qbench", client_secret="another secret, long enough for HS256")
     assert refused(ask_token(lab, old)) == (400, "invalid_grant")
@@ -231,7 +231,7 @@ def test_more_lists(lab: Lab, name: str, many: int) -> None:
 
 
 def test_paging(lab: Lab) -> None:
-    """Pages are 20 long unless asked for, 50 at the most; total_pages says where they end, and what is after it is empty."""
+    """Pages are 20 long unless asked for, at most 50; total_pages says where they end, and what is after it is empty."""
     access, *_ = first(lab)
     body = ask(lab, token=access).json()
     assert (len(body.pop("data")), body) == (20, {"page_number": 1, "total_count": 150, "total_pages": 8})

@@ -446,7 +446,7 @@ def test_eight_kernels_share_a_rotating_refresh_token(lab: Lab, kernels: Kernels
 
 def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Of 8 processes that cross expiry, 1 or 2 die between the server's answer and the write, and 2 at random moments:
-    the others have 0 failures, there is 1 token request more per kill at the most, and the next kernel is signed in.
+    the others have 0 failures, there is at most 1 token request more per kill, and the next kernel is signed in.
     """
     rows = []
     for turn in range(ROUNDS):
@@ -480,7 +480,7 @@ def test_kill_minus_nine(lab: Lab, kernels: Kernels, store: str, capsys: pytest.
 
 @pytest.mark.parametrize("provider", ["foundry", "qbench"])
 def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: str, store: str) -> None:
-    """With a refresh token only, a kill between answer and write costs a new sign-in: everybody is told so in a sentence,
+    """With a refresh token only, a kill between answer and write costs a new sign-in: everybody is told so in a message,
     nobody goes on with a wrong state, and the new sign-in is shared again.
     """
 
@@ -498,7 +498,7 @@ def test_kill_minus_nine_without_a_secret(lab: Lab, kernels: Kernels, provider: 
         said = {answer for each in got for answer in each}
         title = {"foundry": "Foundry", "qbench": "QBench"}[provider]
         (sentence,) = said - {200}
-        assert sentence.startswith(f"LoginExpired: {title} no longer takes the refresh token of this sign-in.")
+        assert sentence.startswith(f"LoginExpired: {title} no longer accepts the refresh token of this sign-in.")
         assert f"type %labauth login {provider}" in sentence
     else:  # another was first; the one that was to die had nothing to write
         assert got == [[200] * 3] * KERNELS
@@ -533,7 +533,7 @@ def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) 
 
 
 def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
-    """A backend that lost it: with the secret the kernel goes on, without it a sentence; nobody writes it anew unasked."""
+    """A backend that lost it: with the secret the kernel goes on, without it a message; nobody writes it again unasked."""
     for keeps, good in ((CREDENTIALS, True), (REFRESH_TOKEN, False)):
         qbench(lab, keeps, store)
         forget_here()
@@ -553,7 +553,7 @@ def test_an_entry_that_is_damaged(lab: Lab, store: str) -> None:
 
 
 def test_log_out_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> None:
-    """The 7 others are told, with what to type, and none of them writes the entry anew."""
+    """The 7 others are told, with what to type, and none of them writes the entry again."""
     _mine, before = fresh(lab, "qbench", lambda: qbench(lab, True, store))
     kernels.start(7, **order(lab))
     assert "no longer remembered" in logout("qbench")[0]
@@ -572,14 +572,14 @@ def test_sign_in_anew_in_one_kernel(lab: Lab, kernels: Kernels, store: str) -> N
     kernels.start(3, **order(lab))
     lab.set("qbench", client_secret="another-client-secret-000000000002")
     forget_here()
-    anew = qbench(lab, True, store, client_secret="another-client-secret-000000000002")
-    assert anew.shared is not None
-    written = anew.shared.ref.read()
+    newer = qbench(lab, True, store, client_secret="another-client-secret-000000000002")
+    assert newer.shared is not None
+    written = newer.shared.ref.read()
     lab.expire("qbench")
     got, _ = kernels.go().end()
     assert all("qbench was signed in again in another kernel. To sign in again" in said for each in got for said in each)
     assert "remembered" not in mine.logout()
-    assert anew.shared.ref.read() == written
+    assert newer.shared.ref.read() == written
 
 
 def test_the_same_remembered_by_several_kernels_at_once(lab: Lab, kernels: Kernels, store: str) -> None:
@@ -706,7 +706,7 @@ def test_dx_login_s_files(lab: Lab, tmp_path: Path, store: str) -> None:
     file.write_text(json.dumps(written | {"DX_SECURITY_CONTEXT": context}))
     before = file.read_bytes()
     mine = login("dnanexus", remember=True, store=store)
-    assert mine.kept == "Not remembered: nothing of it was typed: its source supplies it again."
+    assert mine.kept == "Not remembered: none of it was typed in; its source supplies it next time."
     assert [row["credentials from"] for row in status()] == ["dx login"]
     nothing_of([token], tmp_path)
     assert "was not revoked, as it was not made here" in logout("dnanexus")[0]
@@ -966,7 +966,7 @@ def test_the_words(lab: Lab, shell: Kernel, line: str, keeps: str, store: str) -
     [
         ("qbench --remember=everything", "InvalidInput: What is to be remembered? Choose one of: credentials, refresh-token."),
         ("qbench --remember --store cloud", "InvalidInput: There is no store 'cloud'. Choose one of: keyring, file"),
-        ("qbench --remember everything", "InvalidInput: A word on that line is not known"),
+        ("qbench --remember everything", "InvalidInput: Unknown option or argument"),
         ("--remember", "InvalidInput: Which provider? Type %labauth login benchling"),
         ("--remember credentials", "InvalidInput: Which provider? Type %labauth login benchling"),
         (
@@ -978,7 +978,7 @@ def test_the_words(lab: Lab, shell: Kernel, line: str, keeps: str, store: str) -
     ],
 )
 def test_bad_words(shell: Kernel, line: str, said: str) -> None:
-    """A word that is none, or a method that has nothing to keep: one sentence, before anything is asked for."""
+    """A word that is none, or a method that has nothing to keep: one message, before anything is asked for."""
     shell.prompts.clear()
     (output,) = shell.run(f"%labauth login {line} --tenant http://127.0.0.1:9")
     assert "\n".join(output["traceback"]).startswith(said)
@@ -1057,15 +1057,15 @@ def test_the_wrong_secret_is_not_remembered(lab: Lab) -> None:
     forget_here()
     lab.set("qbench", client_secret="another-client-secret-000000000002")
     lab.revoke("qbench", refresh=True)
-    with pytest.raises(SignInRefused, match=r"It was remembered in the keyring: sign in anew with --ask, or forget it with"):
+    with pytest.raises(SignInRefused, match=r"It was remembered in the keyring: sign in again with --ask, or forget it with"):
         login("qbench")
     forget_here()
-    anew = qbench(lab, client_secret="another-client-secret-000000000002")
-    assert anew.kept == "Remembered in the keyring."
+    newer = qbench(lab, client_secret="another-client-secret-000000000002")
+    assert newer.kept == "Remembered in the keyring."
 
 
 def test_no_refresh_token_came(lab: Lab) -> None:
-    """Without offline_access there is nothing to keep, and the sentence says how to get it."""
+    """Without offline_access there is nothing to keep, and the message says how to get it."""
     attempt = begin(
         "foundry", "user", tenant=lab.origin("foundry"), client_id=PUBLIC, scopes="api:ontologies-read", remember=True
     )
@@ -1129,12 +1129,13 @@ def test_nothing_is_remembered_unasked(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_the_expired_refresh_token(lab: Lab, clock: None) -> None:
-    """Over for good: where nobody can be asked, one sentence says what happened and what to type."""
+    """Over for good: where nobody can be asked, one message says what happened and what to type."""
     lab.set("foundry", refresh_life=1, life=1)
     foundry_user(lab)
     forget_here()
     lab.clock.advance(2)
-    with pytest.raises(MissingCredentials, match=r"What was remembered is over: keyring: Foundry no longer takes the refresh"):
+    said = r"The remembered login has expired: keyring: Foundry no longer accepts the refresh"
+    with pytest.raises(MissingCredentials, match=said):
         login("foundry", "user", tenant=lab.origin("foundry"))
     with pytest.raises(LoginExpired):
         _renew_expired(lab)
@@ -1169,7 +1170,7 @@ def test_issuers_keys_are_down_at_a_renewal(lab: Lab) -> None:
 
 
 def test_logout_forgets_what_an_earlier_kernel_remembered(lab: Lab) -> None:
-    """Signing in anew without --remember and logging out leaves nothing behind under that name."""
+    """Signing in again without --remember and logging out leaves nothing behind under that name."""
     fields = lab.credentials("foundry", "user")
     for keep in (True, False):
         attempt = begin("foundry", "user", tenant=lab.origin("foundry"), remember=keep, store="file", **fields)
@@ -1185,7 +1186,7 @@ def test_logout_all_ends_what_is_under_way(lab: Lab) -> None:
     attempt = begin("foundry", "user", tenant="sandbox")
     login("benchling", tenant="sandbox")
     said = logout(all=True)
-    assert said[0] == "A sign-in to Foundry that was under way is cancelled."
+    assert said[0] == "A sign-in to Foundry in progress was cancelled."
     assert attempt.state == "over"
     login("benchling", tenant="sandbox")
     (files.data_folder() / "heads" / "unreadable.json").mkdir(parents=True)

@@ -103,7 +103,7 @@ def test_foreign_host_is_named(lab: Lab) -> None:
     login("benchling", tenant="sandbox")
     held = session("benchling")
     held.patience = 0
-    with pytest.raises(ProviderUnreachable, match=r"^127\.0\.0\.1 gave no answer"):
+    with pytest.raises(ProviderUnreachable, match=r"^127\.0\.0\.1 did not respond"):
         held.get("http://127.0.0.1:1/x")
 
 
@@ -205,21 +205,21 @@ def test_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slow_answer(lab: Lab) -> None:
-    """A read that takes too long is a sentence, and still a requests.Timeout."""
+    """A read that takes too long is a message, and still a requests.Timeout."""
     login("benchling", tenant="sandbox")
     lab.next("benchling", "slow", seconds=0.6)
-    with pytest.raises(requests.Timeout, match=r"Benchling gave no answer: .* did not answer in time"):
+    with pytest.raises(requests.Timeout, match=r"Benchling did not respond: .* sent nothing in time"):
         session("benchling").get("plates", timeout=0.1)
 
 
 def test_truncated_body(lab: Lab) -> None:
-    """A body that breaks off is asked for again; of a change it is a sentence, sent once."""
+    """A body that breaks off is asked for again; of a change it is a message, sent once."""
     login("dnanexus", tenant="sandbox")
     held = session("dnanexus")
     lab.next("dnanexus", "truncated", times=2, path="whoami")
     assert held.post("system/whoami", json={}).json()["id"]
     lab.next("dnanexus", "truncated", path="record/new")
-    with pytest.raises(ProviderUnreachable, match="broke off the connection"):
+    with pytest.raises(ProviderUnreachable, match="closed the connection"):
         held.post("record/new", json={})
     assert lab.count("dnanexus", "record/new") == 1
 
@@ -553,7 +553,7 @@ def test_permission_denied(lab: Lab) -> None:
     answer = held.post(f"{LOCKED}/describe", json={})
     assert (answer.status_code, lab.count("dnanexus", LOCKED)) == (401, 1)
     assert lab.token_requests("dnanexus") == before
-    with pytest.raises(ProviderError, match=r"DNAnexus answered 401 PermissionDenied .*Your sign-in is fine"):
+    with pytest.raises(ProviderError, match=r"DNAnexus responded with 401 PermissionDenied .*Your sign-in is fine"):
         held.check(answer)
 
 
@@ -651,7 +651,7 @@ def test_params_of_a_walk(lab: Lab, params: Any, verb: str) -> None:
 @pytest.mark.parametrize("params", [5, ["abc"], [1], [("a",)], b"\xff", [([], "1")], object()])
 @pytest.mark.parametrize("verb", ["pages", "frame"])
 def test_params_of_no_shape(lab: Lab, params: Any, verb: str) -> None:
-    """params= that is no query is refused in a sentence, before anything is sent."""
+    """params= that is no query is refused in a message, before anything is sent."""
     login("benchling", tenant="sandbox")
     before = lab.count("benchling")
     with pytest.raises(InvalidInput, match=r"^params= takes a dict, a list of"):
@@ -660,7 +660,7 @@ def test_params_of_no_shape(lab: Lab, params: Any, verb: str) -> None:
 
 
 def test_json_of_no_shape(lab: Lab) -> None:
-    """json= of a walk that is no object is refused in a sentence."""
+    """json= of a walk that is no object is refused in a message."""
     login("dnanexus", tenant="sandbox")
     with pytest.raises(InvalidInput, match="json= of a walk takes a dict"):
         session("dnanexus").pages("system/findProjects", json=[1])  # type: ignore[arg-type]
@@ -816,7 +816,7 @@ def test_ignored_page_number(lab: Lab, total: object) -> None:
 
 @pytest.mark.parametrize("cursor", ["abc", 0, 2.5, [], "9" * 400])
 def test_cursor_that_is_no_number(lab: Lab, cursor: object) -> None:
-    """Where pages have numbers, a cursor that is none is refused in a sentence, unsent."""
+    """Where pages have numbers, a cursor that is none is refused in a message, unsent."""
     held = listing(lab, "qbench", lambda _: {"data": []})
     before = lab.count("qbench", "/odd")
     with pytest.raises(InvalidInput, match=r"is not the number of a page: QBench .*error\.cursor"):
@@ -909,22 +909,22 @@ def test_empty_page_amid(lab: Lab) -> None:
 @pytest.mark.parametrize("rows", [[1, 2], ["a"], [{"id": 1}, None], [[1]]])
 @pytest.mark.parametrize("verb", ["pages", "frame"])
 def test_rows_that_are_not_records(lab: Lab, rows: list[object], verb: str) -> None:
-    """Rows that are not objects raise a sentence, also in frame()."""
+    """Rows that are not objects raise a message, also in frame()."""
     held = listing(lab, "qbench", lambda _: {"data": rows})
     with pytest.raises(ProviderError, match="QBench sent rows that are not records"):
         list(getattr(held, verb)("/odd"))
 
 
 def test_not_a_list(lab: Lab) -> None:
-    """pages() of a single item, of a refused path and of a web page each raise a sentence."""
+    """pages() of a single item, of a refused path and of a web page each raise a message."""
     login("benchling", tenant="sandbox")
     held = session("benchling")
     with pytest.raises(ProviderError, match=r"is not a list in pages. Use lab.get\(path\)"):
         next(held.pages("plates/plt_sandbox001"))
-    with pytest.raises(ProviderError, match="Benchling answered 404 invalid_request_error"):
+    with pytest.raises(ProviderError, match="Benchling responded with 404 invalid_request_error"):
         next(held.pages("nonsense"))
     lab.next("benchling", "html", times=9)
-    with pytest.raises(ProviderError, match="a web page instead of data"):
+    with pytest.raises(ProviderError, match="a web page instead of JSON"):
         next(held.pages("plates"))
 
 

@@ -292,7 +292,7 @@ def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("package", ["keyring", "filelock", "platformdirs"])
 def test_without_the_extra_the_command_to_install_it_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing package is one sentence with the pip command; asking what is remembered goes on as before."""
+    """A missing package is one message with the pip command; asking what is remembered goes on as before."""
     monkeypatch.setitem(sys.modules, package, None)
     assert unavailable(KEYRING) == files.MISSING
     with pytest.raises(StoreUnavailable, match=r"pip install 'labauth-nb\[keyring\]'$"):
@@ -308,7 +308,7 @@ def test_without_the_extra_the_command_to_install_it_is_named(package: str, monk
 def test_without_a_keyring_nothing_weaker_is_offered_silently(
     backend: str, monkeypatch: pytest.MonkeyPatch, data: Path
 ) -> None:
-    """No backend: a sentence that names the file store as a choice; nothing is written anywhere."""
+    """No backend: a message that names the file store as a choice; nothing is written anywhere."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
     assert unavailable(KEYRING) == keyrings.NO_KEYRING
     assert unavailable(FILE) == ""
@@ -479,7 +479,7 @@ def test_a_file_is_never_readable_by_others_for_a_moment(data: Path, monkeypatch
 
 @POSIX
 def test_a_file_that_others_can_read_is_refused(data: Path) -> None:
-    """As ssh does with a key; it can still be forgotten, or written anew."""
+    """As ssh does with a key; it can still be forgotten, or written again."""
     ref = EntryRef(FILE, *KEY)
     ref.write(entry())
     (path,) = (data / "entries").iterdir()
@@ -515,7 +515,7 @@ def holder(store: str) -> Iterator[subprocess.Popen[str]]:
 def test_waiting_for_another_kernel_is_bounded(
     store: str, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After LOCK_SECONDS: one sentence that says who is waited for and what to do. Reading needs no lock."""
+    """After LOCK_SECONDS: one message that says who is waited for and what to do. Reading needs no lock."""
     busy = (
         "Another kernel has been renewing qbench of qbench (acme) for 0.3 s. Try again, and look whether the keyring "
         "waits for your password; if it stays so, restart that kernel."

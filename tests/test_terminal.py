@@ -120,7 +120,7 @@ def test_paste(lab: Lab, browser: Path, place: Place) -> None:
 @PLACES
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
 def test_given_up(lab: Lab, browser: Path, place: Place, key: str) -> None:
-    """Ctrl-C and Ctrl-D end the try in a sentence, and what the browser brings afterwards is not used."""
+    """Ctrl-C and Ctrl-D end the try in a message, and what the browser brings afterwards is not used."""
     child = place(lab)
     landed = lab.visit(page(child, browser))
     child.send(key)
@@ -160,14 +160,14 @@ def test_no_browser(lab: Lab, browser: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("shell", [["-c"], ["-m", "IPython", "--no-banner", "--colors=NoColor", "-c"]])
 def test_nobody_there(lab: Lab, browser: Path, shell: list[str]) -> None:
-    """Without a terminal (a script, cron, CI): one sentence at once, and no page is opened."""
+    """Without a terminal (a script, cron, CI): one message at once, and no page is opened."""
     code = f"import labauth_nb; {call(lab)}"
     run: Any = subprocess.run(
         [sys.executable, *shell, code], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
     said = run.stdout + run.stderr
     (sentence,) = [line for line in said.splitlines() if "MissingCredentials: " in line]
-    assert "Foundry user needs a person with a browser, and nobody can be asked here. Run %labauth login foundry" in sentence
+    assert "Foundry user needs a person with a browser, and this run is not interactive. Run %labauth login foundry" in sentence
     assert "once with --remember; or use --method service-user or --method token." in sentence
     assert not browser.exists()
     assert lab.token_requests("foundry") == 0

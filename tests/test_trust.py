@@ -398,7 +398,7 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_success_names_the_address(lab: Lab) -> None:
-    """The sentence after a sign-in shows the resolved address."""
+    """The message after a sign-in shows the resolved address."""
     mine = login("qbench", tenant=lab.origin("qbench"), **lab.credentials("qbench", "client"))
     assert repr(mine).startswith(f"Signed in to QBench ({lab.origin('qbench')})")
     mine._exchange.origin = "https://acme.qbench.net"

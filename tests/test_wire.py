@@ -1,4 +1,4 @@
-"""Every exchange ends in time, in little memory and in a sentence, on each urllib3."""
+"""Every exchange ends in time, in little memory and in a message, on each urllib3."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ GZIP = "Content-Encoding: gzip"
 BOMB = bomb()
 SLOW = r"was too slow: it did not send a whole response within [0-9.]+ s\. Try again"
 LONG = r"sent a response of more than 2 MB\. Check"
-UNREADABLE, BROKEN = "sent a response that cannot be read", "broke off the connection. Try again"
+UNREADABLE, BROKEN = "sent a response that cannot be read", "closed the connection. Try again"
 CASES: dict[str, tuple[Script, str]] = {
     "headers a byte at a time": (drip(OK, b"a"), SLOW),
     "endless headers": (pour(OK, b"a" * 60_000 + b": b\r\n"), LONG),
@@ -135,11 +135,11 @@ def peak() -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_token_endpoint(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    """Whatever a token endpoint sends, a sign-in ends in time, in 60 MB and in a true sentence."""
+    """Whatever a token endpoint sends, a sign-in ends in time, in 60 MB and in a true message."""
     server.script, said = CASES[case]
     monkeypatch.setattr(wire, "SECONDS", 0.7 if said == SLOW else 15)
     began, before = time.monotonic(), peak()
-    with pytest.raises(LabauthError, match=f"gave no answer: 127.0.0.1:[0-9]+ {said}") as caught:
+    with pytest.raises(LabauthError, match=f"did not respond: 127.0.0.1:[0-9]+ {said}") as caught:
         login("benchling", tenant=server.url, **CLIENT)
     assert time.monotonic() - began < 15
     assert peak() - before < 60
@@ -193,8 +193,8 @@ def test_slow_page(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> 
     held = walk(server, CASES[case][0])
     monkeypatch.setattr(wire, "SECONDS", 0.7)
     began = time.monotonic()
-    said = "did not answer in time" if case == "silence" else SLOW
-    with pytest.raises(ProviderUnreachable, match=f"Benchling gave no answer: .* {said}") as caught:
+    said = "sent nothing in time" if case == "silence" else SLOW
+    with pytest.raises(ProviderUnreachable, match=f"Benchling did not respond: .* {said}") as caught:
         held.frame("odd")
     assert time.monotonic() - began < 15
     assert (caught.value.records, caught.value.cursor) == ([{"id": 1}], "t2")
@@ -242,7 +242,7 @@ AWAY = "a redirect to another address"
 PROOFS: dict[str, tuple[Script, str]] = {
     "redirect": (lambda: reply(NAME, "Location: http://localhost:1/", status="302 Go"), AWAY),
     "loop": (lambda: reply(NAME, "Location: /system/whoami", status="307 Go"), AWAY),
-    "error in 200": (lambda: reply(ERROR), "answered 200 invalid_token"),
+    "error in 200": (lambda: reply(ERROR), "responded with 200 invalid_token"),
     "later": (lambda: reply(RATE, status="429 Later"), "429 RateLimit"),
 }
 

@@ -200,7 +200,7 @@ def test_rotation(issuers: dict[str, str], benchling: Server) -> None:
     with pytest.raises(LoginExpired) as caught:
         mine.refresh()
     assert str(caught.value).startswith(
-        "The identity provider no longer takes the refresh token of this sign-in. To sign in again, type %labauth login"
+        "The identity provider no longer accepts the refresh token of this sign-in. To sign in again, type %labauth login"
     )
     assert leaks([str.__str__(used.refresh_token)], str(caught.value)) == []
 
@@ -233,7 +233,7 @@ def test_wrong_client_secret(issuers: dict[str, str], benchling: Server) -> None
         with pytest.raises(SignInRefused) as caught:
             attempt.wait(20)
         assert str(caught.value) == (
-            "The identity provider answered 401 invalid_client (client authentication failed). "
+            "The identity provider responded with 401 invalid_client (client authentication failed). "
             "Check the client ID (and the secret of a confidential client) with its admin."
         )
 

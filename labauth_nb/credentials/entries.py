@@ -36,7 +36,7 @@ class Entry:
 
     `id`: of the act of remembering (another id: somebody else signed in under the same name); `remember`: what the user
     chose; `fields`: what the user gave, the secrets as `Secret`; `sub`: what the next ID token is checked by;
-    `pending`: a refresh was begun and its answer never written, so the refresh token may be used up.
+    `pending`: a refresh was begun and its response never written, so the refresh token may be used up.
     """
 
     provider: str

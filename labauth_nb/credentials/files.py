@@ -85,7 +85,7 @@ _held = threading.local()
 
 @contextmanager
 def lock(name: str, seconds: float, busy: str) -> Iterator[None]:
-    """Hold the lock `name`; after `seconds` of waiting raises `StoreUnavailable` with the sentence `busy`."""
+    """Hold the lock `name`; after `seconds` of waiting raises `StoreUnavailable` with the message `busy`."""
     try:
         import filelock
     except ImportError:

@@ -55,10 +55,10 @@ class InKeyring:
 
 def _asked(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
     ring = chosen_keyring()
-    with lock("keyring", LOCK_SECONDS, "Another kernel waits for the keyring. Unlock it, then try again."):
+    with lock("keyring", LOCK_SECONDS, "Another kernel is waiting for the keyring. Unlock it, then try again."):
         # In a thread: a keyring may wait for a password in a window that nobody sees.
         answers: list[T] = []
-        trouble = ["it waits for an answer"]
+        trouble = ["it is waiting for a response"]
 
         def work() -> None:
             try:

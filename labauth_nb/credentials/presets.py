@@ -36,7 +36,7 @@ class LabAuth(Configurable):
                 provider, _, method = key.partition("/")
                 known = find(provider)
                 if trait == "methods" and method:
-                    raise TraitError(f"LabAuth.{trait}: {key} is no provider: write {provider}.")
+                    raise TraitError(f"LabAuth.{trait}: {key} is not a provider: write {provider}.")
                 for name in given if trait == "methods" else filter(None, [method]):
                     known.method(name)
                 if trait == "methods" and not given:
@@ -46,7 +46,7 @@ class LabAuth(Configurable):
                 if trait == "tenants" and given.strip().lower() != "sandbox":
                     known.origin(given)
                 if trait == "issuers" and "://" in given and not given.lower().startswith(("https://", "http://127.0.0.1")):
-                    raise TraitError(f"LabAuth.{trait}: {given[:80]!r} is no https address.")
+                    raise TraitError(f"LabAuth.{trait}: {given[:80]!r} is not an https address.")
         except LabauthError as error:
             raise TraitError(f"LabAuth.{trait}: {error}") from None
         return value

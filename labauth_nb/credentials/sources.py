@@ -125,7 +125,7 @@ def healed(provider: Provider, wanted: Field, value: str) -> str:
         if of == wanted.name and "\n" not in value:
             value = rest
         elif of and "\n" not in value:
-            said = f"The {wanted.label} was given as {name}, which is another field's"
+            said = f"The {wanted.label} was given as {name}, which belongs to another field"
             raise InvalidInput(f"{said}. Where to find it: {wanted.hint}.", field=wanted.name)
     value = _unquoted(value)
     whole = value if value.startswith("-----BEGIN") else _joined(value)
@@ -195,7 +195,7 @@ def collect(
     refuse_secrets(wanted.values(), given)
     for name, value in given.items():
         if not _sendable(value):
-            raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it once more.")
+            raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it again.")
         if value.strip():
             value = healed(provider, wanted[name], value)
             found.take(wanted[name], value, sources.giver(provider, wanted[name], value))

@@ -44,7 +44,7 @@ class Login:
     """One provider + tenant + method + token source, under a name.
 
     `who`: who the provider says you are (None where it does not tell); `found`: where the credentials came from;
-    `kept`: a sentence about what is remembered of it ("": nothing was asked to be).
+    `kept`: a message about what is remembered of it ("": nothing was asked to be).
     """
 
     def __init__(
@@ -285,20 +285,20 @@ class Login:
         if not self.signed_in:
             return "-"
         if self.status == EXPIRED:
-            return "0 min, renews at the next request" if self._tokens.renewable else "0 min"
+            return "0 min; renews on next request" if self._tokens.renewable else "0 min"
         if left is None:
             return "does not expire" if self.method.never_expires else "unknown"
         return in_words(left)
 
     @property
     def clock_note(self) -> str:
-        """What is wrong with this computer's clock, where the provider's answers show it; else ""."""
+        """What is wrong with this computer's clock, where the provider's responses show it; else ""."""
         offset = self._exchange.offset  # to the second at best: a Date header has no fractions
         return "" if abs(offset) < 30 else clock_words(offset)
 
     @property
     def last_error(self) -> str:
-        """The sentence of the last renewal that failed; "" after one that did not."""
+        """The message of the last renewal that failed; "" after one that did not."""
         return str(self._tokens.last_error or "")
 
     def session(self) -> LabSession:
@@ -310,7 +310,7 @@ class Login:
         return result
 
     def logout(self, revoke: Revoke = None) -> str:
-        """Forget, and revoke what we asked for where the provider offers it; a sentence that says what was done.
+        """Forget, and revoke what we asked for where the provider offers it; a message that says what was done.
 
         `revoke`: True revokes a token that was not made here too, False nothing, None what was made here; a function
         is asked about a pasted one. What came from the environment, a file or the sandbox is left alone unless you say so.
@@ -331,7 +331,7 @@ class Login:
         return " ".join(filter(None, (said, forgotten, kept)))
 
     def _forget(self) -> tuple[str, Token | None]:
-        """Forget what is remembered of it; a sentence ("": nothing is), and the newest token that was kept."""
+        """Forget what is remembered of it; a message ("": nothing is), and the newest token that was kept."""
         shared = self.shared
         if shared is None:  # signed in again, over one that was remembered
             ref = recalls.find(self.provider.name, self.tenant, self.name)
@@ -480,7 +480,7 @@ def status(name: str | None = None) -> Status:
 
 
 def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None, forget: bool = False) -> list[str]:
-    """Log out of `name` (None: the only one) or of `all`, as `Login.logout`; a sentence for each.
+    """Log out of `name` (None: the only one) or of `all`, as `Login.logout`; a message for each.
 
     A login that is remembered is forgotten there too; `forget`: also one that this kernel has not signed in to, with
     `all` everything that is remembered.
@@ -497,8 +497,8 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
     for attempt in list(attempts) if all else []:
         if attempt.state not in (DONE, OVER):
             attempt.cancel()
-            said.append(f"A sign-in to {attempt.provider.title} that was under way is cancelled.")
-    said += [each.logout(revoke) if each.signed_in else f"{each.name} was signed out already." for each in chosen]
+            said.append(f"A sign-in to {attempt.provider.title} in progress was cancelled.")
+    said += [each.logout(revoke) if each.signed_in else f"{each.name} was already signed out." for each in chosen]
     if all and forget:
         try:
             return [*said, *(sharing.forgotten(head) for head in stores.forget_all())]
@@ -508,7 +508,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
     return [*said, *sharing.forget_each(left)]
 
 
-def practice_lab() -> Lab:
+def sandbox_lab() -> Lab:
     """The embedded sandbox, started if need be. Raises `InvalidInput` without the extra `[sandbox]`, or threads."""
     try:
         from ..sandbox import running

@@ -28,7 +28,7 @@ from ..errors import (
 from ..masking import Fields, noticed, shown
 from ..providers import Field, Method, Provider, find
 from . import sharing
-from .logins import practice_lab
+from .logins import sandbox_lab
 
 
 @dataclass(frozen=True, repr=False)
@@ -327,7 +327,7 @@ def _checked_name(name: str) -> str:
 
 def _on_sandbox(provider: Provider, method: Method, given: Mapping[str, str], before: Found) -> Found:
     """The sandbox's own credentials, and what was given instead of them (to practise a wrong one), or remembered."""
-    found, own = Found(), practice_lab().credentials(provider.name, method.name)
+    found, own = Found(), sandbox_lab().credentials(provider.name, method.name)
     found.take(provider.tenant, "sandbox", before.sources["tenant"], before.variables["tenant"])
     for each in method.fields:
         source = before.sources.get(each.name)
@@ -356,8 +356,8 @@ def _missing_error(plan: Plan) -> MissingCredentials:
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     return MissingCredentials(
-        f"{provider.title} {labels} missing, and nobody can be asked here. {told[0].upper()}{told[1:]}"
-        f"{more}, or run this cell where you can answer: %labauth login {provider.name}{tenant}{several}{as_option(plan)}",
+        f"{provider.title} {labels} missing, and this run is not interactive. {told[0].upper()}{told[1:]}"
+        f"{more}, or run this cell interactively: %labauth login {provider.name}{tenant}{several}{as_option(plan)}",
         field=plan.missing[0].name,
     )
 
@@ -378,14 +378,14 @@ def _browser_error(plan: Plan) -> MissingCredentials:
     others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.job_variable)
     remember = ", once with --remember" if method.refreshes else ""
     return MissingCredentials(
-        f"{provider.title} {method.name} needs a person with a browser, and nobody can be asked here.{spent_note(plan)} "
-        f"Run %labauth login {provider.name} --method {method.name} where you can answer{remember}; or use {others}."
+        f"{provider.title} {method.name} needs a person with a browser, and this run is not interactive.{spent_note(plan)} "
+        f"Run %labauth login {provider.name} --method {method.name} interactively{remember}; or use {others}."
     )
 
 
 def spent_note(plan: Plan) -> str:
     """Why what was remembered is not used, where it has expired."""
-    return f" (What was remembered is over: {plan.look.trouble})" if plan.look.spent else ""
+    return f" (The remembered login has expired: {plan.look.trouble})" if plan.look.spent else ""
 
 
 def as_option(plan: Plan) -> str:
@@ -404,4 +404,4 @@ def _remedy(plan: Plan) -> str:
         way = f" --method {method.name}" if method is not provider.methods[0] else ""
         return f"type %labauth login {provider.name}{options}{way}{as_option(plan)}"
     names = ", ".join(f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in plan.doubts)
-    return f"run this cell once in a notebook or terminal, where you can be asked, or set {names} in the environment."
+    return f"run this cell once interactively, in a notebook or terminal, or set {names} in the environment."

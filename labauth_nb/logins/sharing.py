@@ -107,7 +107,7 @@ class SharedEntry:
         except SignInRefused as error:
             if _has_secret(exchange) or error.code != "invalid_grant":
                 raise
-            said = f"{exchange.title} no longer takes the refresh token of this sign-in."
+            said = f"{exchange.title} no longer accepts the refresh token of this sign-in."
             raise LoginExpired(said) from None
 
     def _read(self) -> Entry:

@@ -24,7 +24,7 @@ from ..tokens.exchanges import Exchange, ask, patience_seconds, refused, send
 from ..tokens.grants import claims_of
 from ..tokens.token import Token
 from . import elsewhere, logins, plans, sharing
-from .logins import Login, attempts, changed, practice_lab
+from .logins import Login, attempts, changed, sandbox_lab
 from .plans import Plan, Wish
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _exchange(plan: Plan, found: Found, attended: bool) -> Exchange:
     """Where the first token comes from."""
     provider, recall = plan.provider, plan.recall
     if plan.sandboxed:
-        lab = practice_lab()
+        lab = sandbox_lab()
         origin = lab.origin(provider.name)
         exchange = Exchange(provider, plan.method, origin, origin, found.fields, lab.clock)
     else:
@@ -173,7 +173,7 @@ def _nothing_kept(exchange: Exchange, plan: Plan) -> str:
     if plan.sandboxed:
         return "the sandbox supplies it"
     if plan.keeps == CREDENTIALS:
-        return "nothing of it was typed: its source supplies it again"
+        return "none of it was typed in; its source supplies it next time"
     said = f"{exchange.title} gave no refresh token"
     if plan.method.flow is None:
         return said
@@ -189,7 +189,7 @@ def _from_where(error: LabauthError, plan: Plan) -> LabauthError:
     name = method.secret.name
     if plan.recall is not None:
         error.args = (
-            f"{error} (It was remembered in the {plan.recall.source}: sign in anew with --ask, or forget it with "
+            f"{error} (It was remembered in the {plan.recall.source}: sign in again with --ask, or forget it with "
             f"%labauth logout {plan.name} --forget.)",
         )
         return error
@@ -210,7 +210,7 @@ def _who(login: Login, exchange: Exchange) -> str | None:
     for probe in login.provider.probes:
         if login.method.issued_here and not probe.keys:
             continue  # it would prove a token that the provider has just made
-        follows = "{answer}" in probe.path
+        follows = "{previous}" in probe.path
         if follows != bool(who):
             break  # it needs a name and there is none, or there is a name and it would add nothing
         who = _probe(login, exchange, probe, who) or who
@@ -222,7 +222,7 @@ def _who(login: Login, exchange: Exchange) -> str | None:
 def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None) -> str | None:
     """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
     proves = not login.method.issued_here and previous is None
-    url = login.origin + probe.path.replace("{answer}", previous or "")
+    url = login.origin + probe.path.replace("{previous}", previous or "")
 
     def answered() -> Response | None:
         return _answered(exchange, probe, url, login.token().header, proves)

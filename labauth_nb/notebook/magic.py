@@ -81,7 +81,7 @@ def _refuse_secrets(words: list[str]) -> None:
             )
         looks = holds_key if plain & {before, flag} else looks_secret
         value = value if word.startswith("-") and value else word
-        refuse_secret(value, "A word on that line", looks=looks)
+        refuse_secret(value, "An argument on that line", looks=looks)
 
 
 def _login(provider: str, ask: bool, wait: str | None, no_wait: bool, awaited: bool = False, **typed: str | None) -> Any:
@@ -171,25 +171,25 @@ def _show_providers(name: str | None) -> None:
 
 def _sandbox(action: str | None, amount: str | None) -> None:
     from ..errors import InvalidInput, nearest
-    from ..logins.logins import forget_sandbox, practice_lab
+    from ..logins.logins import forget_sandbox, sandbox_lab
     from ..masking import shown
 
     if action not in (None, "status", "stop", "advance"):
         raise nearest(str(action), ["status", "stop", "advance"], "sandbox verb")
     if action == "stop":
-        practice_lab().stop()
+        sandbox_lab().stop()
         forget_sandbox()
         print("SANDBOX: stopped; its logins are forgotten.")
     elif action == "advance":
         if not amount:
-            raise InvalidInput("By how much? Type %labauth sandbox advance 15m")
+            raise InvalidInput("Missing duration. Type %labauth sandbox advance 15m")
         seconds = seconds_in(amount)
-        practice_lab().advance(seconds)
+        sandbox_lab().advance(seconds)
         print(f"SANDBOX: the clock is {amount if amount[-1].isalpha() else amount + ' s'} further.")
     elif amount is not None:
         raise InvalidInput(f"What is {shown(amount)}? Type {VERBS['sandbox'].usage}")
     else:
-        print(practice_lab().describe())
+        print(sandbox_lab().describe())
 
 
 def seconds_in(amount: str) -> float:
@@ -266,7 +266,7 @@ def _preset(ip: Any) -> Callable[[], None]:
     except TraitError as error:
         from ..errors import InvalidInput
 
-        raise InvalidInput(f"{error} It stands in ipython_config.py: ask the admin of this hub.") from None
+        raise InvalidInput(f"{error} It is set in ipython_config.py: ask the admin of this hub.") from None
     ip.configurables.append(presets)
 
     def undo() -> None:

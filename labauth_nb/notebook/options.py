@@ -80,7 +80,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Verb:
-    """What stands behind ``%labauth``: `told`, for everybody; `help`, the sentence above its options."""
+    """What stands behind ``%labauth``: `told`, for everybody; `help`, the message above its options."""
 
     name: str
     told: str
@@ -235,7 +235,7 @@ class _Parser(argparse.ArgumentParser):
         from ..errors import InvalidInput
 
         if message.startswith("unrecognized"):
-            message = "A word on that line is not known (it is not repeated here, in case it is a secret)"
+            message = "Unknown option or argument (not shown, in case it is a secret)"
         message = re.sub(r"ignored explicit argument .*", "it takes no value", message, flags=re.S)
         raise InvalidInput(f"{message[0].upper()}{message[1:]}. Type {VERBS[self.prog].usage}")
 

@@ -133,7 +133,7 @@ export function leftOf(row, ms) {
 export function timeOf(row, left, lost) {
   const now = row.status === "expired" ? "expired" : phase(left, row.margin);
   let text = left === null ? row.words : inWords(left);
-  if (now === "expired") text = row.renewable ? "expired; renews on next request" : "expired";
+  if (now === "expired") text = row.renewable ? "0 min; renews on next request" : "expired";
   return { now, text: lost ? "unknown: reconnect the kernel" : text };
 }
 
@@ -852,7 +852,7 @@ function watch(page, model, actions) {
     actions.say(GONE);
     switchOff(page.body);
   } else if (page.lost && page.hellos < SILENT) {
-    // Only an answer tells whether it is the same one: a new kernel knows nothing of this panel.
+    // Only a response tells whether it is the same one: a new kernel knows nothing of this panel.
     page.hellos += 1;
     actions.send({ type: "hello" });
   }

@@ -68,7 +68,7 @@ class LoginPanel(Panel):
 
     @property
     def plan(self) -> Plan:
-        """What is known of the sign-in, without the secrets that were typed. After one it is made anew, when it is needed."""
+        """What is known of the sign-in, without the secrets that were typed. After one it is made again, when it is needed."""
         if self._plan is None:
             self.plan = plans.plan(self._wish, recalling=False)
         assert self._plan is not None
@@ -315,7 +315,7 @@ class LoginPanel(Panel):
     def _standing(self) -> str:
         """What is still there, whatever became of the panel: the panel's own text has just said "Signed in to ..."."""
         login = self.login
-        return "" if login is None or login.status == EXPIRED else " The earlier login still stands."
+        return "" if login is None or login.status == EXPIRED else " The earlier login is still active."
 
     def _command(self) -> str:
         """What to type to get this panel again."""
@@ -430,7 +430,7 @@ def _carried_out(plan: Plan, attended: bool) -> tuple[Login | Plan, LabauthError
 
 @contextmanager
 def _stoppable(title: str) -> Iterator[None]:
-    """Ctrl-C ends the sign-in in a sentence."""
+    """Ctrl-C ends the sign-in in a message."""
     try:
         with _interruptible():
             yield

@@ -84,7 +84,7 @@ def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = 
 
     `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. A login that is remembered is
     forgotten there too; `forget`: also one that this kernel has not signed in to, with `all` everything that is
-    remembered. Gives a sentence for each.
+    remembered. Gives a message for each.
     """
     if all and name is not None:
         raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")

@@ -113,7 +113,7 @@ BENCHLING = Provider(
                 who="the identity provider",
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again, or ask your admin.",
-                    "invalid_grant": "The code was used already, is too old, or belongs to another attempt: sign in again.",
+                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
                     "invalid_client": "Check the client ID (and the secret of a confidential client) with its admin.",
                     "invalid_scope": "Ask only for scopes that the client has; openid and email are needed.",
                     "404": "Check the issuer: it is the address without /.well-known/openid-configuration.",
@@ -130,7 +130,7 @@ BENCHLING = Provider(
     hints={
         "invalid_client": (
             "Check the client ID and secret under Developer Console, your app; the tenant may be another one, the "
-            "secret may have been generated anew, or the app archived."
+            "secret may have been regenerated, or the app archived."
         ),
         "401": ("Check the API key or token; the user may be suspended, or the key may belong to another tenant."),
         "403": "Ask for access to that item: an app must be added to the organization, team or project.",

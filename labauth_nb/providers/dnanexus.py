@@ -134,7 +134,7 @@ DNANEXUS = Provider(
                 ),
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again, or use an API token.",
-                    "invalid_grant": "The code was used already, is too old, or belongs to another attempt: sign in again.",
+                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
                     "invalid_client": "DNAnexus does not know this client: ask them to register it, or use an API token.",
                 },
             ),
@@ -151,7 +151,7 @@ DNANEXUS = Provider(
                 "403 OrgExpired",
             ),
         ),
-        Probe("POST", "/{answer}/describe", ("handle",)),
+        Probe("POST", "/{previous}/describe", ("handle",)),
     ),
     paging=Paging(verb="POST", items="results", cursor="next", send="starting"),
     # Every call is a POST; dxpy sends these again too (always_retry in dxpy.api).

@@ -114,7 +114,7 @@ FOUNDRY = Provider(
                 token="/multipass/api/oauth2/token",
                 hints={
                     "access_denied": "The sign-in was declined: open the sign-in page again and allow it, or ask your admin.",
-                    "invalid_grant": "The code was used already, is too old, or belongs to another attempt: sign in again.",
+                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
                     "invalid_client": "Check the client ID (a confidential application has a secret too) in Developer Console.",
                     "unauthorized_client": "Enable the authorization code grant under Developer Console, your application.",
                 },

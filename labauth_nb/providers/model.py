@@ -178,7 +178,7 @@ class Probe:
     verb: str
     """GET or POST."""
     path: str
-    """Its path; `{answer}` is the name that the probe before it told."""
+    """Its path; `{previous}` is the name that the probe before it told."""
     keys: tuple[str, ...] = ()
     """Where the name is in a good response: the first of these keys that is there."""
     items: str = ""

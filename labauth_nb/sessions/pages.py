@@ -168,11 +168,11 @@ class Walk:
     def _records(self, response: requests.Response) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The page, and its records. Raises `ProviderError` for what is not a page of records."""
         title, paging = self._link.provider.title, self._link.provider.paging
-        page, said = json_of(response), f"{title} answered {response.status_code}"
+        page, said = json_of(response), f"{title} responded with {response.status_code}"
         lists = [n for n, v in page.items() if isinstance(v, list)] if isinstance(page, dict) else []
         name = paging.items or (lists[0] if len(lists) == 1 else "")
         if page is None:
-            said += f" with something that is not JSON. Is {response.url} a list?"
+            said += f" with something other than JSON. Is {response.url} a list?"
         elif name not in lists:
             path = urlsplit(response.url).path
             said += f", but {path} is not a list in pages. Use lab.get(path).json() for a single item."

@@ -2,7 +2,7 @@
 
 lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks its link for a token
 ->  _Attempts sends it: again where the provider says "slow down", once more where it says "this token is dead"
-->  the header is taken off the answer's request  ->  a plain Response
+->  the header is taken off the response's request  ->  a plain Response
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class TokenAuth(AuthBase):
             except (ProviderError, ProviderUnreachable) as error:
                 how, asked, passing = "cannot be reached", None, getattr(error, "passing", False)
                 if isinstance(error, ProviderError):
-                    how, asked = f"answered {error.status}", error.retry_after
+                    how, asked = f"responded with {error.status}", error.retry_after
                     passing = error.status in (*RETRY_STATUSES, 500)
                 said = f"The token endpoint for {self.link.provider.title} {how}"
                 if not (passing and error.repeats and patience.wait(said, asked)):
@@ -157,7 +157,7 @@ def _go_direct(url: str) -> None:
 
 
 class _Attempts:
-    """An adapter around the session's own: sends a request as often as it takes, signed anew each time."""
+    """An adapter around the session's own: sends a request as often as it takes, signed again each time."""
 
     def __init__(self, adapter: BaseAdapter, session: LabSession) -> None:
         self._adapter, self._session = adapter, session
@@ -263,8 +263,8 @@ class _Attempts:
         link.token(dead)
         code = read_error(response)[0]
         said = (
-            f"{link.provider.title} called the token dead while a body was sent that cannot be sent "
-            "twice (a stream or a generator). The token is renewed: run the request again."
+            f"{link.provider.title} rejected the token while a body was sent that cannot be sent "
+            "twice (a stream or a generator). The token has been renewed: run the request again."
         )
         error = refusal(link, said, response)
         error.status, error.code = response.status_code, scrub(code, link.secrets())
@@ -399,7 +399,7 @@ class LabSession(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         """As `requests.Session.request`, with a path for a URL and timeouts by default.
 
-        Raises what `Link.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are answers.
+        Raises what `Link.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are responses.
         """
         if len(args) < 7:
             options.setdefault("timeout", TIMEOUT)

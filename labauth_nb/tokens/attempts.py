@@ -335,7 +335,7 @@ class Attempt:
         known = [self._state, self._verifier, self._nonce or "", *self._exchange.secrets()]
         code, said = one_line(code, 60, known), one_line(description, secrets=known).rstrip(".")
         hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
-        words = f"{self._exchange.title} answered {code}{f' ({said})' if said else ''}. {hint}"
+        words = f"{self._exchange.title} responded with {code}{f' ({said})' if said else ''}. {hint}"
         return SignInRefused(words, code=code, hint=hint)
 
     def _broken(self, error: BaseException) -> LabauthError:

@@ -56,10 +56,10 @@ def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
     found = [name for name in (BASIC, POST) if name in said]
     if not found:
         public = "Leave the client secret empty, if the client is a public one."
-        cure = f"Ask its admin to allow {BASIC} for this client."
+        remedy = f"Ask its admin to allow {BASIC} for this client."
         raise InvalidInput(
-            f"{exchange.title} takes no client secret ({where}: "
-            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else cure}",
+            f"{exchange.title} accepts no client secret ({where}: "
+            f"{one_line(', '.join(map(str, said)), 120)}). {public if 'none' in said else remedy}",
             field="client_secret",
         )
     return sorted(found, key=lambda name: name != exchange.auth_method)
@@ -101,14 +101,14 @@ def as_client(
 
 
 def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
-    """Renew by the refresh token (RFC 6749 6). Where the answer brings no new one, the old one stays (rotation or not)."""
+    """Renew by the refresh token (RFC 6749 6). Where the response brings no new one, the old one stays (rotation or not)."""
     if previous is None or previous.refresh_token is None:
         raise over()
     return replace(fresh := refresh(exchange, previous)[0], refresh_token=fresh.refresh_token or previous.refresh_token)
 
 
 def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
-    """The token response to the refresh token, and the answer itself. Raises `LoginExpired` when that token is over."""
+    """The token response to the refresh token, and the response itself. Raises `LoginExpired` when that token is over."""
     form = {"grant_type": "refresh_token", "refresh_token": previous.refresh_token or ""}
     began, secrets = exchange.clock.time(), previous.secrets()
     response = as_client(exchange, form, secrets)
@@ -116,7 +116,7 @@ def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Respon
         return read(exchange, response, began, secrets), response
     except SignInRefused as error:
         if error.code == "invalid_grant":
-            raise over(f"{exchange.title} no longer takes the refresh token of this sign-in.") from None
+            raise over(f"{exchange.title} no longer accepts the refresh token of this sign-in.") from None
         raise
     except ProviderError as error:
         error.repeats = error.status not in BROKEN

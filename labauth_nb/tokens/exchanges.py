@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..providers.model import Method, Provider
 
 TIMEOUT = (10.0, 60.0)
-"""Seconds to connect, seconds to wait for an answer."""
+"""Seconds to connect, seconds to wait for a response."""
 
 
 LONGEST_SECONDS = 20 * 365 * 86400.0
@@ -48,7 +48,7 @@ LONGEST_SECONDS = 20 * 365 * 86400.0
 
 
 AGAIN = (429, 503)
-"""Answers that say "later": the request was not worked on, so that asking again repeats nothing."""
+"""Responses that say "later": the request was not worked on, so that asking again repeats nothing."""
 
 
 BROKEN = (500, 502, 504)
@@ -60,7 +60,7 @@ PATIENCE_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
 
 
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
-"""A token request is sent so often at the most, and the provider is waited for so long at the most each time."""
+"""A token request is sent at most so often, and the provider is waited for at most so long each time."""
 
 
 SKEW_SECONDS = 60.0
@@ -141,7 +141,7 @@ def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
-    """A request to the authentication server; the answer, whatever its status. Raises `ProviderUnreachable`.
+    """A request to the authentication server; the response, whatever its status. Raises `ProviderUnreachable`.
 
     Redirects are not followed: credentials go to the address that the user named, or nowhere.
     """
@@ -210,7 +210,7 @@ def ask(
         left, asked = left - 1, wait_seconds(response, exchange.provider.pacing)
         if response.status_code not in again or not left or finite(asked) > AGAIN_SECONDS:
             return response
-        said = f"{exchange.title} answered {response.status_code}"
+        said = f"{exchange.title} responded with {response.status_code}"
         if not patience.wait(said, asked, AGAIN_TRIES * AGAIN_SECONDS):
             return response
 
@@ -232,7 +232,7 @@ def refused(
     error = provider_error(sender, response, known, ProviderError if busy else SignInRefused)
     if odd := _odd(response, what, kind, known):
         error.hint = exchange.check
-        error.args = (f"{sender.title} answered {status} {odd}. {error.hint}",)
+        error.args = (f"{sender.title} responded with {status} {odd}. {error.hint}",)
     offset = offset_of(response, exchange.clock.time())
     if response.status_code in (400, 401, 403) and abs(offset) > TOLD_SECONDS:
         error.args = (f"{error} Note: {clock_words(offset)}.",)

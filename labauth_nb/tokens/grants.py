@@ -57,10 +57,10 @@ def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
 
 
 def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
-    """RFC 7523 2.1 as QBench has it (HS256, signed anew on every attempt); renewed by the refresh token where there is one.
+    """RFC 7523 2.1 as QBench has it (HS256, signed again on every attempt); renewed by the refresh token where there is one.
 
     A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with the server's time
-    when the answer's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
+    when the response's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
     """
     young = previous is not None and exchange.clock.time() < previous.issued_at + exchange.method.refresh_seconds
     if previous is not None and previous.refresh_token is not None and young:
@@ -143,7 +143,7 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
     if iat is not None and iat - now > TOLD_SECONDS:  # issued in what is the future here
         exchange.offset = iat - now
     if expires_at is not None and expires_at <= now:
-        said = f"That {exchange.method.secret.label} has expired already"
+        said = f"That {exchange.method.secret.label} has already expired"
         clock = "If it is new, this computer's clock may be ahead."
         clock = f"Note: {clock_words(exchange.offset)}." if exchange.offset else clock
         raise LoginExpired(f"{said}. Get a new one: {_where(exchange)}. {clock}")

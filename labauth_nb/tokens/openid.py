@@ -36,7 +36,7 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 INTERVAL_SECONDS = 5.0
 """Seconds between two polls, unless the server says otherwise; and what "slow_down" adds (RFC 8628 3.5)."""
 INTERVAL_MOST = 60.0
-"""Longer the person is not kept waiting by a server's interval, nor by polls that got no answer."""
+"""Longer the person is not kept waiting by a server's interval, nor by polls that got no response."""
 DEVICE_SECONDS = 600.0
 """Life of a device code, where the server does not say."""
 
@@ -56,21 +56,22 @@ def discover(exchange: Exchange) -> None:
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
         raise InvalidInput(
-            "That is no issuer: its address has a user name or password in it. Give it without them.", field="issuer"
+            "That is not a valid issuer URL: it contains a user name or password. Leave them out.", field="issuer"
         )
     if parsed(typed) is None or "?" in typed:
-        said = f"{typed.partition('?')[0][:80]!r} is no issuer"
+        said = f"{typed.partition('?')[0][:80]!r} is not a valid issuer URL"
         raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
     metadata = _configuration(exchange, typed)
     if spelled(str(metadata.get("issuer"))) != typed:
-        raise InvalidInput(f"The server at {typed} says that it is another issuer. Check the issuer's address.", field="issuer")
+        said = f"The server at {typed} identifies itself as a different issuer"
+        raise InvalidInput(f"{said}. Check the issuer's address.", field="issuer")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
     offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
     for name in offered:
         address = metadata.get(name)
         if not isinstance(address, str) or parsed(address, local=_local(typed)) is None or "#" in address:  # RFC 6749 3.1
             raise InvalidInput(
-                f"The identity provider's {name} is missing or no https address: tell its admin.", field="issuer"
+                f"The identity provider's {name} is missing or is not an https address: tell its admin.", field="issuer"
             )
     exchange.metadata = metadata
     _ask_for_less(exchange)
@@ -175,14 +176,14 @@ def verified(
     claims = _signed(exchange, Secret(id_token))
     now, exp = exchange.clock.time(), _moment(claims["exp"])
     if not math.isfinite(exp) or exp + LEEWAY_SECONDS <= now + ahead(claims):
-        raise _distrusted("it has expired already; check this computer's clock")
+        raise _distrusted("it has already expired; check this computer's clock")
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (several or "azp" in claims) and claims.get("azp") != exchange.fields["client_id"]:
-        raise _distrusted("its claim azp is missing or another's: check the client ID")
+        raise _distrusted("its claim azp is missing or names a different client: check the client ID")
     if not isinstance(claims["sub"], str) or not claims["sub"]:
-        raise _distrusted("its claim sub is missing or another's")
+        raise _distrusted("its claim sub is missing or not valid")
     if nonce is not None and claims.get("nonce") != nonce:
-        raise _distrusted("it belongs to another sign-in (its nonce is another one)")
+        raise _distrusted("it belongs to a different sign-in attempt (nonce mismatch)")
     wanted = exchange.method.claim
     if wanted and (not isinstance(claims.get(wanted), str) or not claims[wanted]):
         raise _distrusted(
@@ -235,8 +236,11 @@ def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
         except (jwt.InvalidIssuerError, jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
             what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
             claim = what or getattr(error, "claim", "a claim")
-            check = {"iss": ": check the issuer", "aud": ": check the client ID"}.get(claim, "")
-            raise _distrusted(f"its claim {claim} is missing or another's{check}") from None
+            wrong = {
+                "iss": "names a different issuer: check the issuer",
+                "aud": "names a different client: check the client ID",
+            }
+            raise _distrusted(f"its claim {claim} is missing or {wrong.get(claim, 'not valid')}") from None
         except jwt.PyJWKClientError:
             raise _distrusted("its key is not among the issuer's") from None
         except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
@@ -252,18 +256,18 @@ def _moment(seconds: object) -> float:
 
 
 def _distrusted(why: str) -> SignInRefused:
-    return SignInRefused(f"The ID token that came was refused, and nothing was sent to the provider: {why}. Sign in again.")
+    return SignInRefused(f"The ID token was rejected, and nothing was sent to the provider: {why}. Sign in again.")
 
 
 def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce: str | None) -> Token:
     """The ID token in a token response, verified, as what is sent to the provider."""
     id_token = _id_token(response)
     if id_token is None:
-        raise _distrusted("there was none in the answer (is openid among the scopes?)")
+        raise _distrusted("there was none in the response (is openid among the scopes?)")
     ahead_by = partial(_ahead, exchange, response, token.issued_at)
     claims = verified(exchange, id_token, nonce, ahead_by)
     if exchange.subject and claims["sub"] != exchange.subject:
-        raise _distrusted("it is another person's (sub)")
+        raise _distrusted("it is for a different user (sub)")
     exchange.subject, ahead = claims["sub"], ahead_by(claims)
     exchange.offset = ahead if abs(ahead) > SKEW_SECONDS else 0.0
     exp = _moment(claims["exp"]) - ahead
@@ -352,7 +356,7 @@ def revoke(exchange: Exchange, token: Token) -> None:
     discover(exchange)
     url = exchange.metadata.get("revocation_endpoint")
     if not url:
-        raise InvalidInput("the identity provider offers no way to do it from here.")
+        raise InvalidInput("the identity provider offers no way to do that from here.")
     revoke_at(exchange, str(url), token, (token.refresh_token,))
 
 
@@ -403,13 +407,13 @@ def device(exchange: Exchange) -> Device:
 
 
 _UNUSABLE = "The identity provider sent a device code that cannot be used. Tell its admin."
-_RAN_OUT = "The code ran out before anybody typed it. Sign in again to get a new one."
+_RAN_OUT = "The code expired before it was entered. Sign in again to get a new one."
 
 
 def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | None:
     """Wait until the person has typed the code (RFC 8628 3.4), in real time; None when `ended` was set meanwhile.
 
-    Raises `SignInRefused` when it was declined or ran out; a poll that gets no answer is tried again.
+    Raises `SignInRefused` when it was declined or ran out; a poll that gets no response is tried again.
     """
     interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code}
     while not ended.wait(interval):

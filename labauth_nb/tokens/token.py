@@ -8,7 +8,7 @@ from typing import NoReturn
 from ..masking import Secret
 
 MARGIN_SECONDS = 60.0
-"""Renew this early at the most: as benchling-sdk and foundry-platform-sdk do."""
+"""Renew at most this early: as benchling-sdk and foundry-platform-sdk do."""
 MARGIN_SHARE = 0.1
 """... and never earlier than this share of the life, so that a 3-second token still works (benchling-sdk)."""
 SOFT_SHARE = 0.75
