@@ -4,9 +4,10 @@
 >>> %labauth login benchling --tenant sandbox
 >>> lab = %labauth session benchling
 
-The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``; beside them
-``labauth_nb.providers.PROVIDERS`` (what there is, as data) and ``labauth_nb.sandbox.running()`` (the sandbox).
-Every name is imported at first use, so that ``import labauth_nb`` stays light (PEP 562).
+The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``;
+beside them ``labauth_nb.providers.PROVIDERS`` (what there is, as data) and
+``labauth_nb.sandbox.running()`` (the sandbox). Every name is imported at first use, so that
+``import labauth_nb`` stays light (PEP 562).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if sys.version_info < (3, 11):  # noqa: UP036 - a copied folder meets no installer, and the other modules would not even parse
+# A copied folder meets no installer, and the other modules would not even parse.
+if sys.version_info < (3, 11):  # noqa: UP036
     raise ImportError("Python 3.11 or later is needed")
 
 if TYPE_CHECKING:
@@ -40,7 +42,11 @@ if TYPE_CHECKING:
 
 _HOME = dict.fromkeys(("Login", "session", "status"), "logins.logins")
 _HOME |= dict.fromkeys(("begin", "login", "logout", "refresh"), "notebook.terminal")
-_HOME |= {"Attempt": "tokens.attempts", "LabSession": "sessions.session", "Status": "logins.statuses"}
+_HOME |= {
+    "Attempt": "tokens.attempts",
+    "LabSession": "sessions.session",
+    "Status": "logins.statuses",
+}
 
 __all__ = [
     "Attempt",

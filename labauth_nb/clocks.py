@@ -1,4 +1,7 @@
-"""Time, in seconds since 1970-01-01 UTC, from one place, so that the sandbox can move it; and the threads that wait."""
+"""Time, in seconds since 1970-01-01 UTC, from one place, so that the sandbox can move it.
+
+And the threads that wait.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from typing import Any
 
 
 class Clock:
-    """The wall clock: a laptop that slept has aged its tokens (time.monotonic would not say so on Linux)."""
+    """The wall clock.
+
+    A laptop that slept has aged its tokens (time.monotonic would not say so on Linux).
+    """
 
     def time(self) -> float:
         """Seconds since the epoch, UTC."""
@@ -80,7 +86,8 @@ LONGEST_SECONDS = 100 * 365 * 86400.0
 def seconds_in(amount: str) -> float:
     """The seconds in "90", "90s", "15m", "2h" or "1d".
 
-    Raises `ValueError` with a message; it does not repeat `amount`, which may be a secret in the wrong place.
+    Raises `ValueError` with a message; it does not repeat `amount`, which may be a secret in the
+    wrong place.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", amount.strip().lower())
     if not match:
@@ -122,8 +129,10 @@ def clock_words(offset: float) -> str:
     return f"this computer's clock is {off} {'behind' if offset > 0 else 'ahead'}"
 
 
-def started(work: Callable[..., Any], *args: Any, name: str, daemon: bool = True) -> threading.Thread | None:
-    """A thread that has begun to do ``work(*args)``; None where none can be started (Pyodide, a limit of this computer)."""
+def started(
+    work: Callable[..., Any], *args: Any, name: str, daemon: bool = True
+) -> threading.Thread | None:
+    """A thread that does ``work(*args)``; None where none can be started (Pyodide, a limit)."""
     thread = threading.Thread(target=work, args=args, name=name, daemon=daemon)
     try:
         thread.start()

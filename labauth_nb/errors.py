@@ -1,12 +1,12 @@
 """What can go wrong, one message each.
 
     LabauthError
-    ├── InvalidInput          a word that is not known, a tenant that is not one, a secret where none may be
+    ├── InvalidInput          an unknown word, a tenant that is none, a secret where none may be
     ├── MissingCredentials    nobody gave them, and nobody can be asked
     ├── NotSignedIn           there is no such login (any more)
     ├── LoginExpired          it has expired and cannot be renewed without you
     ├── UnsafeRequest         refused before sending: a token over plain http
-    │   └── UntrustedOrigin   a secret to an address that only a less trusted source names, or a page to sign in at there
+    │   └── UntrustedOrigin   a secret or a person, to an address of a less trusted source
     ├── StoreUnavailable      the place where logins are remembered cannot be used
     ├── ProviderUnreachable   no response (also a requests.ConnectionError and requests.Timeout)
     └── ProviderError         the provider responded with an error (also a requests.HTTPError)
@@ -34,9 +34,11 @@ class LabauthError(Exception):
     field: str | None = None
     """The credential field that the error is about, where known."""
     spent: object = None
-    """The token with its next refresh token, where a renewal failed after the old refresh token was used up."""
+    """The token with its next refresh token, where a renewal failed after the old refresh token was
+    used up."""
     repeats: bool = True
-    """Whether what failed may be sent again: not a code or refresh token that works once and may have arrived."""
+    """Whether what failed may be sent again: not a code or refresh token that works once and may
+    have arrived."""
     records: list[dict[str, Any]] | None = None
     """What `pages` or `frame` had read before this error ended the walk; None outside of one."""
     cursor: Any = None
@@ -48,7 +50,10 @@ class LabauthError(Exception):
             self.field = field
 
     def _render_traceback_(self) -> list[str]:
-        """IPython asks the exception itself before it formats a traceback: one line, no frames, no locals."""
+        """IPython asks the exception itself before it formats a traceback.
+
+        One line, no frames, no locals.
+        """
         return [f"{type(self).__name__}: {self}"]
 
     def again(self) -> LabauthError:
@@ -77,7 +82,9 @@ class UnsafeRequest(LabauthError, ValueError):
 
 
 class UntrustedOrigin(UnsafeRequest):
-    """A secret was about to go to an address that only a less trusted source names. It was not sent.
+    """A secret was about to go to an address that only a less trusted source names.
+
+    It was not sent.
 
     The order of sources: `labauth_nb.credentials.trust`.
     """
@@ -90,8 +97,8 @@ class StoreUnavailable(LabauthError):
 class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeout):
     """No response came: the network, the name, the certificate, or time ran out.
 
-    `sent`: whether the request may have arrived; `passing`: whether waiting may help; `slow`: whether
-    a longer timeout may.
+    `sent`: whether the request may have arrived; `passing`: whether waiting may help; `slow`:
+    whether a longer timeout may.
     """
 
     sent: bool = True
@@ -100,7 +107,10 @@ class ProviderUnreachable(LabauthError, requests.ConnectionError, requests.Timeo
 
 
 class Unfinished(requests.ConnectionError):
-    """A response that `labauth_nb.tokens.wire` gave up, and why: the end of a sentence about the host."""
+    """A response that `labauth_nb.tokens.wire` gave up, and why.
+
+    The end of a sentence about the host.
+    """
 
 
 class ProviderError(LabauthError, requests.HTTPError):
@@ -115,7 +125,9 @@ class ProviderError(LabauthError, requests.HTTPError):
     hint: str = ""
     retry_after: float | None = None
 
-    def __init__(self, *args: object, status: int = 0, code: str = "", hint: str = "", **more: Any) -> None:
+    def __init__(
+        self, *args: object, status: int = 0, code: str = "", hint: str = "", **more: Any
+    ) -> None:
         super().__init__(*args, **more)
         self.status, self.code, self.hint = status, code, hint
 
@@ -138,8 +150,8 @@ def refuse_secret(
     if looks(word):
         noticed([word])
         raise InvalidInput(
-            f"{what} looks like a secret, so it was refused and nothing was sent. If it is one, delete it from this "
-            "cell, and replace it if the notebook was saved or shared.",
+            f"{what} looks like a secret, so it was refused and nothing was sent. If it is one,"
+            " delete it from this cell, and replace it if the notebook was saved or shared.",
             field=field,
         )
 
@@ -169,5 +181,9 @@ def place_of(error: BaseException) -> str:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    where = f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else ""
+    where = (
+        f" at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+        if frame is not None
+        else ""
+    )
     return f"{type(error).__name__}{where}"

@@ -16,9 +16,10 @@ MASK = "***"
 
 
 class Secret(str):
-    """A string whose repr is a mask, so that a traceback, a dict or a debugger that shows it shows nothing.
+    """A string whose repr is a mask, so that a traceback or a debugger shows nothing of it.
 
-    It is a `str` all the same: requests and PyJWT take it as it is, and `str.__str__(secret)` is the value.
+    It is a `str` all the same: requests and PyJWT take it as it is, and `str.__str__(secret)` is
+    the value.
     """
 
     __slots__ = ()
@@ -129,7 +130,8 @@ _LOOKS = (r"\bsk_[A-Za-z0-9_-]{8,}", r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*
 _USERINFO = r"(?:(?<=//)|(?<!\S))[^\s/?#@:]*:[^\s/@]+@"
 """A user name and password in an address (RFC 3986 3.2.1)."""
 MIXED_LEAST, READABLE_MOST = 20, 6
-"""Characters: so long a word is a secret, unless each of its pieces (so short, or as below) can be read out."""
+"""Characters: so long a word is a secret, unless each of its pieces (so short, or as below) can be
+read out."""
 _READABLE = re.compile(r"\d{1,10}|\d{8}T\d{4,6}|[A-Za-z]*\d{1,4}[A-Za-z]*|[A-Za-z]+")
 """A number, a time, a word with a year or the like in it, a word."""
 
@@ -172,11 +174,13 @@ def _unreadable(word: str) -> bool:
 
 def _readable(piece: str) -> bool:
     short = len(piece) <= READABLE_MOST and len(re.findall(r"\d+", piece)) <= 2
-    return short or (bool(_READABLE.fullmatch(piece)) and len(re.findall("[a-z][A-Z]", piece)) <= READABLE_MOST)
+    return short or (
+        bool(_READABLE.fullmatch(piece)) and len(re.findall("[a-z][A-Z]", piece)) <= READABLE_MOST
+    )
 
 
 def scrub_code(code: str, names: Iterable[str] = ()) -> str:
-    """Source code without API keys and JWTs, and without what is given to `names` (``--client-secret x``, ``secret="x"``)."""
+    """Source code without API keys, JWTs, and what is given to `names` (``--client-secret x``)."""
     for pattern in _LOOKS:
         code = re.sub(pattern, MASK, code)
     known = sorted({*names, *WORDS} if names else (), key=len, reverse=True)

@@ -1,4 +1,7 @@
-"""pytest fixture for your own notebooks and code: `labauth_sandbox`, the sandbox in its first state."""
+"""pytest fixture for your own notebooks and code.
+
+`labauth_sandbox`, the sandbox in its first state.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def labauth_sandbox() -> Iterator[Lab]:
-    """The running sandbox (`labauth_nb.sandbox.Lab`), reset before the test; the test's logins on it are forgotten after."""
+    """The running sandbox (`labauth_nb.sandbox.Lab`), reset before the test.
+
+    The test's logins on it are forgotten after.
+    """
     from .logins.logins import forget_sandbox, sandbox_lab
 
     lab = sandbox_lab()

@@ -52,17 +52,24 @@ def one_line(text: str, most: int = 240, secrets: Collection[str] = ()) -> str:
 
 
 def json_of(response: requests.Response) -> Any:
-    """The JSON of a response; None where there is none, or where it is nested or spelt so that it cannot be worked with."""
+    """The JSON of a response.
+
+    None where there is none, or where it is nested or spelt so that it cannot be worked with.
+    """
     try:
         body = response.json()
-        json.dumps(body, ensure_ascii=False).encode()  # no lone surrogates, no numbers of thousands of digits
+        # no lone surrogates, no numbers of thousands of digits
+        json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError, LookupError):
         return None
     return body
 
 
 def finite(value: object) -> float:
-    """`value` as a number; NaN, which no comparison holds for, where it is none, or none that is finite."""
+    """`value` as a number.
+
+    NaN, which no comparison holds for, where it is none, or none that is finite.
+    """
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -71,12 +78,14 @@ def finite(value: object) -> float:
 
 
 def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[str, str]:
-    """(error code, message) of an error response, in any of the providers' shapes; ("", "") where it has none.
+    """(error code, message) of an error response, in any of the providers' shapes.
 
-    Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and DNAnexus
-    ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName", "parameters"}``;
-    QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole sentence"}``; gateways
-    ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
+    ("", "") where it has none.
+
+    Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and
+    DNAnexus ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName",
+    "parameters"}``; QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole
+    sentence"}``; gateways ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
     """
     if is_page(response):
         return "", f"a web page instead of JSON: check the {known_by}, or the service may be down"
@@ -92,14 +101,16 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
         return _text(body.get("errorName") or body.get("errorCode")), said
     short = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]{3,40}", error)
     code: object = error if short else body.get("error_type")
-    message: object = body.get("error_description") or (error if error != code else None) or body.get("message")
+    message: object = (
+        body.get("error_description") or (error if error != code else None) or body.get("message")
+    )
     if not _text(code) and not _text(message) and isinstance(body.get("errors"), list):
         return next(filter(any, map(_listed, body["errors"])), ("", ""))
     return _text(code), _text(message)
 
 
 def missing_scope(body: object) -> str:
-    """The scope that Foundry says is missing (``{"parameters": {"missingScope": ".."}}``); "" where it says none."""
+    """The scope that is missing, as Foundry says it (parameters, missingScope); else ""."""
     parameters = body.get("parameters") if isinstance(body, dict) else None
     scope = _text(parameters.get("missingScope")) if isinstance(parameters, dict) else ""
     return scope if re.fullmatch(r"\S+", scope) else ""
@@ -132,8 +143,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def wait_seconds(response: requests.Response, names: Iterable[str] = ("retry-after",)) -> float | None:
-    """How many seconds the response asks to wait (None: it does not say). Source: the headers `names`, RFC 9110 10.2.3."""
+def wait_seconds(
+    response: requests.Response, names: Iterable[str] = ("retry-after",)
+) -> float | None:
+    """How many seconds the response asks to wait (None: it does not say).
+
+    Source: the headers `names`, RFC 9110 10.2.3.
+    """
     for name in names:
         value = response.headers.get(name, "").strip()
         try:
@@ -215,7 +231,10 @@ def provider_error(
     wait = wait_seconds(response, sender.pacing)
     hint = hint.replace("{retry}", "a little" if wait is None else f"{wait:.0f} s")
     if missing := one_line(missing_scope(json_of(response)), 80, secrets):
-        hint = f"Ask for the scope {missing} too when you sign in (--scopes), and allow it to the application. {hint}"
+        hint = (
+            f"Ask for the scope {missing} too when you sign in (--scopes), and allow it to the"
+            f" application. {hint}"
+        )
     clean(response, secrets)
     words = f"{said}. {hint}".strip()
     error = kind(words, status=status, code=code, hint=hint, response=response)
@@ -250,8 +269,11 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (_CUT, "closed the connection. Try again."),
     (
         requests.exceptions.SSLError,
-        "could not prove its identity (TLS). Check the address; behind a company proxy, or with your "
-        "own certificate authority, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate file.",
+        (
+            "could not prove its identity (TLS). Check the address; behind a company proxy, or with"
+            " your own certificate authority, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its"
+            " certificate file."
+        ),
     ),
     (gaierror, "is not a known host. Check the {known_by} and the network."),
     (
@@ -289,7 +311,9 @@ def unreachable(
     known = [said for kinds, said in _CAUSES if any(isinstance(each, kinds) for each in causes)]
     why = [*own, *known, "sent a response that cannot be read. Try again."][0]
     if re.search("certificate (has expired|is not yet valid)", str(error)):
-        why = "has a certificate that is out of date by this computer's clock: check the clock first."
+        why = (
+            "has a certificate that is out of date by this computer's clock: check the clock first."
+        )
     why = why.format(known_by=known_by)
     result = ProviderUnreachable(scrub(f"{title} did not respond: {host} {why}", secrets))
     result.sent = not any(isinstance(each, _UNSENT) for each in causes)

@@ -1,4 +1,5 @@
-"""What every test has: a clean environment, and the sandbox by `lab` (labauth_nb's own pytest fixture, by another name)."""
+"""What every test has: a clean environment, and the sandbox by `lab` (labauth_nb's own pytest
+fixture, by another name)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from labauth_nb.notebook import cards
 from labauth_nb.sandbox import Lab
 
 Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]
-# A shell ignores Ctrl-C for what it starts in the background, and its children inherit that; the tests send some.
+# A shell ignores Ctrl-C for what it starts in the background, and its children inherit that; the
+# tests send some.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 OURS = ("LABAUTH_", "BENCHLING_", "QBENCH_", "FOUNDRY_", "FDT_", "DX_")
@@ -49,14 +51,16 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(work)
     yield
     forget_logins()
-    logins.watchers.clear()  # of panels: each would be drawn again at every change in the tests that follow
+    # of panels: each would be drawn again at every change in the tests that follow
+    logins.watchers.clear()
     stores._agreed.clear()
     cards.typed_before.clear()
 
 
 @pytest.fixture
 def refusable() -> Iterator[None]:
-    """A file's mode forbids root, too, what it forbids: this thread gives up to write, read and search everywhere.
+    """A file's mode forbids root, too, what it forbids: this thread gives up to write, read and
+    search everywhere.
 
     (CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, capabilities(7); another user has neither.)
     """
@@ -80,19 +84,23 @@ def lab(labauth_sandbox: Lab) -> Iterator[Lab]:
 
 
 def check_headers(response: Any) -> None:
-    """A 401, and nothing else, says how to authenticate, a 405 what is allowed (RFC 9110 15.5.2, 15.5.6)."""
+    """A 401, and nothing else, says how to authenticate, a 405 what is allowed (RFC 9110 15.5.2,
+    15.5.6)."""
     assert ("WWW-Authenticate" in response.headers) == (response.status_code == 401)
     assert ("Allow" in response.headers) == (response.status_code == 405)
 
 
 @pytest.fixture
 def crowd(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Crowd:
-    """`with crowd(provider, many, ask) as responses:` holds `many` requests open in the sandbox until the block ends."""
+    """`with crowd(provider, many, ask) as responses:` holds `many` requests open in the sandbox
+    until the block ends."""
 
     @contextmanager
     def hold(provider: str, many: int, ask: Callable[[], Any]) -> Iterator[list[Future[Any]]]:
         gate, end = threading.Event(), time.monotonic() + 30
-        monkeypatch.setattr("labauth_nb.sandbox.sites.time", SimpleNamespace(sleep=lambda _: gate.wait(30)))
+        monkeypatch.setattr(
+            "labauth_nb.sandbox.sites.time", SimpleNamespace(sleep=lambda _: gate.wait(30))
+        )
         lab.next(provider, "slow", times=many)
         with ThreadPoolExecutor(many) as pool:
             try:
@@ -109,21 +117,34 @@ def crowd(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Crowd:
 
 @pytest.fixture(autouse=True)
 def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a server that cannot be reached, but by the sandbox's clock, which moves by itself."""
+    """Nobody waits for a server that cannot be reached, but by the sandbox's clock, which moves by
+    itself."""
     if "lab" not in request.fixturenames and not request.node.get_closest_marker("executed"):
         monkeypatch.setenv("LABAUTH_PATIENCE", "0s")
 
 
 TABLES = {
     f"test_{room}.py"
-    for room in ("attempts", "contract", "echoes", "hostile", "openid", "remembering", "sandbox", "secrets", "stores", "wire")
+    for room in (
+        "attempts",
+        "contract",
+        "echoes",
+        "hostile",
+        "openid",
+        "remembering",
+        "sandbox",
+        "secrets",
+        "stores",
+        "wire",
+    )
 }
 TABLES |= {f"test_{site}.py" for site in ("benchling", "dnanexus", "foundry", "identity", "qbench")}
 """Long tables of cases, and the sandbox's sites: what the fast lane leaves out whole."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow are too: long tables, notebooks, what runs in a kernel that tests share, and what CI runs once or elsewhere."""
+    """Slow are too: long tables, notebooks, what runs in a kernel that tests share, and what CI
+    runs once or elsewhere."""
     for item in items:
         shared = {"kernel", "shell", "recorded"} & set(getattr(item, "fixturenames", ()))
         if (
@@ -144,7 +165,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """With LABAUTH_NO_SKIP=1 (CI) a test that was skipped, a witness or a browser's, fails the run."""
+    """With LABAUTH_NO_SKIP=1 (CI) a test that was skipped, a witness or a browser's,
+    fails the run."""
     if os.environ.get("LABAUTH_NO_SKIP") and _skipped:
         print(f"\nskipped, where nothing may be: {', '.join(_skipped)}")
         session.exitstatus = 1

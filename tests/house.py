@@ -24,7 +24,8 @@ FLOORS = (
 """The order of the wings, from the ground up: the only table there is."""
 
 Arrows = dict[str, set[str]]
-"""Which rooms a room imports; rooms are named as in "tokens.grants", a wing's front door as in "tokens"."""
+"""Which rooms a room imports; rooms are named as in "tokens.grants", a wing's front door as in
+"tokens"."""
 
 
 def rooms() -> dict[str, Path]:
@@ -41,7 +42,8 @@ def wing(room: str) -> str:
 
 
 def floor(room: str) -> int:
-    """How high the room's wing stands, 0 is the ground. Raises `ValueError` for a wing that is not in the plan."""
+    """How high the room's wing stands, 0 is the ground. Raises `ValueError` for a wing that is not
+    in the plan."""
     for height, wings in enumerate(FLOORS):
         if wing(room) in wings:
             return height
@@ -65,7 +67,8 @@ def _named(room: str, path: Path, node: ast.ImportFrom) -> Iterator[str]:
 
 @cache
 def arrows() -> Arrows:
-    """Every import of one room by another, wherever it stands in the file: at the top, in a function, for types."""
+    """Every import of one room by another, wherever it stands in the file: at the top, in a
+    function, for types."""
     known = rooms()
     found: Arrows = {room: set() for room in known}
     for room, path in known.items():
@@ -80,7 +83,8 @@ def arrows() -> Arrows:
 
 
 def taken_privately() -> set[str]:
-    """The private names that a wing takes from another by an import, as in "logins.signins: tokens.grants._x"."""
+    """The private names that a wing takes from another by an import, as in "logins.signins:
+    tokens.grants._x"."""
     found = set()
     for room, path in rooms().items():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -117,14 +121,17 @@ def circles(found: Arrows) -> set[frozenset[str]]:
 
 
 def drawn(found: Arrows) -> str:
-    """The wings with their rooms, and the arrows between wings, as a mermaid flowchart; an implied arrow is left out."""
+    """The wings with their rooms, and the arrows between wings, as a mermaid flowchart; an implied
+    arrow is left out."""
     rows: Arrows = {wing(room): set() for room in found}
     for a in found:
         rows[wing(a)] |= {wing(b) for b in found[a]} - {wing(a)}
     lines = ["flowchart TD"]
     for each in sorted(rows, key=lambda w: (-floor(w), w)):
         inside = sorted(room.partition(".")[2] for room in found if room.startswith(f"{each}."))
-        lines.append(f'    {each}["<b>{each}</b><br>{", ".join(inside)}"]' if inside else f"    {each}")
+        lines.append(
+            f'    {each}["<b>{each}</b><br>{", ".join(inside)}"]' if inside else f"    {each}"
+        )
     whole = reach(rows)
     for a in sorted(rows, key=lambda w: (-floor(w), w)):
         implied = set().union(*(whole[b] for b in rows[a]))

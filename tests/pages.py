@@ -1,4 +1,5 @@
-"""A browser's part, by hand: sign-in addresses, forms, codes on their way home, and token requests for them."""
+"""A browser's part, by hand: sign-in addresses, forms, codes on their way home, and token requests
+for them."""
 
 from __future__ import annotations
 
@@ -14,13 +15,16 @@ from conftest import check_headers
 from labauth_nb.sandbox import Lab
 
 HERE, VERIFIER = "http://127.0.0.1:8888/", "a-code_verifier.of~43.characters-or-more-0001"
-CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CHALLENGE = (
+    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+)
 PKCE = {"code_challenge": CHALLENGE, "code_challenge_method": "S256"}
 INVALID_GRANT = (400, "invalid_grant")
 
 
 class Form(HTMLParser):
-    """What a page's form sends: the inputs with their values, the buttons as (name, value), and where to."""
+    """What a page's form sends: the inputs with their values, the buttons as (name, value), and
+    where to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -60,7 +64,8 @@ def refused(response: requests.Response) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Client:
-    """A client of one site: what it sends with a browser to `page`, and to `token` for a code; None leaves one out."""
+    """A client of one site: what it sends with a browser to `page`, and to `token` for a code; None
+    leaves one out."""
 
     site: str
     page: str
@@ -70,14 +75,27 @@ class Client:
 
     def address(self, lab: Lab, **changed: str | None) -> str:
         """The address of the sign-in page."""
-        sent: dict[str, str | None] = {"response_type": "code", "redirect_uri": HERE, **self.sent} | changed
-        return f"{lab.origin(self.site)}{self.page}?{urlencode({k: v for k, v in sent.items() if v is not None})}"
+        sent: dict[str, str | None] = {
+            "response_type": "code",
+            "redirect_uri": HERE,
+            **self.sent,
+        } | changed
+        query = urlencode({k: v for k, v in sent.items() if v is not None})
+        return f"{lab.origin(self.site)}{self.page}?{query}"
 
     def code(self, lab: Lab, **changed: str | None) -> str:
         """A code, allowed by the person."""
-        return landed(lab.visit(self.address(lab, **changed)), changed.get("redirect_uri") or HERE)["code"]
+        return landed(lab.visit(self.address(lab, **changed)), changed.get("redirect_uri") or HERE)[
+            "code"
+        ]
 
     def exchange(self, lab: Lab, code: str, **changed: str | None) -> requests.Response:
         """The token request for a code."""
-        form: dict[str, str | None] = {"grant_type": "authorization_code", "code": code, "redirect_uri": HERE}
-        return requests.post(lab.origin(self.site) + self.token, data=form | self.proof | changed, timeout=10)
+        form: dict[str, str | None] = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": HERE,
+        }
+        return requests.post(
+            lab.origin(self.site) + self.token, data=form | self.proof | changed, timeout=10
+        )

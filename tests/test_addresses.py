@@ -52,7 +52,8 @@ def test_bad(address: str) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(
-    "typed", ["https://user:kanari-0001@acme.example.com/", "https://[::1", "ftp://acme", "https://", "a b"]
+    "typed",
+    ["https://user:kanari-0001@acme.example.com/", "https://[::1", "ftp://acme", "https://", "a b"],
 )
 def test_bad_tenant(provider: str, typed: str) -> None:
     """The same parser refuses a tenant, for every provider."""

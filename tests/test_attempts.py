@@ -1,4 +1,5 @@
-"""One try at signing in with a browser: every bad answer over both ways home, the listener's manners, the device code."""
+"""One try at signing in with a browser: every bad answer over both ways home, the listener's
+manners, the device code."""
 
 from __future__ import annotations
 
@@ -26,7 +27,15 @@ from kernels import Kernel
 from pages import carried
 from test_secrets import leaks
 
-from labauth_nb import Attempt, InvalidInput, LabauthError, NotSignedIn, ProviderUnreachable, begin, session
+from labauth_nb import (
+    Attempt,
+    InvalidInput,
+    LabauthError,
+    NotSignedIn,
+    ProviderUnreachable,
+    begin,
+    session,
+)
 from labauth_nb.logins import logins
 from labauth_nb.masking import Secret
 from labauth_nb.sandbox import Lab
@@ -37,10 +46,15 @@ FOUNDRY, BENCHLING, DNANEXUS = ("foundry", "user"), ("benchling", "oidc"), ("dna
 ALL = [FOUNDRY, BENCHLING, DNANEXUS]
 SITE = {"benchling": "idp"}
 TITLE = {"foundry": "Foundry", "benchling": "The identity provider", "dnanexus": "DNAnexus"}
-READ = {"foundry": ("GET", "ontologies"), "benchling": ("GET", "plates"), "dnanexus": ("POST", "system/whoami")}
+READ = {
+    "foundry": ("GET", "ontologies"),
+    "benchling": ("GET", "plates"),
+    "dnanexus": ("POST", "system/whoami"),
+}
 WAYS = ["listener", "paste"]
 PAIRED = [(FOUNDRY, "listener"), (BENCHLING, "paste"), (DNANEXUS, "listener"), (DNANEXUS, "paste")]
-"""Each provider and each way home, not each with each: both ways lead to the same code, whoever the provider is."""
+"""Each provider and each way home, not each with each: both ways lead to the same code, whoever the
+provider is."""
 Query = list[tuple[str, str]]
 
 
@@ -58,7 +72,9 @@ def spent(lab: Lab, provider: str) -> int:
     return lab.token_requests(SITE.get(provider, provider))
 
 
-def fetch(port: int, target: str, verb: str = "GET", host: str | None = None) -> tuple[int, str, dict[str, str]]:
+def fetch(
+    port: int, target: str, verb: str = "GET", host: str | None = None
+) -> tuple[int, str, dict[str, str]]:
     """(status, body, headers) of a raw request to loopback."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -66,7 +82,11 @@ def fetch(port: int, target: str, verb: str = "GET", host: str | None = None) ->
         connection.putheader("Host", f"127.0.0.1:{port}" if host is None else host)
         connection.endheaders()
         answer = connection.getresponse()
-        return answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}
+        return (
+            answer.status,
+            answer.read().decode(),
+            {name.lower(): value for name, value in answer.getheaders()},
+        )
     finally:
         connection.close()
 
@@ -78,7 +98,8 @@ def sentence(page: str) -> str:
 
 
 def give(way: str, attempt: Attempt, address: str) -> str:
-    """Bring an answer home, by the listener or pasted; gives the message that the person reads ("": signed in)."""
+    """Bring an answer home, by the listener or pasted; gives the message that the person reads ("":
+    signed in)."""
     if way == "paste":
         try:
             attempt.answer(address)
@@ -104,7 +125,10 @@ def usable(lab: Lab, provider: str, method: str) -> None:
 
 def reads(provider: str) -> None:
     verb, path = READ[provider]
-    assert session(provider).request(verb, path, json={} if verb == "POST" else None).status_code == 200
+    assert (
+        session(provider).request(verb, path, json={} if verb == "POST" else None).status_code
+        == 200
+    )
 
 
 def waits_for(true: Callable[[], Any], seconds: float = 5) -> None:
@@ -115,7 +139,11 @@ def waits_for(true: Callable[[], Any], seconds: float = 5) -> None:
 
 
 def ours() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("labauth") and "sandbox" not in t.name]
+    return [
+        t.name
+        for t in threading.enumerate()
+        if t.name.startswith("labauth") and "sandbox" not in t.name
+    ]
 
 
 def port_of(attempt: Attempt) -> int:
@@ -130,7 +158,8 @@ def is_free(port: int) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def _none_left() -> Iterator[None]:
-    """Whatever the tests do: no socket, no thread of an attempt stays once it is over or dropped."""
+    """Whatever the tests do: no socket, no thread of an attempt stays once it is over
+    or dropped."""
     yield
     gc.collect()
     waits_for(lambda: not ours() or gc.collect() < 0, 8)
@@ -156,7 +185,10 @@ def _twice(name: str, value: str) -> Callable[[Query], Query]:
     return lambda query: [*query, (name, value)]
 
 
-OTHER = "That response belongs to a different sign-in attempt (state mismatch) and was ignored. Open the sign-in page again."
+OTHER = (
+    "That response belongs to a different sign-in attempt (state mismatch) and was ignored. Open"
+    " the sign-in page again."
+)
 STATELESS = (
     "That response has no state, so its origin cannot be verified, and it was ignored. "
     "Copy the whole address that the browser landed on."
@@ -167,7 +199,15 @@ FOREIGN = "That response is from a different identity provider (iss) and was ign
 GOES_ON = [
     *((way, "wrong state", _set(state="x" * 43), OTHER) for way in ALL),
     *((way, "non-ASCII state", _set(state="ä" * 43), OTHER) for way in ALL),
-    *((way, "error with a wrong state", lambda q: [("error", "access_denied"), ("state", "x")], OTHER) for way in ALL),
+    *(
+        (
+            way,
+            "error with a wrong state",
+            lambda q: [("error", "access_denied"), ("state", "x")],
+            OTHER,
+        )
+        for way in ALL
+    ),
     *((way, "no state", _drop("state"), STATELESS) for way in (FOUNDRY, BENCHLING)),
     *((way, "empty state", _set(state=""), STATELESS) for way in (FOUNDRY, BENCHLING)),
     *((way, "error without state", _stateless_error, STATELESS) for way in (FOUNDRY, BENCHLING)),
@@ -176,20 +216,25 @@ GOES_ON = [
     *((way, "a code with a line break", _set(code="a\r\nb"), CODELESS) for way in ALL),
     *((way, "code twice", _twice("code", "another"), TWICE) for way in ALL),
     *((way, "state twice", _twice("state", "another"), TWICE) for way in ALL),
-    *((way, "code and error twice", lambda q: [*q, ("error", "a"), ("error", "b")], TWICE) for way in ALL),
+    *(
+        (way, "code and error twice", lambda q: [*q, ("error", "a"), ("error", "b")], TWICE)
+        for way in ALL
+    ),
     (BENCHLING, "iss of another", _set(iss="https://evil.example"), FOREIGN),
 ]
 
 
 @pytest.mark.parametrize(
     ("pair", "change", "said", "way"),
-    [(pair, change, said, WAYS[n % 2]) for n, (pair, _, change, said) in enumerate(GOES_ON)],  # each change over both ways
+    # each change over both ways
+    [(pair, change, said, WAYS[n % 2]) for n, (pair, _, change, said) in enumerate(GOES_ON)],
     ids=[f"{pair[0]}: {name}" for pair, name, *_ in GOES_ON],
 )
 def test_bad_answers_that_the_try_survives(
     lab: Lab, pair: tuple[str, str], change: Callable[[Query], Query], said: str, way: str
 ) -> None:
-    """A response that is not this attempt's gets its message, costs no token request, and the right one still signs in."""
+    """A response that is not this attempt's gets its message, costs no token request, and the right
+    one still signs in."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     bad = f"{good.partition('?')[0]}?{urlencode(change(parse_qsl(urlsplit(good).query)))}"
@@ -216,7 +261,8 @@ def test_a_promised_issuer(lab: Lab, way: str) -> None:
 
 @pytest.mark.parametrize(("pair", "way"), PAIRED)
 def test_a_stale_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
-    """A response to an earlier attempt is said to be a different one's, costs no token request, and the new one goes on."""
+    """A response to an earlier attempt is said to be a different one's, costs no token request, and
+    the new one goes on."""
     first = began(*pair)
     stale = urlsplit(lab.visit(first.url)).query
     first.cancel()
@@ -229,18 +275,25 @@ def test_a_stale_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
 
 
 DECLINED = {
-    "foundry": "Foundry answered access_denied (The user declined). "
-    "The sign-in was declined: open the sign-in page again and allow it, or ask your admin.",
-    "benchling": "The identity provider answered access_denied (The user declined). "
-    "The sign-in was declined: open the sign-in page again, or ask your admin.",
-    "dnanexus": "DNAnexus answered access_denied (The user cancelled). "
-    "The sign-in was declined: open the sign-in page again, or use an API token.",
+    "foundry": (
+        "Foundry answered access_denied (The user declined). "
+        "The sign-in was declined: open the sign-in page again and allow it, or ask your admin."
+    ),
+    "benchling": (
+        "The identity provider answered access_denied (The user declined). "
+        "The sign-in was declined: open the sign-in page again, or ask your admin."
+    ),
+    "dnanexus": (
+        "DNAnexus answered access_denied (The user cancelled). "
+        "The sign-in was declined: open the sign-in page again, or use an API token."
+    ),
 }
 
 
 @pytest.mark.parametrize(("pair", "way"), PAIRED)
 def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
-    """Deny ends the try with the provider's word and what to do, without a token request; the next try signs in."""
+    """Deny ends the try with the provider's word and what to do, without a token request; the next
+    try signs in."""
     attempt = began(*pair)
     assert give(way, attempt, lab.visit(attempt.url, "deny")) == DECLINED[pair[0]]
     assert attempt.state == attempts.OVER
@@ -252,10 +305,15 @@ def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_other_errors(lab: Lab, way: str) -> None:
-    """An error that nobody knows is told as it came, on one line, without the try's secrets, with what to do."""
+    """An error that nobody knows is told as it came, on one line, without the try's secrets, with
+    what to do."""
     attempt = began(*FOUNDRY)
     state, home = asked(attempt)["state"], asked(attempt)["redirect_uri"]
-    query = {"error": "temporarily_unavailable", "error_description": f"<b>try\x1b[31m\nlater</b> {state} " * 9, "state": state}
+    query = {
+        "error": "temporarily_unavailable",
+        "error_description": f"<b>try\x1b[31m\nlater</b> {state} " * 9,
+        "state": state,
+    }
     said = give(way, attempt, f"{home}?{urlencode(query)}")
     assert said.startswith("Foundry answered temporarily_unavailable (<b>try[31m later</b> ***")
     assert said.endswith(". Start the sign-in again, or choose another method.")
@@ -275,7 +333,8 @@ CODE_NOT_PROVEN = (
 
 
 def test_a_code_without_state(lab: Lab) -> None:
-    """A code that came by itself and names no attempt is not used, and stays on its page; pasted, it signs in."""
+    """A code that came by itself and names no attempt is not used, and stays on its page; pasted,
+    it signs in."""
     lab.set("dnanexus", echo_state=False)
     attempt = began(*DNANEXUS)
     home, good = asked(attempt)["redirect_uri"], lab.visit(attempt.url)
@@ -294,7 +353,8 @@ def test_a_code_without_state(lab: Lab) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_error_without_state_ends_nothing(lab: Lab, way: str) -> None:
-    """Any page can send an error without state: it ends no try, and its words are not shown; the answer still signs in."""
+    """Any page can send an error without state: it ends no try, and its words are not shown; the
+    answer still signs in."""
     lab.set("dnanexus", echo_state=False)
     attempt = began(*DNANEXUS)
     evil = f"{asked(attempt)['redirect_uri']}?error=x&error_description=Call+555-EVIL"
@@ -307,7 +367,8 @@ def test_an_error_without_state_ends_nothing(lab: Lab, way: str) -> None:
 
 @pytest.mark.parametrize(("pair", "way"), PAIRED)
 def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
-    """A second answer to a try that is done is not used, over either way; after a cancel none is."""
+    """A second answer to a try that is done is not used, over either way; after a
+    cancel none is."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     assert give(way, attempt, good) == ""
@@ -320,7 +381,10 @@ def test_a_second_answer(lab: Lab, pair: tuple[str, str], way: str) -> None:
     address = lab.visit(cancelled.url)
     cancelled.cancel()
     try:
-        assert give(way, cancelled, address) == "This sign-in attempt has ended. Start again from the notebook."
+        assert (
+            give(way, cancelled, address)
+            == "This sign-in attempt has ended. Start again from the notebook."
+        )
     except OSError:
         assert way == "listener"
     assert spent(lab, pair[0]) == 1
@@ -332,10 +396,12 @@ SPENT = "The code was already used, is too old, or belongs to another attempt: s
 
 
 @pytest.mark.parametrize(
-    ("why", "pair", "way"), [("used", *PAIRED[0]), ("old", *PAIRED[1]), ("made up", *PAIRED[2]), ("used", *PAIRED[3])]
+    ("why", "pair", "way"),
+    [("used", *PAIRED[0]), ("old", *PAIRED[1]), ("made up", *PAIRED[2]), ("used", *PAIRED[3])],
 )
 def test_a_code_that_is_over(lab: Lab, pair: tuple[str, str], way: str, why: str) -> None:
-    """A code that was already used, is too old or unknown is refused by the provider, in one message; the next try works."""
+    """A code that was already used, is too old or unknown is refused by the provider, in one
+    message; the next try works."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if why == "used":
@@ -356,20 +422,34 @@ DOWN = [
     (500, r"responded with 500 .*has a problem of its own: try again in a minute\."),
     ("html", r"responded with 503 \(a web page instead of JSON"),
     ("truncated", r"did not respond: 127\.0\.0\.1:\d+ closed the connection\. Try again\."),
-    ("gone", r"did not respond: 127\.0\.0\.1:1 refused the connection\. Check the address, and whether the server runs\."),
+    (
+        "gone",
+        (
+            r"did not respond: 127\.0\.0\.1:1 refused the connection\. Check the address, and"
+            r" whether the server runs\."
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "pair", "way"), [(*down, *PAIRED[n % 4]) for n, down in enumerate(DOWN)], ids=[str(a) for a, _ in DOWN]
+    ("answer", "said", "pair", "way"),
+    [(*down, *PAIRED[n % 4]) for n, down in enumerate(DOWN)],
+    ids=[str(a) for a, _ in DOWN],
 )
-def test_token_endpoint_down(lab: Lab, pair: tuple[str, str], answer: int | str, said: str, way: str) -> None:
-    """A token endpoint that is down, or gone, is told with who and what to do; the next try signs in."""
+def test_token_endpoint_down(
+    lab: Lab, pair: tuple[str, str], answer: int | str, said: str, way: str
+) -> None:
+    """A token endpoint that is down, or gone, is told with who and what to do; the next try signs
+    in."""
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if answer == "gone":
         attempt._exchange.auth_origin = "http://127.0.0.1:1"
-        attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint": "http://127.0.0.1:1/token"}
+        attempt._exchange.metadata = {
+            **attempt._exchange.metadata,
+            "token_endpoint": "http://127.0.0.1:1/token",
+        }
     else:
         lab.next(SITE.get(pair[0], pair[0]), answer, times=9, path="token")
     told = give(way, attempt, good)
@@ -381,14 +461,16 @@ def test_token_endpoint_down(lab: Lab, pair: tuple[str, str], answer: int | str,
 
 
 def test_a_spoiled_id_token(lab: Lab) -> None:
-    """An ID token of another sign-in is refused, nothing is sent to Benchling, and the next try signs in.
+    """An ID token of another sign-in is refused, nothing is sent to Benchling, and the next try
+    signs in.
 
     What else can be wrong with one: test_openid.
     """
     lab.set("idp", fault="nonce")
     attempt = began(*BENCHLING)
-    assert give("paste", attempt, lab.visit(attempt.url)) == (
-        "The ID token was rejected, and nothing was sent to the provider: "
+    assert (
+        give("paste", attempt, lab.visit(attempt.url))
+        == "The ID token was rejected, and nothing was sent to the provider: "
         "it belongs to a different sign-in attempt (nonce mismatch). Sign in again."
     )
     assert (attempt.state, spent(lab, "benchling"), lab.count("benchling")) == (attempts.OVER, 1, 0)
@@ -412,7 +494,9 @@ PASTED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), PASTED, ids=[t[:20].encode(errors="replace").decode() for t, _ in PASTED])
+@pytest.mark.parametrize(
+    ("text", "said"), PASTED, ids=[t[:20].encode(errors="replace").decode() for t, _ in PASTED]
+)
 def test_pasted_rubbish(lab: Lab, text: str, said: str) -> None:
     """Whatever is pasted: a message, no token request, and the try goes on."""
     attempt = began(*FOUNDRY)
@@ -432,10 +516,12 @@ def test_the_sign_in_page_pasted_back(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [str, lambda a: f"  {a[:40]}\n{a[40:]} ", lambda a: a.partition("?")[2], lambda a: a + "#_=_"]
+    "change",
+    [str, lambda a: f"  {a[:40]}\n{a[40:]} ", lambda a: a.partition("?")[2], lambda a: a + "#_=_"],
 )
 def test_pasted_in_any_shape(lab: Lab, change: Callable[[str], str]) -> None:
-    """The whole address, wrapped over lines, its query alone, or with a fragment: all are the answer."""
+    """The whole address, wrapped over lines, its query alone, or with a fragment: all are the
+    answer."""
     attempt = began(*FOUNDRY)
     attempt.answer(change(lab.visit(attempt.url)))
     reads("foundry")
@@ -443,7 +529,8 @@ def test_pasted_in_any_shape(lab: Lab, change: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("pair", [FOUNDRY, BENCHLING])
 def test_the_code_alone(lab: Lab, pair: tuple[str, str]) -> None:
-    """Where PKCE binds the code to this try, the code alone is enough; one that ends in "=" is still a code."""
+    """Where PKCE binds the code to this try, the code alone is enough; one that ends in "=" is
+    still a code."""
     attempt = began(*pair)
     attempt.answer(carried(lab.visit(attempt.url))["code"])
     reads(pair[0])
@@ -461,7 +548,8 @@ def test_the_code_alone_without_pkce(lab: Lab) -> None:
 
 @pytest.mark.parametrize("pair", ALL)
 def test_twenty_answers_at_once(lab: Lab, pair: tuple[str, str]) -> None:
-    """Twenty answers at the same time, over both ways: one token request, one login, nineteen "answered already"."""
+    """Twenty answers at the same time, over both ways: one token request, one login, nineteen
+    "answered already"."""
     attempt = began(*pair)
     good, gate, said = lab.visit(attempt.url), threading.Barrier(20), []
 
@@ -485,9 +573,15 @@ def test_twenty_answers_at_once(lab: Lab, pair: tuple[str, str]) -> None:
 
 
 def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two answers that are both found good before either is used: one token request all the same."""
+    """Two answers that are both found good before either is used: one token request all
+    the same."""
     attempt = began(*FOUNDRY)
-    good, gate, here, real = lab.visit(attempt.url), threading.Barrier(2), threading.local(), attempts._digest
+    good, gate, here, real = (
+        lab.visit(attempt.url),
+        threading.Barrier(2),
+        threading.local(),
+        attempts._digest,
+    )
     said: list[str] = []
 
     def digest(text: str) -> bytes:
@@ -496,7 +590,10 @@ def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatc
         return real(text)
 
     monkeypatch.setattr(attempts, "_digest", digest)
-    work = [threading.Thread(target=lambda: said.append(give("paste", attempt, good)), name="answers") for _ in range(2)]
+    work = [
+        threading.Thread(target=lambda: said.append(give("paste", attempt, good)), name="answers")
+        for _ in range(2)
+    ]
     for thread in work:
         thread.start()
     for thread in work:
@@ -510,16 +607,24 @@ def test_two_answers_in_the_same_moment(lab: Lab, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("pair", ALL)
 def test_url(lab: Lab, pair: tuple[str, str]) -> None:
-    """The address holds what the RFCs want and nothing more; S256 of a verifier of RFC 7636's length and characters."""
+    """The address holds what the RFCs want and nothing more; S256 of a verifier of RFC 7636's
+    length and characters."""
     attempt, other = began(*pair), began(*pair)
     sent, origin = asked(attempt), lab.origin(SITE.get(pair[0], pair[0]))
-    paths = {"foundry": "/multipass/api/oauth2/authorize", "benchling": "/authorize", "dnanexus": "/oauth2/authorize"}
+    paths = {
+        "foundry": "/multipass/api/oauth2/authorize",
+        "benchling": "/authorize",
+        "dnanexus": "/oauth2/authorize",
+    }
     assert attempt.url.partition("?")[0] == origin + paths[pair[0]]
     names = {"response_type", "client_id", "redirect_uri", "state"}
     names |= {"scope", "code_challenge", "code_challenge_method"} if pair != DNANEXUS else set()
     names |= {"nonce", "prompt"} if pair == BENCHLING else set()
     assert set(sent) == names
-    assert (sent["response_type"], sent["redirect_uri"]) == ("code", f"http://127.0.0.1:{port_of(attempt)}/")
+    assert (sent["response_type"], sent["redirect_uri"]) == (
+        "code",
+        f"http://127.0.0.1:{port_of(attempt)}/",
+    )
     assert sent["client_id"] == lab.credentials(*pair)["client_id"]
     assert attempt.url == attempt.url
     for name in ("state", "nonce", "code_challenge"):
@@ -529,7 +634,11 @@ def test_url(lab: Lab, pair: tuple[str, str]) -> None:
     if pair != DNANEXUS:
         verifier = str.__str__(attempt._verifier)
         assert re.fullmatch(r"[A-Za-z0-9._~-]{43,128}", verifier)  # RFC 7636 4.1
-        digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+            .rstrip(b"=")
+            .decode()
+        )
         assert (sent["code_challenge"], sent["code_challenge_method"]) == (digest, "S256")
         assert verifier not in attempt.url
     attempt.cancel()
@@ -548,11 +657,15 @@ def test_wrong_verifier(lab: Lab) -> None:
 
 
 def test_landing_page(lab: Lab) -> None:
-    """The page says in plain words that it is done, is stored nowhere, refers nobody, and takes the code off its address."""
+    """The page says in plain words that it is done, is stored nowhere, refers nobody, and takes the
+    code off its address."""
     attempt = began(*FOUNDRY)
     good = urlsplit(lab.visit(attempt.url))
     status, page, headers = fetch(good.port or 0, f"/?{good.query}")
-    assert (status, sentence(page)) == (200, "You are signed in to Foundry. Close this page and go back to the notebook.")
+    assert (status, sentence(page)) == (
+        200,
+        "You are signed in to Foundry. Close this page and go back to the notebook.",
+    )
     assert leaks([v for _, v in parse_qsl(good.query)], page, str(headers)) == []
     assert 'history.replaceState(null, "", location.pathname)' in page
     assert headers["cache-control"] == "no-store"
@@ -562,8 +675,10 @@ def test_landing_page(lab: Lab) -> None:
     assert headers["connection"] == "close"
     assert headers["server"].strip() == "labauth"
     (nonce,) = set(re.findall(r'nonce="([^"]+)"', page))
-    assert headers["content-security-policy"] == (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; frame-ancestors 'none'"
+    assert (
+        headers["content-security-policy"]
+        == f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}';"
+        " frame-ancestors 'none'"
     )
 
 
@@ -573,8 +688,11 @@ ERASES = "history.replaceState"
 @pytest.mark.parametrize("path", ["/", "/other"])
 @pytest.mark.parametrize("host", [None, "hub.example"])
 @pytest.mark.parametrize("pair", ALL)
-def test_a_response_of_another_sign_in(lab: Lab, pair: tuple[str, str], host: str | None, path: str) -> None:
-    """A response of another kernel keeps its address, with a page that says where to paste it and shows no secret."""
+def test_a_response_of_another_sign_in(
+    lab: Lab, pair: tuple[str, str], host: str | None, path: str
+) -> None:
+    """A response of another kernel keeps its address, with a page that says where to paste it and
+    shows no secret."""
     attempt = began(*pair)
     good = urlsplit(lab.visit(attempt.url))
     query = urlencode(_set(state="x" * 43)(parse_qsl(good.query)))
@@ -588,7 +706,8 @@ def test_a_response_of_another_sign_in(lab: Lab, pair: tuple[str, str], host: st
 
 
 def test_a_response_of_another_sign_in_while_redeeming(lab: Lab) -> None:
-    """A response of another kernel is told so, and keeps its address, also while this one's own code is redeemed."""
+    """A response of another kernel is told so, and keeps its address, also while this one's own
+    code is redeemed."""
     attempt = began(*FOUNDRY)
     port = port_of(attempt)
     attempt.state = attempts.BUSY
@@ -598,7 +717,8 @@ def test_a_response_of_another_sign_in_while_redeeming(lab: Lab) -> None:
 
 
 def test_which_pages_erase_the_address(lab: Lab) -> None:
-    """The address of one's own response is erased, declined too; one of another attempt, or of nobody, is kept to be copied."""
+    """The address of one's own response is erased, declined too; one of another attempt, or of
+    nobody, is kept to be copied."""
     stale = began(*FOUNDRY)
     old = urlsplit(lab.visit(stale.url)).query
     stale.cancel()
@@ -631,9 +751,14 @@ STRANGE = [
 ]
 
 
-@pytest.mark.parametrize(("verb", "target", "host", "status"), STRANGE, ids=[f"{v} {t[:12]} {h}" for v, t, h, _ in STRANGE])
+@pytest.mark.parametrize(
+    ("verb", "target", "host", "status"),
+    STRANGE,
+    ids=[f"{v} {t[:12]} {h}" for v, t, h, _ in STRANGE],
+)
 def test_strange_requests(lab: Lab, verb: str, target: str, host: str | None, status: int) -> None:
-    """Another path, verb or Host, and rubbish: a page with the same headers, nothing sent, the try goes on."""
+    """Another path, verb or Host, and rubbish: a page with the same headers, nothing sent, the try
+    goes on."""
     attempt = began(*FOUNDRY)
     good = urlsplit(lab.visit(attempt.url))
     got, page, headers = fetch(good.port or 0, target.replace("{}", good.query), verb, host)
@@ -642,13 +767,16 @@ def test_strange_requests(lab: Lab, verb: str, target: str, host: str | None, st
     if verb == "HEAD":
         assert page == ""
     elif status != 400:
-        assert sentence(page) == (NOTHING if status != 403 else "This address serves one sign-in only.")
+        assert sentence(page) == (
+            NOTHING if status != 403 else "This address serves one sign-in only."
+        )
     assert (attempt.state, spent(lab, "foundry"), attempt.here) == (attempts.WAITING, 0, False)
     assert give("listener", attempt, good.geturl()) == ""
 
 
 def test_slow_clients_do_not_block(lab: Lab) -> None:
-    """Clients that connect and say nothing, or half a line, keep nobody waiting, and nothing open afterwards."""
+    """Clients that connect and say nothing, or half a line, keep nobody waiting, and nothing open
+    afterwards."""
     attempt = began(*FOUNDRY)
     slow = [socket.create_connection(("127.0.0.1", port_of(attempt))) for _ in range(30)]
     slow[0].sendall(b"GET /?code=")
@@ -667,7 +795,8 @@ def descriptors() -> int:
 
 
 def test_crowd_at_the_listener(lab: Lab) -> None:
-    """Connections that say nothing cost 16 descriptors, however many there are; the real response gets through."""
+    """Connections that say nothing cost 16 descriptors, however many there are; the real response
+    gets through."""
     attempt = began(*FOUNDRY)
     home, before = ("127.0.0.1", port_of(attempt)), descriptors()
     held = [socket.create_connection(home) for _ in range(60)]
@@ -684,7 +813,8 @@ def test_crowd_at_the_listener(lab: Lab) -> None:
 
 
 def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Headers that come byte by byte hold a connection for its time in all, not for that time after each byte."""
+    """Headers that come byte by byte hold a connection for its time in all, not for that time after
+    each byte."""
     monkeypatch.setattr(listeners, "CONNECTION_SECONDS", 1.0)
     attempt = began(*FOUNDRY)
     with socket.create_connection(("127.0.0.1", port_of(attempt)), timeout=0.2) as client:
@@ -704,7 +834,8 @@ def test_trickled_request(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out cuts it off."""
+    """While a code is redeemed, however slowly, its page is waited for: no crowd and no time-out
+    cuts it off."""
     monkeypatch.setattr(listeners, "CONNECTION_SECONDS", 0.2)
     monkeypatch.setattr(listeners, "CROWDED_SECONDS", 0.1)
     attempt, real = began(*FOUNDRY), codes.AuthorizationCode.redeem
@@ -718,7 +849,8 @@ def test_crowd_does_not_cut_off_a_code(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 
 def test_proof(lab: Lab) -> None:
-    """Only this computer can fetch the proof; that proves "here", answers nothing and shows nothing."""
+    """Only this computer can fetch the proof; that proves "here", answers nothing and shows
+    nothing."""
     attempt = began(*FOUNDRY)
     parts, told = urlsplit(attempt.proof), []
     attempt._changed = lambda: told.append(1)
@@ -743,7 +875,8 @@ def test_only_on_loopback(lab: Lab) -> None:
 
 @pytest.mark.parametrize("how", ["answer", "declined", "cancel", "time-out"])
 def test_closes(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After one answer, a refusal, a cancel or the time-out the port is closed within a second, and no thread stays."""
+    """After one answer, a refusal, a cancel or the time-out the port is closed within a second, and
+    no thread stays."""
     monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 0.3 if how == "time-out" else 60)
     attempt = began(*FOUNDRY)
     port = port_of(attempt)
@@ -780,11 +913,16 @@ def test_dropped(lab: Lab) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["SIGTERM", "SystemExit", "SIGKILL"])
 def test_closes_with_the_process(lab: Lab, end: str) -> None:
-    """When the kernel ends, however it ends, the port is free again, and nothing keeps the process alive."""
-    code = "import sys, labauth_nb\na = labauth_nb.begin('foundry', 'user', tenant='sandbox')\nprint(a.proof, flush=True)\n" + (
-        "raise SystemExit(0)" if end == "SystemExit" else "a.wait(60)"
+    """When the kernel ends, however it ends, the port is free again, and nothing keeps the process
+    alive."""
+    code = (
+        "import sys, labauth_nb\na = labauth_nb.begin('foundry', 'user',"
+        " tenant='sandbox')\nprint(a.proof, flush=True)\n"
+        + ("raise SystemExit(0)" if end == "SystemExit" else "a.wait(60)")
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     port = urlsplit(process.stdout.readline().strip()).port or 0
     if end != "SystemExit":
@@ -804,13 +942,16 @@ def free_port() -> int:
 
 
 def test_registered_port(lab: Lab) -> None:
-    """A registered port and path are kept to the letter; declined, the same port serves the next try at once."""
+    """A registered port and path are kept to the letter; declined, the same port serves the next
+    try at once."""
     home = f"http://127.0.0.1:{free_port()}/call/back?app=1"
     first = began(*FOUNDRY, redirect_uri=home)
     assert asked(first)["redirect_uri"] == home
     landed = urlsplit(lab.visit(first.url, "deny"))
     with socket.create_connection(("127.0.0.1", landed.port)) as client:
-        client.sendall(f"GET {landed.path}?{landed.query} HTTP/1.1\r\nHost: {landed.netloc}\r\n\r\n".encode())
+        client.sendall(
+            f"GET {landed.path}?{landed.query} HTTP/1.1\r\nHost: {landed.netloc}\r\n\r\n".encode()
+        )
         while client.recv(4096):
             pass  # the server hangs up first, so that its port is in TIME_WAIT
     assert str(first.error) == DECLINED["foundry"]
@@ -821,7 +962,8 @@ def test_registered_port(lab: Lab) -> None:
 
 
 def test_a_registered_port_of_the_try_before(lab: Lab) -> None:
-    """A cell that is run again takes its own registered port over; the try before it says why it is over."""
+    """A cell that is run again takes its own registered port over; the try before it says why it is
+    over."""
     home = f"http://localhost:{free_port()}/"
     first = began(*FOUNDRY, redirect_uri=home)
     second = began(*FOUNDRY, redirect_uri=home)
@@ -831,13 +973,19 @@ def test_a_registered_port_of_the_try_before(lab: Lab) -> None:
     assert give("listener", second, lab.visit(second.url).replace("localhost", "127.0.0.1")) == ""
 
 
-@pytest.mark.parametrize("home", ["http://127.0.0.1", "http://127.0.0.1:0/cb", "http://localhost/cb?app=1"])
+@pytest.mark.parametrize(
+    "home", ["http://127.0.0.1", "http://127.0.0.1:0/cb", "http://localhost/cb?app=1"]
+)
 def test_any_port(lab: Lab, home: str) -> None:
     """A redirect address without a port gets one; its host, path and query stay."""
     attempt = began(*FOUNDRY, redirect_uri=home)
     sent, given = urlsplit(asked(attempt)["redirect_uri"]), urlsplit(home)
     assert sent.port == port_of(attempt)
-    assert (sent.hostname, sent.path, sent.query) == (given.hostname, given.path or "/", given.query)
+    assert (sent.hostname, sent.path, sent.query) == (
+        given.hostname,
+        given.path or "/",
+        given.query,
+    )
     assert give("listener", attempt, lab.visit(attempt.url).replace("localhost", "127.0.0.1")) == ""
 
 
@@ -855,7 +1003,9 @@ def test_port_taken(lab: Lab, holder: str) -> None:
         attempt = began(*FOUNDRY, redirect_uri=f"http://127.0.0.1:{port}/")
         assert (attempt.proof, attempt.here) == ("", False)
         assert str(attempt.error).startswith(f"Port {port} is taken by ")
-        assert "copy the address from the browser's address bar and paste it here" in str(attempt.error)
+        assert "copy the address from the browser's address bar and paste it here" in str(
+            attempt.error
+        )
         assert give("paste", attempt, lab.visit(attempt.url)) == ""
         if holder != "another program":
             assert other.state == attempts.WAITING
@@ -867,14 +1017,17 @@ def test_port_taken_without_pkce(lab: Lab) -> None:
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
         it.listen()
-        with pytest.raises(InvalidInput, match="and whoever has it would get the response") as caught:
+        with pytest.raises(
+            InvalidInput, match="and whoever has it would get the response"
+        ) as caught:
             began(*DNANEXUS, redirect_uri=f"http://127.0.0.1:{it.getsockname()[1]}/")
     assert caught.value.field == "redirect_uri"
 
 
 @pytest.mark.parametrize("path", ["/user/x/proxy/{}/cb", "/user/x/proxy/absolute/{}/cb"])
 def test_hub_proxy(lab: Lab, path: str) -> None:
-    """A hub's proxied address reaches the listener at the port in it, with the hub's Host and the path that is left."""
+    """A hub's proxied address reaches the listener at the port in it, with the hub's Host and the
+    path that is left."""
     port = free_port()
     home = f"https://Hub.example.org{path.replace('{}', str(port))}"
     lab.set("foundry", redirects=[home])
@@ -891,7 +1044,8 @@ def test_hub_proxy(lab: Lab, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost:8888", "localhost"])
 def test_local_proxy(lab: Lab, host: str) -> None:
-    """A JupyterLab of this computer that proxies to the kernel: the listener is at the port behind it."""
+    """A JupyterLab of this computer that proxies to the kernel: the listener is at the port behind
+    it."""
     port = free_port()
     home = f"http://{host}/proxy/{port}/cb"
     attempt = began(*FOUNDRY, redirect_uri=home)
@@ -900,9 +1054,13 @@ def test_local_proxy(lab: Lab, host: str) -> None:
     assert fetch(port, f"/cb?{landed.query}", host=host)[0] == 200
 
 
-@pytest.mark.parametrize("home", ["https://127.0.0.1:8443/cb", "http://[::1]:8765/", "http://[::1]/", "http://127.0.0.2:8765/"])
+@pytest.mark.parametrize(
+    "home",
+    ["https://127.0.0.1:8443/cb", "http://[::1]:8765/", "http://[::1]/", "http://127.0.0.2:8765/"],
+)
 def test_where_no_listener_could_answer(lab: Lab, home: str) -> None:
-    """Loopback that our listener does not serve (TLS, IPv6, another 127.x): no proof, and the answer is pasted."""
+    """Loopback that our listener does not serve (TLS, IPv6, another 127.x): no proof, and the
+    answer is pasted."""
     lab.set("foundry", redirects=[home])
     attempt = began(*FOUNDRY, redirect_uri=home)
     assert (attempt.proof, asked(attempt)["redirect_uri"]) == ("", home)
@@ -938,8 +1096,10 @@ def test_no_redirect_address(lab: Lab, home: str) -> None:
     """What is no redirect address is refused before anything is begun, with what one is."""
     with pytest.raises(InvalidInput) as caught:
         began(*FOUNDRY, redirect_uri=home)
-    assert str(caught.value) == (
-        f"{home!r} is not a valid redirect address: it starts with https://, or with http://127.0.0.1, as registered."
+    assert (
+        str(caught.value)
+        == f"{home!r} is not a valid redirect address: it starts with https://, or with"
+        " http://127.0.0.1, as registered."
     )
     assert caught.value.field == "redirect_uri"
 
@@ -981,7 +1141,13 @@ def test_cancelled_token_is_revoked(lab: Lab) -> None:
     attempt.cancel()
     thread.join(20)
     site = lab.sites["foundry"]
-    waits_for(lambda: site.tokens and not any(site.good(t) for t in site.tokens if not t.startswith("sandbox")), 10)
+    waits_for(
+        lambda: (
+            site.tokens
+            and not any(site.good(t) for t in site.tokens if not t.startswith("sandbox"))
+        ),
+        10,
+    )
 
 
 def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -993,17 +1159,30 @@ def test_time_out_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("pair", ALL)
-def test_nothing_is_shown(lab: Lab, pair: tuple[str, str], capfd: pytest.CaptureFixture[str], caplog: Any) -> None:
-    """Nothing is printed or logged, and no repr, error or traceback holds code, state, nonce, verifier or token."""
+def test_nothing_is_shown(
+    lab: Lab, pair: tuple[str, str], capfd: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    """Nothing is printed or logged, and no repr, error or traceback holds code, state, nonce,
+    verifier or token."""
     caplog.set_level(0)
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     wrong = good.replace("state=", "state=x")
-    texts = [repr(attempt), str(attempt), repr(vars(attempt)), repr(attempt.url), repr(vars(attempt._exchange))]
+    texts = [
+        repr(attempt),
+        str(attempt),
+        repr(vars(attempt)),
+        repr(attempt.url),
+        repr(vars(attempt._exchange)),
+    ]
     try:
         attempt.answer(wrong)
     except LabauthError as error:
-        texts += [*traceback.format_exception(error), *error._render_traceback_(), repr(vars(error))]
+        texts += [
+            *traceback.format_exception(error),
+            *error._render_traceback_(),
+            repr(vars(error)),
+        ]
     fetch(port_of(attempt), f"/?{urlsplit(wrong).query}")
     mine = attempt.answer(good)
     texts += [repr(attempt), repr(vars(attempt)), repr(mine), repr(vars(mine))]
@@ -1012,13 +1191,23 @@ def test_nothing_is_shown(lab: Lab, pair: tuple[str, str], capfd: pytest.Capture
     try:
         late.answer(stale)
     except LabauthError as error:
-        texts += [*traceback.format_exception(error), *error._render_traceback_(), repr(vars(error))]
+        texts += [
+            *traceback.format_exception(error),
+            *error._render_traceback_(),
+            repr(vars(error)),
+        ]
         response = getattr(error, "response", None)
-        texts += [repr(vars(response)), repr(vars(response.request))] if response is not None else []
+        texts += (
+            [repr(vars(response)), repr(vars(response.request))] if response is not None else []
+        )
         texts += [str(pickle.dumps(response))]
     out, err = capfd.readouterr()
-    secrets = [v for a in (good, stale) for n, v in parse_qsl(urlsplit(a).query) if n in ("code", "state")]
-    secrets += [str.__str__(s) for a in (attempt, late) for s in (a._state, a._verifier, a._nonce) if s]
+    secrets = [
+        v for a in (good, stale) for n, v in parse_qsl(urlsplit(a).query) if n in ("code", "state")
+    ]
+    secrets += [
+        str.__str__(s) for a in (attempt, late) for s in (a._state, a._verifier, a._nonce) if s
+    ]
     secrets += [str.__str__(s) for s in mine.secrets()]
     assert len(secrets) > 7
     assert leaks(secrets, *texts, out, err, caplog.text) == []
@@ -1034,7 +1223,9 @@ def test_device_without_threads(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     """A device code that no thread could wait for ends the sign-in, with the other methods."""
     attempt = began(*BENCHLING)
     monkeypatch.setattr(attempts, "started", lambda *_, **options: None)
-    with pytest.raises(InvalidInput, match=r"none can be started here .* Use --method app or --method"):
+    with pytest.raises(
+        InvalidInput, match=r"none can be started here .* Use --method app or --method"
+    ):
         attempt.device()
     assert attempt.state == "over"
 
@@ -1057,7 +1248,8 @@ def polls(lab: Lab) -> int:
 
 
 def test_device_pending_then_allowed(lab: Lab, device: Attempt) -> None:
-    """While nobody has decided it is asked again, at the server's pace; then the login is there, and the polling ends."""
+    """While nobody has decided it is asked again, at the server's pace; then the login is there,
+    and the polling ends."""
     waits_for(lambda: polls(lab) >= 2)
     assert device.state == attempts.WAITING
     lab.visit(device.device_link)
@@ -1113,8 +1305,9 @@ def test_device_denied(lab: Lab, device: Attempt) -> None:
     lab.visit(device.device_link, "deny")
     with pytest.raises(LabauthError) as caught:
         device.wait(10)
-    assert str(caught.value) == (
-        "The identity provider responded with 400 access_denied (The user declined). "
+    assert (
+        str(caught.value)
+        == "The identity provider responded with 400 access_denied (The user declined). "
         "The sign-in was declined: open the sign-in page again, or ask your admin."
     )
     usable(lab, *BENCHLING)
@@ -1123,19 +1316,27 @@ def test_device_denied(lab: Lab, device: Attempt) -> None:
 def test_device_ran_out(lab: Lab, device: Attempt) -> None:
     """Nobody typed the code in time."""
     lab.advance("11m")
-    with pytest.raises(LabauthError, match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$"):
+    with pytest.raises(
+        LabauthError,
+        match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$",
+    ):
         device.wait(10)
 
 
 def test_device_ran_out_at_the_server(lab: Lab, device: Attempt) -> None:
     """The server's own word for it, expired_token, is the same sentence (the clocks differ)."""
     lab.skew(700)
-    with pytest.raises(LabauthError, match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$"):
+    with pytest.raises(
+        LabauthError,
+        match=r"^The code ran out before anybody typed it\. Sign in again to get a new one\.$",
+    ):
         device.wait(10)
 
 
 @pytest.mark.parametrize("answer", [503, 429, "truncated", "html"])
-def test_device_one_poll_lost(lab: Lab, device: Attempt, answer: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_device_one_poll_lost(
+    lab: Lab, device: Attempt, answer: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A poll that gets no answer, or "too many requests", is asked again, more slowly."""
     from labauth_nb.tokens import openid
 
@@ -1160,7 +1361,8 @@ def test_device_cancelled(lab: Lab, device: Attempt) -> None:
 
 
 def test_device_and_browser(lab: Lab, device: Attempt) -> None:
-    """The browser may be quicker: then the device code is not asked about any more, and its end ends nothing."""
+    """The browser may be quicker: then the device code is not asked about any more, and its end
+    ends nothing."""
     assert give("listener", device, lab.visit(device.url)) == ""
     lab.visit(device.device_link, "deny")
     time.sleep(0.3)
@@ -1178,11 +1380,14 @@ def test_device_spoiled_id_token(lab: Lab, device: Attempt) -> None:
 
 
 def test_device_not_to_be_had(lab: Lab) -> None:
-    """Where none is offered, or the server is down, a message says so; the browser way goes on, and it can be asked again."""
+    """Where none is offered, or the server is down, a message says so; the browser way goes on, and
+    it can be asked again."""
     for pair in (FOUNDRY, DNANEXUS):
         attempt = began(*pair)
         assert not attempt.offers_device
-        with pytest.raises(InvalidInput, match="offers no device code: open the sign-in page in a browser instead"):
+        with pytest.raises(
+            InvalidInput, match="offers no device code: open the sign-in page in a browser instead"
+        ):
             attempt.device()
         attempt.cancel()
     lab.set("idp", interval=0.1)
@@ -1202,7 +1407,8 @@ def test_device_not_to_be_had(lab: Lab) -> None:
 
 
 def test_begin_needs_a_browser_method(lab: Lab) -> None:
-    """`begin` takes a method with a browser, by default the provider's own; for another it names `login`."""
+    """`begin` takes a method with a browser, by default the provider's own; for another it names
+    `login`."""
     with pytest.raises(InvalidInput, match="needs no browser: use login for it"):
         begin("benchling", "app", tenant="sandbox")
     with pytest.raises(InvalidInput, match="needs no browser"):
@@ -1214,7 +1420,9 @@ def test_begin_needs_a_browser_method(lab: Lab) -> None:
 
 def test_unreachable_issuer(lab: Lab) -> None:
     """An issuer that is not there is said before anything is begun."""
-    with pytest.raises(ProviderUnreachable, match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused"):
+    with pytest.raises(
+        ProviderUnreachable, match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused"
+    ):
         began(*BENCHLING, issuer="http://127.0.0.1:1")
 
 
@@ -1229,14 +1437,18 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_bug_while_the_code_is_redeemed(lab: Lab, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no message becomes one, with what and where and not its words; the try is over, and the next one signs in."""
+def test_a_bug_while_the_code_is_redeemed(
+    lab: Lab, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no message becomes one, with what and where and not its words; the try is over, and
+    the next one signs in."""
     attempt = began(*FOUNDRY)
     port, good = port_of(attempt), lab.visit(attempt.url)
     _breaks(monkeypatch, OverflowError("kanari"))
     said = give(way, attempt, good)
     assert re.fullmatch(
-        r"Sign-in failed unexpectedly \(OverflowError at test_attempts\.py:\d+\)\. Please try again; if it recurs, report it\.",
+        r"Sign-in failed unexpectedly \(OverflowError at test_attempts\.py:\d+\)\. Please try"
+        r" again; if it recurs, report it\.",
         said,
     )
     assert (attempt.state, str(attempt.error), is_free(port)) == (attempts.OVER, said, True)
@@ -1256,7 +1468,8 @@ def test_a_bug_is_no_bad_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_interrupted_while_the_code_is_redeemed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the attempt, closes its port, and is still Ctrl-C; no frame of it holds the code."""
+    """Ctrl-C ends the attempt, closes its port, and is still Ctrl-C; no frame of it
+    holds the code."""
     attempt = began(*DNANEXUS)
     port, good = port_of(attempt), lab.visit(attempt.url)
     _breaks(monkeypatch, KeyboardInterrupt())
@@ -1288,7 +1501,10 @@ def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=give, args=("paste", attempt, good))
     thread.start()
     waits_for(lambda: attempt.state == attempts.OVER)
-    assert str(attempt.error) == "Foundry did not respond in time, so this sign-in attempt has ended. Start again."
+    assert (
+        str(attempt.error)
+        == "Foundry did not respond in time, so this sign-in attempt has ended. Start again."
+    )
     go.set()
     thread.join(10)
 
@@ -1301,7 +1517,7 @@ from labauth_nb.sandbox import running
 from labauth_nb.logins import logins
 lab_ = running()
 def slowly(provider, path):
-    "Redeems slowly, so that the test's Ctrl-C comes meanwhile; the secrets go to a file that is no output."
+    "Redeems slowly, so that the test's Ctrl-C comes meanwhile; the secrets go to a file."
     global attempt
     site, method = {'foundry': ('foundry', 'user'), 'benchling': ('idp', 'oidc')}[provider]
     attempt = labauth_nb.begin(provider, method, tenant='sandbox')
@@ -1329,7 +1545,8 @@ def held():
 
 @pytest.mark.slow
 def test_interrupts_show_no_secret(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Ctrl-C under %xmode Verbose, at the token endpoint, at the issuer's keys and at a renewal: no code, state or token."""
+    """Ctrl-C under %xmode Verbose, at the token endpoint, at the issuer's keys and at a renewal: no
+    code, state or token."""
     folder = tmp_path_factory.mktemp("interrupts")
     kernel = Kernel(folder, {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython")})
     try:
@@ -1341,19 +1558,28 @@ def test_interrupts_show_no_secret(tmp_path_factory: pytest.TempPathFactory) -> 
             return said
 
         for provider, path in (("foundry", "token"), ("benchling", "token"), ("benchling", "jwks")):
-            said = interrupted(f"home = slowly({provider!r}, {path!r})\nstop()\nattempt.answer(home)")
+            said = interrupted(
+                f"home = slowly({provider!r}, {path!r})\nstop()\nattempt.answer(home)"
+            )
             assert "The sign-in was interrupted: start it again." in said
             assert kernel.text("attempt.state") == "'over'"
         kernel.run(
-            "attempt = labauth_nb.begin('benchling', 'oidc', tenant='sandbox'); mine = attempt.answer(lab_.visit(attempt.url))"
+            "attempt = labauth_nb.begin('benchling', 'oidc', tenant='sandbox'); mine ="
+            " attempt.answer(lab_.visit(attempt.url))"
         )
         kernel.run("mine._exchange.keys = None; lab_.next('idp', 'slow', path='jwks', seconds=9)")
         interrupted("stop()\nmine.refresh()")
-        kernel.run("mine.refresh(); lab_.rotate_keys(); lab_.next('idp', 'slow', path='jwks', seconds=9)")
+        kernel.run(
+            "mine.refresh(); lab_.rotate_keys(); lab_.next('idp', 'slow', path='jwks', seconds=9)"
+        )
         interrupted("stop()\nmine.refresh()")
         kernel.run("held()")
     finally:
         kernel.stop()
-    secrets = [line for line in (folder / "held.txt").read_text().split() if len(line) > 12 and not line.startswith("sandbox")]
+    secrets = [
+        line
+        for line in (folder / "held.txt").read_text().split()
+        if len(line) > 12 and not line.startswith("sandbox")
+    ]
     assert len(secrets) > 8
     assert leaks(secrets, *kernel.messages) == []

@@ -21,7 +21,9 @@ from kernels import end_group
 from test_notebooks import NOTEBOOKS
 from test_secrets import leaks, spellings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 REPO = Path(__file__).parent.parent
 PICTURES = REPO / "test-output"
 pytestmark = [
@@ -40,7 +42,8 @@ FLAGS = [
     "--disable-sync",
 ]
 SETTINGS = {
-    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # the page holds all cells, seen or not
+    # the page holds all cells, seen or not
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
 }
@@ -66,12 +69,24 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings))
     env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    env |= {"HOME": str(folder / ".home"), "JUPYTER_PLATFORM_DIRS": "0", "IPYTHONDIR": str(folder / ".ipython")}
+    env |= {
+        "HOME": str(folder / ".home"),
+        "JUPYTER_PLATFORM_DIRS": "0",
+        "IPYTHONDIR": str(folder / ".ipython"),
+    }
     env["JUPYTERLAB_SETTINGS_DIR"] = str(folder / ".settings")
     log = open(folder / ".log", "w")  # noqa: SIM115
-    command = "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0 --LabApp.expose_app_in_browser=True"
+    command = (
+        "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0"
+        " --LabApp.expose_app_in_browser=True"
+    )
     process = subprocess.Popen(
-        [sys.executable, *command.split(), "--IdentityProvider.token=practice", f"--ServerApp.root_dir={folder}"],
+        [
+            sys.executable,
+            *command.split(),
+            "--IdentityProvider.token=practice",
+            f"--ServerApp.root_dir={folder}",
+        ],
         stdout=log,
         stderr=log,
         env=env,
@@ -80,12 +95,18 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     try:
         url = ""
         while process.poll() is None and not url:  # the test's own time limit ends it
-            lines = [w for w in (folder / ".log").read_text().split() if w.startswith("http://127.0.0.1") and "token=" in w]
+            lines = [
+                w
+                for w in (folder / ".log").read_text().split()
+                if w.startswith("http://127.0.0.1") and "token=" in w
+            ]
             if lines:
                 url = lines[0].split("/lab")[0]
             time.sleep(0.1)
         assert url, (folder / ".log").read_text()[-2000:]
-        requests.get(f"{url}/api/status", params={"token": "practice"}, timeout=30).raise_for_status()
+        requests.get(
+            f"{url}/api/status", params={"token": "practice"}, timeout=30
+        ).raise_for_status()
         yield url, folder
     finally:
         end_group(process)
@@ -110,7 +131,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 class Notebook:
-    """A notebook open in JupyterLab: `run` cells, look at their outputs, and at every frame on its websockets."""
+    """A notebook open in JupyterLab: `run` cells, look at their outputs, and at every frame on its
+    websockets."""
 
     def __init__(self, chromium: Any, url: str, folder: Path) -> None:
         self.url, self.folder, self.name = url, folder, "quickstart.ipynb"
@@ -118,11 +140,18 @@ class Notebook:
         self.sent: list[bytes] = []
         self.page = chromium.new_page()
         self.page.on("websocket", self._record)
-        self.page.on("request", lambda r: self.sent.append(r.post_data_buffer or b"") if r.method in ("PUT", "POST") else None)
+        self.page.on(
+            "request",
+            lambda r: (
+                self.sent.append(r.post_data_buffer or b"") if r.method in ("PUT", "POST") else None
+            ),
+        )
 
     def _record(self, socket: Any) -> None:
         def keep(frames: list[bytes]) -> Any:
-            return lambda frame: frames.append(frame if isinstance(frame, bytes) else frame.encode())
+            return lambda frame: frames.append(
+                frame if isinstance(frame, bytes) else frame.encode()
+            )
 
         socket.on("framereceived", keep(self.received))
         socket.on("framesent", keep(self.sent))
@@ -141,22 +170,27 @@ class Notebook:
         self.page.goto(f"{self.url}/lab/tree/{name}?token=practice&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
         self.page.wait_for_function(
-            "(({isReady, session}) => isReady && session?.kernel?.connectionStatus === 'connected' && session.kernel.status"
-            " === 'idle')(window.jupyterapp.shell.currentWidget.sessionContext)",
+            "(({isReady, session}) => isReady && session?.kernel?.connectionStatus === 'connected'"
+            " && session.kernel.status ==="
+            " 'idle')(window.jupyterapp.shell.currentWidget.sessionContext)",
             timeout=60_000,
         )
         return self
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
-        """Start a command of JupyterLab, without waiting for its end (that of Run All is the end of the last cell)."""
-        self.page.evaluate("([n, a]) => { void window.jupyterapp.commands.execute(n, a) }", [name, arguments or {}])
+        """Start a command of JupyterLab, without waiting for its end (that of Run All is the end of
+        the last cell)."""
+        self.page.evaluate(
+            "([n, a]) => { void window.jupyterapp.commands.execute(n, a) }", [name, arguments or {}]
+        )
 
     def start(self, code: str) -> int:
         """Append a cell and run it; gives its index."""
         return int(
             self.page.evaluate(
                 """(source) => {
-                    const notebook = window.jupyterapp.shell.currentWidget.content, at = notebook.model.cells.length;
+                    const notebook = window.jupyterapp.shell.currentWidget.content;
+                    const at = notebook.model.cells.length;
                     notebook.model.sharedModel.insertCell(at, {cell_type: 'code', source});
                     notebook.activeCellIndex = at;
                     void window.jupyterapp.commands.execute('notebook:run-cell');
@@ -211,8 +245,12 @@ class Notebook:
         locator.screenshot(path=PICTURES / f"{name}.png")
 
     def theme(self, name: str, light: bool) -> None:
-        self.page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
-        self.page.wait_for_selector(f"body[data-jp-theme-light='{str(light).lower()}']", state="attached")
+        self.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name
+        )
+        self.page.wait_for_selector(
+            f"body[data-jp-theme-light='{str(light).lower()}']", state="attached"
+        )
         self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
     def close(self) -> None:
@@ -246,7 +284,8 @@ def press(panel: Any, name: str) -> None:
 
 
 def failures(path: Path) -> list[str]:
-    """The cells of an executed notebook that were not run, or failed without the tag that allows it."""
+    """The cells of an executed notebook that were not run, or failed without the tag that allows
+    it."""
     found = []
     for cell in nbformat.read(path, as_version=4).cells:
         failed = [o for o in cell.get("outputs", []) if o.output_type == "error"]
@@ -257,11 +296,14 @@ def failures(path: Path) -> list[str]:
 
 
 def run_all(notebook: Notebook, name: str) -> Notebook:
-    """Run All of the tutorial `name`: each code cell shows its number then, and only those fail that are to fail."""
+    """Run All of the tutorial `name`: each code cell shows its number then, and only those fail
+    that are to fail."""
     page = notebook.visit(f"{name}.ipynb").page
     # Saved outputs and numbers would pass without a run, so they go first.
     notebook.command("editmenu:clear-all")
-    page.wait_for_function("document.querySelectorAll('.jp-Notebook .jp-OutputArea-output').length === 0")
+    page.wait_for_function(
+        "document.querySelectorAll('.jp-Notebook .jp-OutputArea-output').length === 0"
+    )
     notebook.command("notebook:run-all-cells")
     prompts = page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt")
     see(prompts.last, re.compile(r"\d"), 300)
@@ -272,7 +314,8 @@ def run_all(notebook: Notebook, name: str) -> Notebook:
 
 
 def test_quickstart_run_all(notebook: Notebook) -> None:
-    """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each of the four providers."""
+    """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each
+    of the four providers."""
     page = run_all(notebook, "quickstart").page
     page.wait_for_function("document.querySelectorAll('.jp-Notebook .labauth h3').length >= 4")
     text = page.inner_text(".jp-Notebook")
@@ -295,15 +338,20 @@ def test_quickstart_run_all(notebook: Notebook) -> None:
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS if path.stem != "quickstart"])
 def test_tutorial_run_all(notebook: Notebook, name: str) -> None:
-    """Run All of each other tutorial leaves no cell at [ ] or [*], and only the cells that are to fail do."""
+    """Run All of each other tutorial leaves no cell at [ ] or [*], and only the cells that are to
+    fail do."""
     run_all(notebook, name)
 
 
 def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
-    """Run All stops at each provider's panel until it is answered, then goes on with a session: data from all four."""
+    """Run All stops at each provider's panel until it is answered, then goes on with a session:
+    data from all four."""
     cells = [LOAD]
     for name, (read, _) in READ.items():
-        cells += [f"%labauth login {name} --tenant sandbox --ask", f"lab = %labauth session {name}\nlab.{read}"]
+        cells += [
+            f"%labauth login {name} --tenant sandbox --ask",
+            f"lab = %labauth session {name}\nlab.{read}",
+        ]
     page = notebook.open("four.ipynb", *cells).page
     notebook.command("notebook:run-all-cells")
     for at, (name, (_, shown)) in enumerate(READ.items()):
@@ -314,7 +362,11 @@ def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
         assert notebook.waits(cell + 1), name
         assert panel.locator("input[name='tenant']").input_value() == "sandbox"
         # Each by another way to press it: the keyboard alone must do.
-        panel.locator("input[name='tenant']").press("Enter") if at % 2 else panel.locator("button[type='submit']").click()
+        (
+            panel.locator("input[name='tenant']").press("Enter")
+            if at % 2
+            else panel.locator("button[type='submit']").click()
+        )
         see(panel, "Signed in to")
         see(panel.locator(".mark"), "SANDBOX")
         see(notebook.cell(cell + 1).locator(".jp-Cell-outputArea"), shown)
@@ -322,7 +374,8 @@ def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
 
 
 def test_wrong_then_right(notebook: Notebook) -> None:
-    """A wrong secret: its message near its field, which is empty and has the focus, the rest kept; then the right one."""
+    """A wrong secret: its message near its field, which is empty and has the focus, the rest kept;
+    then the right one."""
     page = notebook.open("wrong.ipynb", LOAD).page
     notebook.run(LOAD)
     cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
@@ -333,11 +386,15 @@ def test_wrong_then_right(notebook: Notebook) -> None:
         assert page.locator(f"[id='{box.get_attribute('aria-describedby')}']").inner_text()
     assert panel.locator("label[for$='-method']").count() == 1
     notebook.picture("form-light", panel)
-    identifier, secret = panel.locator("input[name='client_id']"), panel.locator("input[name='client_secret']")
+    identifier, secret = (
+        panel.locator("input[name='client_id']"),
+        panel.locator("input[name='client_secret']"),
+    )
     assert secret.get_attribute("type") == "password"
     identifier.fill("sandbox-benchling-app")
     secret.click()
-    # "dd", "a", "0 0" and the like are JupyterLab's own keys: delete the cell, insert one, restart the kernel.
+    # "dd", "a", "0 0" and the like are JupyterLab's own keys: delete the cell, insert one, restart
+    # the kernel.
     cells = page.locator(".jp-Notebook .jp-Cell").count()
     page.keyboard.type("ddabmx00 wrong-0001")
     assert secret.input_value() == "ddabmx00 wrong-0001"
@@ -348,7 +405,9 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     assert secret.input_value() == ""
     assert secret.get_attribute("aria-invalid") == "true"
     assert secret.evaluate("(box) => box === document.activeElement")
-    assert row.locator("[role='alert']").get_attribute("id") in str(secret.get_attribute("aria-describedby"))
+    assert row.locator("[role='alert']").get_attribute("id") in str(
+        secret.get_attribute("aria-describedby")
+    )
     assert identifier.input_value() == "sandbox-benchling-app"
     assert notebook.waits(cell)
     notebook.picture("failure", panel)
@@ -361,7 +420,11 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     alone = panel.locator(".row", has=page.locator("input[name='tenant']"))
     see(alone.locator("[role='alert']"), "tenant")
     # The kernel says which address it is, not the page.
-    for typed, address in (("acme:8443", "acme.benchling.com:8443"), ("acme.", "acme.benchling.com"), ("[::1]:9", "[::1]:9")):
+    for typed, address in (
+        ("acme:8443", "acme.benchling.com:8443"),
+        ("acme.", "acme.benchling.com"),
+        ("[::1]:9", "[::1]:9"),
+    ):
         panel.locator("input[name='tenant']").fill(typed)
         see(panel.locator(".where"), re.compile(rf"^https://{re.escape(address)}$"))
     panel.locator("input[name='tenant']").fill("acme.example.com")
@@ -378,17 +441,18 @@ def test_wrong_then_right(notebook: Notebook) -> None:
 
 
 def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
-    """A .env names the host for the environment's secret: it stands in large with its file, and No sends nothing; a password
-    form shows it, too. Light, dark and narrow.
-    """
+    """A .env names the host for the environment's secret: it stands in large with its file, and No
+    sends nothing; a password form shows it, too. Light, dark and narrow."""
     folder = notebook.folder / "cloned"
     folder.mkdir()
     notebook.open("cloned/steals.ipynb", LOAD)
     notebook.run(LOAD)
     notebook.run(
-        "import os\nos.environ |= {f'BENCHLING_{k.upper()}': v for k, v in lab_.credentials('benchling', 'app').items()}\n"
+        "import os\nos.environ |= {f'BENCHLING_{k.upper()}': v for k, v in"
+        " lab_.credentials('benchling', 'app').items()}\n"
         "with open('.env', 'w') as file:\n"
-        '    n = file.write(f\'BENCHLING_URL={lab_.origin("benchling")}\\nDX_APISERVER_HOST={lab_.origin("dnanexus")}\\n\')'
+        "    n = file.write(f'BENCHLING_URL={lab_.origin(\"benchling\")}\\n'"
+        " f'DX_APISERVER_HOST={lab_.origin(\"dnanexus\")}\\n')"
     )
     cell = notebook.start("%labauth login benchling")
     panel = notebook.panel(cell)
@@ -400,7 +464,10 @@ def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
     notebook.picture("doubt-light", panel)
     press(panel, "No")
     notebook.ended(cell)
-    see(notebook.cell(cell).locator(".jp-Cell-outputArea"), "UntrustedOrigin: Nothing was sent. To use a different address")
+    see(
+        notebook.cell(cell).locator(".jp-Cell-outputArea"),
+        "UntrustedOrigin: Nothing was sent. To use a different address",
+    )
     assert notebook.output(notebook.run("print(lab_.count('benchling'))")).strip() == "0"
     panel = notebook.panel(cell := notebook.start("%labauth login benchling"))
     panel.locator(".doubt").wait_for()
@@ -417,14 +484,22 @@ def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
     see(panel, "Signed in to Benchling")
     see(panel.locator("dd").first, "http://127.0.0.1:")
     notebook.picture("signed-in-address", panel)
-    see(notebook.panel(notebook.run("%labauth logout\n%labauth login benchling")), "Signed in to Benchling")  # asked once
+    # asked once
+    see(
+        notebook.panel(notebook.run("%labauth logout\n%labauth login benchling")),
+        "Signed in to Benchling",
+    )
     panel = notebook.panel(notebook.start("%labauth login dnanexus --method password"))
-    see(panel.locator(".doubt"), f"Only DX_APISERVER_HOST in .env ({folder}/.env) names this address.")
+    see(
+        panel.locator(".doubt"),
+        f"Only DX_APISERVER_HOST in .env ({folder}/.env) names this address.",
+    )
     notebook.picture("where-light", panel)
 
 
 def test_expiry_and_renewal(notebook: Notebook) -> None:
-    """By the sandbox's clock: expiring looks different, expired is said, Renew renews; a renewal by a thread shows at once."""
+    """By the sandbox's clock: expiring looks different, expired is said, Renew renews; a renewal by
+    a thread shows at once."""
     notebook.open("expiry.ipynb", LOAD)
     notebook.run(LOAD)
     panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
@@ -448,7 +523,8 @@ def test_expiry_and_renewal(notebook: Notebook) -> None:
         "thread.start(); thread.join()"
     )
     see(panel.locator(".time"), re.compile(r"^1[45] min"), 2)
-    # What was pasted cannot be renewed: the form comes back in place, and what is no secret is still there.
+    # What was pasted cannot be renewed: the form comes back in place, and what is no secret is
+    # still there.
     pasted = notebook.panel(notebook.run("%labauth login foundry --tenant sandbox --method token"))
     see(pasted, "Signed in to Foundry")
     notebook.run("%labauth sandbox advance 90d")
@@ -459,12 +535,15 @@ def test_expiry_and_renewal(notebook: Notebook) -> None:
 
 
 def test_busy_and_idle(notebook: Notebook) -> None:
-    """The countdown ticks while the kernel computes for 20 s; idle, a panel sends and gets no message at all."""
+    """The countdown ticks while the kernel computes for 20 s; idle, a panel sends and gets no
+    message at all."""
     page = notebook.open("busy.ipynb", LOAD).page
     notebook.run(LOAD)
     panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
     see(panel.locator(".time"), re.compile(COUNTED))
-    busy = notebook.start("import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass")
+    busy = notebook.start(
+        "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
+    )
     texts, end = [panel.locator(".time").inner_text()], time.monotonic() + 15
     while len(texts) < 6 and time.monotonic() < end:
         page.wait_for_function(
@@ -486,7 +565,8 @@ def test_busy_and_idle(notebook: Notebook) -> None:
 
 
 def test_reload_restart_and_a_fresh_kernel(notebook: Notebook) -> None:
-    """A reload restores the panel; a restarted kernel is said to be gone; reopened on a fresh one there is no form."""
+    """A reload restores the panel; a restarted kernel is said to be gone; reopened on a fresh one
+    there is no form."""
     page = notebook.open("reload.ipynb", LOAD).page
     notebook.run(LOAD)
     cell = notebook.run("%labauth login benchling --tenant sandbox")
@@ -521,7 +601,8 @@ def test_reload_restart_and_a_fresh_kernel(notebook: Notebook) -> None:
 
 
 def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
-    """Two panels and the table live side by side, readable in the dark and at 320 px; Renew and Log out do what they say."""
+    """Two panels and the table live side by side, readable in the dark and at 320 px; Renew and Log
+    out do what they say."""
     page = notebook.open("two.ipynb", LOAD).page
     notebook.run(LOAD)
     first = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
@@ -567,7 +648,11 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
         panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
         assert panel.evaluate("(panel) => panel.getBoundingClientRect().width") <= 320
         assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
-    for name, panel in (("narrow-form", form), ("narrow-signed-in", first), ("narrow-status", table)):
+    for name, panel in (
+        ("narrow-form", form),
+        ("narrow-signed-in", first),
+        ("narrow-status", table),
+    ):
         notebook.picture(name, panel)
     page.evaluate("document.activeElement.blur()")
 
@@ -583,11 +668,14 @@ CONTRASTS = """(panel) => {
         return sum + part * (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     }, 0);
     const out = [];
-    for (const it of panel.querySelectorAll('h3, p, label, span, dt, dd, th, td, button:enabled, input, select')) {
+    const texts = 'h3, p, label, span, dt, dd, th, td, button:enabled, input, select';
+    for (const it of panel.querySelectorAll(texts)) {
         if (!it.textContent.trim() && !('value' in it)) continue;
         let back = it;
-        while (back && read(getComputedStyle(back).backgroundColor)[3] < 255) back = back.parentElement;
-        const shown = [getComputedStyle(it).color, getComputedStyle(back ?? document.body).backgroundColor];
+        while (back && read(getComputedStyle(back).backgroundColor)[3] < 255)
+            back = back.parentElement;
+        const behind = getComputedStyle(back ?? document.body).backgroundColor;
+        const shown = [getComputedStyle(it).color, behind];
         const [a, b] = shown.map((colour) => light(read(colour)));
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < 4.5) out.push([ratio, it.tagName, it.className, it.textContent.slice(0, 40)]);
@@ -597,7 +685,8 @@ CONTRASTS = """(panel) => {
 
 
 def test_ways_to_wait(notebook: Notebook) -> None:
-    """Stopped, timed out, told not to wait, or unable to: each is one message, and the panel still signs in."""
+    """Stopped, timed out, told not to wait, or unable to: each is one message, and the panel still
+    signs in."""
     page = notebook.open("wait.ipynb", LOAD).page
     notebook.run(LOAD)
     cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
@@ -622,7 +711,12 @@ def test_ways_to_wait(notebook: Notebook) -> None:
     notebook.panel(cell).locator("form").wait_for()
     assert "Error" not in notebook.output(cell)
     line = "%labauth login dnanexus --tenant sandbox --ask"
-    for code in (f"if True:\n    {line}", f"%%time\n{line}", f"%%capture\n{line}", f"def sign_in():\n    {line}\nsign_in()"):
+    for code in (
+        f"if True:\n    {line}",
+        f"%%time\n{line}",
+        f"%%capture\n{line}",
+        f"def sign_in():\n    {line}\nsign_in()",
+    ):
         said = notebook.output(notebook.run(code))
         assert "NotSignedIn: This cell cannot wait for the panel" in said, code
         assert "put %labauth login dnanexus at the left margin of a cell of its own" in said, code
@@ -631,10 +725,14 @@ def test_ways_to_wait(notebook: Notebook) -> None:
 
 
 def test_no_secret_gets_out(notebook: Notebook) -> None:
-    """A typed secret leaves the page once, in the message that submits it; nothing that comes back or is saved holds one."""
+    """A typed secret leaves the page once, in the message that submits it; nothing that comes back
+    or is saved holds one."""
     notebook.open("leaks.ipynb", LOAD)
     notebook.run(LOAD)
-    held = "with open('held.txt', 'a') as f:\n    [f.write(s + '\\n') for x in logins._LOGINS.values() for s in x.secrets()]"
+    held = (
+        "with open('held.txt', 'a') as f:\n    [f.write(s + '\\n') for x in logins._LOGINS.values()"
+        " for s in x.secrets()]"
+    )
     cell = notebook.start("%labauth login benchling --tenant sandbox --ask")
     panel = notebook.panel(cell)
     secret = panel.locator("input[name='client_secret']")
@@ -649,7 +747,10 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     notebook.ended(cell)
     print(
         "a sign-in:",
-        *(sum(b"comm_msg" in f for f in fs[at:]) for fs, at in zip((notebook.received, notebook.sent), before, strict=True)),
+        *(
+            sum(b"comm_msg" in f for f in fs[at:])
+            for fs, at in zip((notebook.received, notebook.sent), before, strict=True)
+        ),
     )
     abandoned = notebook.run("%labauth login qbench --tenant sandbox --ask --no-wait")
     notebook.panel(abandoned).locator("input[name='client_secret']").fill(half)
@@ -661,8 +762,10 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     see(panel.locator(".time"), re.compile(r"^1[45] min"))
     notebook.run(held)
     notebook.run(
-        "import json, ipywidgets\nfrom ipywidgets.embed import embed_snippet\n"
-        "open('embed.html', 'w').write(embed_snippet(views=list(ipywidgets.Widget.widgets.values())[-3:]))\n"
+        "import json, ipywidgets\n"
+        "from ipywidgets.embed import embed_snippet\n"
+        "views = list(ipywidgets.Widget.widgets.values())[-3:]\n"
+        "open('embed.html', 'w').write(embed_snippet(views=views))\n"
         "open('state.json', 'w').write(json.dumps(ipywidgets.Widget.get_manager_state()))"
     )
     saved = [notebook.save()]
@@ -674,12 +777,20 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     notebook.panel(abandoned).locator("form").wait_for()
     assert notebook.panel(abandoned).locator("input[name='client_secret']").input_value() == ""
     files = [(notebook.folder / name).read_text() for name in ("embed.html", "state.json")]
-    secrets = sorted({wrong, half, GOOD, *(notebook.folder / "held.txt").read_text().split("\n")} - {""})
+    secrets = sorted(
+        {wrong, half, GOOD, *(notebook.folder / "held.txt").read_text().split("\n")} - {""}
+    )
     assert len(secrets) > 8
     frames = b"\n".join(notebook.received)
     assert frames.count(b"comm_msg") > 10
     assert leaks(secrets, frames, *saved, *files) == []
     for canary, times in ((wrong, 1), (GOOD, 1), (half, 0)):
-        assert sum(any(each in frame for each in spellings(canary)) for frame in notebook.sent) == times, canary
+        assert (
+            sum(any(each in frame for each in spellings(canary)) for frame in notebook.sent)
+            == times
+        ), canary
     assert leaks([s for s in secrets if s not in (wrong, GOOD)], *notebook.sent) == []
-    print(f"{len(secrets)} secrets in {len(notebook.received)} frames ({len(frames)} bytes), {len(saved + files)} files: 0")
+    print(
+        f"{len(secrets)} secrets in {len(notebook.received)} frames ({len(frames)} bytes),"
+        f" {len(saved + files)} files: 0"
+    )

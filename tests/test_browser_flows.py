@@ -1,4 +1,5 @@
-"""Signing in with a browser, walked by a real Chromium: from the panel to the provider's page and home again."""
+"""Signing in with a browser, walked by a real Chromium: from the panel to the provider's page and
+home again."""
 
 from __future__ import annotations
 
@@ -14,7 +15,18 @@ import pytest
 from kernels import Kernel
 from pages import carried
 from test_attempts import free_port
-from test_browser import CHROMIUM, CONTRASTS, COUNTED, PICTURES, Notebook, chromium, jupyter, notebook, press, see
+from test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    COUNTED,
+    PICTURES,
+    Notebook,
+    chromium,
+    jupyter,
+    notebook,
+    press,
+    see,
+)
 from test_secrets import leaks, spellings
 
 from labauth_nb.sandbox import Lab
@@ -63,7 +75,8 @@ OPEN = "Open the sign-in page"
 
 @pytest.fixture
 def flows(notebook: Notebook) -> Iterator[Notebook]:
-    """A notebook whose kernel writes every secret of a sign-in down, in a file that is no output."""
+    """A notebook whose kernel writes every secret of a sign-in down, in a file that is
+    no output."""
     (notebook.folder / "held.txt").unlink(missing_ok=True)
     pages = list(notebook.page.context.pages)
     yield notebook
@@ -82,7 +95,8 @@ def opened(notebook: Notebook, panel: Any, link: str = OPEN) -> Any:
 
 
 def landed(page: Any, sentence: str) -> None:
-    """The page at home: the message, and no code in the address bar, the history or the referrer."""
+    """The page at home: the message, and no code in the address bar, the history or the
+    referrer."""
     see(page.locator("p"), sentence)
     page.wait_for_function("!location.search")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", page.evaluate("location.href"))
@@ -99,15 +113,20 @@ def signed_in(notebook: Notebook, cell: int, title: str, who: str) -> None:
 
 
 def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
-    """0 secrets in frames, saved notebook, history, nbconvert's output and server log, but for what the page must show."""
+    """0 secrets in frames, saved notebook, history, nbconvert's output and server log, but for what
+    the page must show."""
     notebook.run("held()\nget_ipython().history_manager.writeout_cache()")
     saved = notebook.save()
     assert "widget-state" in saved
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--stdout", notebook.name]
-    html = subprocess.run(command, cwd=notebook.folder, capture_output=True, check=True, timeout=120).stdout
+    html = subprocess.run(
+        command, cwd=notebook.folder, capture_output=True, check=True, timeout=120
+    ).stdout
     lines = [line.split(" ", 1) for line in (notebook.folder / "held.txt").read_text().splitlines()]
     shown = {value for kind, value in lines if kind == "shown"}
-    cookies = {c["value"] for c in notebook.page.context.cookies() if c["name"].startswith("sandbox-")}
+    cookies = {
+        c["value"] for c in notebook.page.context.cookies() if c["name"].startswith("sandbox-")
+    }
     assert cookies
     # Not what the sandbox hands out to everybody.
     known = {value.removeprefix("Bearer ") for _, value in lines if not value.startswith("sandbox")}
@@ -128,7 +147,10 @@ def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
         assert sum(any(s in frame for s in spellings(each)) for frame in sent) == 1
         sent = [frame for frame in sent if not any(s in frame for s in spellings(each))]
     assert leaks([*secret, *shown], *sent) == []
-    print(f"{len(secret)} secrets, {len(shown)} shown to the page, {len(notebook.received)} frames, {len(places)} places: 0")
+    print(
+        f"{len(secret)} secrets, {len(shown)} shown to the page, {len(notebook.received)} frames,"
+        f" {len(places)} places: 0"
+    )
 
 
 REMOTE = f"""{LOAD}
@@ -154,7 +176,11 @@ def pictures(notebook: Notebook, name: str, panel: Any) -> None:
     for theme, light in (("JupyterLab Light", True), ("JupyterLab Dark", False)):
         notebook.theme(theme, light=light)
         notebook.picture(f"flow-{name}-{'light' if light else 'dark'}", panel)
-        assert not [each for each in panel.evaluate(CONTRASTS.replace("button:enabled", "a, button:enabled")) if each[0] < 4.5]
+        assert not [
+            each
+            for each in panel.evaluate(CONTRASTS.replace("button:enabled", "a, button:enabled"))
+            if each[0] < 4.5
+        ]
     notebook.theme("JupyterLab Light", light=True)
     panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
     assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
@@ -163,8 +189,12 @@ def pictures(notebook: Notebook, name: str, panel: Any) -> None:
 
 
 def test_foundry_under_run_all(flows: Notebook) -> None:
-    """Run All begins by itself, proves the browser is here, and goes on with data after Allow; nothing of it is left."""
-    read = "lab = %labauth session foundry\nlab.frame('ontologies/lab/objects/Sample')['instrument'].min()"
+    """Run All begins by itself, proves the browser is here, and goes on with data after Allow;
+    nothing of it is left."""
+    read = (
+        "lab = %labauth session"
+        " foundry\nlab.frame('ontologies/lab/objects/Sample')['instrument'].min()"
+    )
     page = flows.open("foundry.ipynb", LOAD, FOUNDRY, read).page
     flows.command("notebook:run-all-cells")
     panel = flows.panel(1)
@@ -173,7 +203,10 @@ def test_foundry_under_run_all(flows: Notebook) -> None:
     assert flows.waits(1)
     assert flows.waits(2)
     link = panel.locator(f"a:text-is('{OPEN}')")
-    assert (link.get_attribute("rel"), link.get_attribute("referrerpolicy")) == ("noopener noreferrer", "no-referrer")
+    assert (link.get_attribute("rel"), link.get_attribute("referrerpolicy")) == (
+        "noopener noreferrer",
+        "no-referrer",
+    )
     page.wait_for_timeout(2000)  # longer than the proof is waited for
     see(panel.locator("[aria-pressed='true']"), "In this browser")
     pictures(flows, "here", panel)
@@ -181,7 +214,10 @@ def test_foundry_under_run_all(flows: Notebook) -> None:
     see(consent.locator("h1"), "Allow this application to act as you?")
     consent.screenshot(path=PICTURES / "flow-consent.png")
     consent.locator("button[value='allow']").click()
-    see(consent.locator("p"), "You are signed in to Foundry. Close this page and go back to the notebook.")
+    see(
+        consent.locator("p"),
+        "You are signed in to Foundry. Close this page and go back to the notebook.",
+    )
     consent.screenshot(path=PICTURES / "flow-landing.png")
     landed(consent, "You are signed in to Foundry.")
     signed_in(flows, 1, "Foundry", "ada")
@@ -193,7 +229,8 @@ def test_foundry_under_run_all(flows: Notebook) -> None:
 
 
 def test_deny_again_cancel(flows: Notebook) -> None:
-    """Deny, then Cancel: each leaves a usable form with its message (or none); the third try signs in."""
+    """Deny, then Cancel: each leaves a usable form with its message (or none); the third try signs
+    in."""
     flows.open("deny.ipynb", LOAD)
     flows.run(LOAD)
     cell = flows.start(FOUNDRY)
@@ -218,7 +255,8 @@ def test_deny_again_cancel(flows: Notebook) -> None:
 
 
 def test_benchling_login_page(flows: Notebook) -> None:
-    """Benchling by the identity provider's page: a wrong password there, then the right one; data follows."""
+    """Benchling by the identity provider's page: a wrong password there, then the right one; data
+    follows."""
     flows.open("oidc.ipynb", LOAD)
     flows.run(LOAD)
     cell = flows.start(BENCHLING)
@@ -234,13 +272,16 @@ def test_benchling_login_page(flows: Notebook) -> None:
     page.locator("button[value='allow']").click()
     landed(page, "You are signed in to Benchling.")
     signed_in(flows, cell, "Benchling", "ada@sandbox.example")
-    out = flows.run("lab = %labauth session benchling\nlab.get('plates').json()['plates'][0]['name']")
+    out = flows.run(
+        "lab = %labauth session benchling\nlab.get('plates').json()['plates'][0]['name']"
+    )
     see(flows.cell(out), "Cell viability plate 001")
     nothing_leaked(flows)
 
 
 def test_benchling_device_by_itself(flows: Notebook) -> None:
-    """Where the listener cannot be reached the panel asks for a device code by itself; allowed on another page, it goes on."""
+    """Where the listener cannot be reached the panel asks for a device code by itself; allowed on
+    another page, it goes on."""
     flows.open("device.ipynb", LOAD)
     flows.run(REMOTE)
     cell = flows.start(BENCHLING)
@@ -262,7 +303,8 @@ def test_benchling_device_by_itself(flows: Notebook) -> None:
 
 
 def test_benchling_device_refused(flows: Notebook) -> None:
-    """A device code that cannot be had says so and can be asked for again; denied, the panel has its message and a form."""
+    """A device code that cannot be had says so and can be asked for again; denied, the panel has
+    its message and a form."""
     flows.open("refused.ipynb", LOAD)
     flows.run(REMOTE + "\nlab_.next('idp', 500, path='device_authorization')")
     cell = flows.start(BENCHLING)
@@ -276,7 +318,10 @@ def test_benchling_device_refused(flows: Notebook) -> None:
     page.locator("button[value='deny']").click()
     see(page.locator("h1"), "Not connected")
     page.close()
-    see(panel.locator("form [role='alert']"), "The identity provider responded with 400 access_denied (The user declined).")
+    see(
+        panel.locator("form [role='alert']"),
+        "The identity provider responded with 400 access_denied (The user declined).",
+    )
     press(panel, "Sign in with the browser")
     panel.locator(".code").wait_for()
     press(panel, "Cancel")
@@ -333,7 +378,8 @@ def test_dnanexus_without_state(flows: Notebook) -> None:
 
 
 def test_foundry_pasted(flows: Notebook) -> None:
-    """A remote kernel: the panel offers the field by itself. Rubbish has its message near it; the whole address signs in."""
+    """A remote kernel: the panel offers the field by itself. Rubbish has its message near it; the
+    whole address signs in."""
     flows.open("paste.ipynb", LOAD)
     flows.run(REMOTE)
     cell = flows.start(FOUNDRY)
@@ -352,7 +398,9 @@ def test_foundry_pasted(flows: Notebook) -> None:
         see(row.locator("[role='alert']"), said)
         assert box.input_value() == ""
         assert box.get_attribute("aria-invalid") == "true"
-        assert row.locator("[role='alert']").get_attribute("id") in str(box.get_attribute("aria-describedby"))
+        assert row.locator("[role='alert']").get_attribute("id") in str(
+            box.get_attribute("aria-describedby")
+        )
         assert box.evaluate("(box) => box === document.activeElement"), text
     pictures(flows, "paste-wrong", panel)
     assert flows.waits(cell)
@@ -365,16 +413,23 @@ def test_foundry_pasted(flows: Notebook) -> None:
 
 
 def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
-    """A response that lands at another kernel's listener stays in the address bar; pasted, it signs its own kernel in."""
+    """A response that lands at another kernel's listener stays in the address bar; pasted, it signs
+    its own kernel in."""
     home = f"http://127.0.0.1:{free_port()}/"
     first = Kernel(tmp_path)
     try:
-        first.run(f"import labauth_nb as l; it = l.begin('foundry', 'user', tenant='sandbox', redirect_uri='{home}')")
+        first.run(
+            "import labauth_nb as l; it = l.begin('foundry', 'user', tenant='sandbox',"
+            f" redirect_uri='{home}')"
+        )
         flows.open("port.ipynb", LOAD)
         flows.run(LOAD)
         cell = flows.start(f"{FOUNDRY} --redirect-uri {home}")
         panel = flows.panel(cell)
-        see(panel.locator("[role='alert']"), "copy the address from the browser's address bar and paste it here")
+        see(
+            panel.locator("[role='alert']"),
+            "copy the address from the browser's address bar and paste it here",
+        )
         pictures(flows, "port-taken", panel)
         page = opened(flows, panel)
         page.locator("button[value='allow']").click()
@@ -396,7 +451,8 @@ def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
 
 
 def test_dnanexus_pasted(flows: Notebook) -> None:
-    """A remote kernel and DNAnexus: the field by itself; the code alone is asked about, and Yes signs in."""
+    """A remote kernel and DNAnexus: the field by itself; the code alone is asked about, and Yes
+    signs in."""
     flows.open("dx-paste.ipynb", LOAD)
     flows.run(REMOTE)
     cell = flows.start(DNANEXUS)
@@ -412,7 +468,8 @@ def test_dnanexus_pasted(flows: Notebook) -> None:
 
 
 def test_ways_by_keyboard(flows: Notebook) -> None:
-    """The user switches ways with the keyboard alone; the focus stays on the way that was chosen."""
+    """The user switches ways with the keyboard alone; the focus stays on the way that
+    was chosen."""
     page = flows.open("keys.ipynb", LOAD).page
     flows.run(LOAD)
     cell = flows.start(BENCHLING)
@@ -456,10 +513,12 @@ def test_remember_without_a_keyring(flows: Notebook) -> None:
 
 
 def test_remember_box(flows: Notebook, lab: Lab) -> None:
-    """The box keeps a login in the keyring that the user chose; after a restart the same line signs in without a form."""
+    """The box keeps a login in the keyring that the user chose; after a restart the same line signs
+    in without a form."""
     load = (
-        "import os\nhere = os.path.abspath('kept')\nos.environ |= {'XDG_DATA_HOME': here, 'KEYRING_PROPERTY_FILE_PATH': "
-        "here + '/ring.cfg', 'PYTHON_KEYRING_BACKEND': 'keyrings.alt.file.PlaintextKeyring'}\n%load_ext labauth_nb"
+        "import os\nhere = os.path.abspath('kept')\nos.environ |= {'XDG_DATA_HOME': here,"
+        " 'KEYRING_PROPERTY_FILE_PATH': here + '/ring.cfg', 'PYTHON_KEYRING_BACKEND':"
+        " 'keyrings.alt.file.PlaintextKeyring'}\n%load_ext labauth_nb"
     )
     page = flows.open("box.ipynb", load).page
     flows.run(load)
@@ -483,11 +542,14 @@ def test_remember_box(flows: Notebook, lab: Lab) -> None:
     see(again, "keyring")
     assert lab.token_requests("qbench") == 1
     flows.run("%labauth logout qbench")
-    assert "left: []" in flows.output(flows.run("import labauth_nb.credentials.stores as s; print('left:', s.heads())"))
+    assert "left: []" in flows.output(
+        flows.run("import labauth_nb.credentials.stores as s; print('left:', s.heads())")
+    )
 
 
 def test_reload_and_restart(flows: Notebook) -> None:
-    """A reload shows the same try, which still signs in; a restarted kernel is said to be gone, and no link is left."""
+    """A reload shows the same try, which still signs in; a restarted kernel is said to be gone, and
+    no link is left."""
     page = flows.open("reload-flow.ipynb", LOAD).page
     flows.run(LOAD)
     cell = flows.run(f"{FOUNDRY} --no-wait")

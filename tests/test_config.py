@@ -1,4 +1,5 @@
-"""An admin's presets, by traitlets: `c.LabAuth...` in ipython_config.py, and the order of all sources."""
+"""An admin's presets, by traitlets: `c.LabAuth...` in ipython_config.py, and the order of all
+sources."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ def admin(folder: Path, lines: str, **env: str) -> Iterator[Kernel]:
     profile = folder / "ipython" / "profile_default"
     profile.mkdir(parents=True, exist_ok=True)
     (profile / "ipython_config.py").write_text(f"c = get_config()\n{lines}\n")
-    kernel = Kernel(folder, {"IPYTHONDIR": str(folder / "ipython"), "XDG_DATA_HOME": str(folder / "data"), **env})
+    kernel = Kernel(
+        folder,
+        {"IPYTHONDIR": str(folder / "ipython"), "XDG_DATA_HOME": str(folder / "data"), **env},
+    )
     try:
         yield kernel
     finally:
@@ -46,7 +50,8 @@ def preset(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.slow
 def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
-    """With tenant, client ID, scopes and method preset and the secret in the environment, `%labauth login foundry` is all."""
+    """With tenant, client ID, scopes and method preset and the secret in the environment, `%labauth
+    login foundry` is all."""
     lines = (
         f"c.LabAuth.tenants = {{'foundry': {lab.origin('foundry')!r}, 'qbench': 'acme'}}\n"
         "c.LabAuth.client_ids = {'foundry/service-user': 'sandbox-foundry-client'}\n"
@@ -56,25 +61,42 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         "c.LabAuth.methods = {'foundry': ['service-user']}"
     )
     with admin(tmp_path, lines, FOUNDRY_CLIENT_SECRET=SERVICE["client_secret"]) as kernel:
-        kernel.run("%load_ext labauth_nb\nimport labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
+        kernel.run(
+            "%load_ext labauth_nb\nimport labauth_nb.notebook.panel;"
+            " labauth_nb.notebook.panel.HELLO_SECONDS = 0.1"
+        )
         said = kernel.text("%labauth login foundry")
         assert said.startswith("Signed in to Foundry (http://127.0.0.1:")
         assert "credentials from: environment + config" in said
         assert kernel.text("labauth_nb.session('foundry').get('ontologies')") == "<Response [200]>"
         shown = kernel.text("%config LabAuth")
-        for word in ("tenants", "client_ids", "scopes", "issuers", "redirect_uris", "methods", "sandbox-foundry-client"):
+        for word in (
+            "tenants",
+            "client_ids",
+            "scopes",
+            "issuers",
+            "redirect_uris",
+            "methods",
+            "sandbox-foundry-client",
+        ):
             assert word in shown
-        assert "not allowed here by your admin (LabAuth.methods). Choose: service-user." in kernel.text(
-            "%labauth login foundry --method user"
+        assert (
+            "not allowed here by your admin (LabAuth.methods). Choose: service-user."
+            in kernel.text("%labauth login foundry --method user")
         )
-        assert "not allowed" in kernel.text("import labauth_nb; labauth_nb.login('foundry', 'token')")
+        assert "not allowed" in kernel.text(
+            "import labauth_nb; labauth_nb.login('foundry', 'token')"
+        )
         assert "not allowed" in kernel.text("labauth_nb.begin('foundry', 'user')")
         offered = kernel.text("%labauth providers foundry")
         assert "--method service-user (default)" in offered
         assert "--method token" not in offered
         offered = kernel.reply(kernel.client.complete("%labauth login foundry --method "))
         assert offered["matches"] == ["service-user"]
-        kernel.run("from labauth_nb.notebook.panel import LoginPanel; from labauth_nb.logins.plans import Wish, plan")
+        kernel.run(
+            "from labauth_nb.notebook.panel import LoginPanel; from labauth_nb.logins.plans import"
+            " Wish, plan"
+        )
         form = "LoginPanel(plan(Wish('foundry')), True).state()"
         assert kernel.text(f"[m['name'] for m in {form}['form']['methods']]") == "['service-user']"
         # and at run time
@@ -82,7 +104,9 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         assert kernel.text("%labauth login benchling").startswith("SANDBOX: Signed in to Benchling")
         kernel.run("%reload_ext labauth_nb")
         assert kernel.text("labauth_nb.credentials.presets.presets.tenants['qbench']") == "'beta'"
-        assert "There is no provider 'benchlin'" in kernel.text("%config LabAuth.tenants = {'benchlin': 'acme'}")
+        assert "There is no provider 'benchlin'" in kernel.text(
+            "%config LabAuth.tenants = {'benchlin': 'acme'}"
+        )
         assert kernel.text("labauth_nb.credentials.presets.presets.tenants['qbench']") == "'beta'"
         kernel.run("%unload_ext labauth_nb")
         assert kernel.text("print(labauth_nb.credentials.presets.presets)") == "None\n"
@@ -106,7 +130,8 @@ BAD = [
 
 @pytest.mark.parametrize(("line", "said"), BAD)
 def test_a_bad_preset_is_one_sentence(line: str, said: str) -> None:
-    """An unknown provider or method, a tenant that is none, what is no text: refused, with what is wrong."""
+    """An unknown provider or method, a tenant that is none, what is no text: refused, with what is
+    wrong."""
     name, _, value = line.partition(" = ")
     with pytest.raises(TraitError) as raised:
         presets.LabAuth(**{name: eval(value)})
@@ -116,11 +141,16 @@ def test_a_bad_preset_is_one_sentence(line: str, said: str) -> None:
 @pytest.mark.slow
 def test_bad_presets_at_load_ext(tmp_path: Path) -> None:
     """%load_ext fails in one line that says where it stands and whom to ask; the kernel goes on."""
-    with admin(tmp_path, "c.LabAuth.tenants = {'fondry': 'acme'}\nc.LabAuth.scopes = {'foundry': 'api:read'}") as kernel:
+    with admin(
+        tmp_path,
+        "c.LabAuth.tenants = {'fondry': 'acme'}\nc.LabAuth.scopes = {'foundry': 'api:read'}",
+    ) as kernel:
         (output,) = kernel.run("%load_ext labauth_nb")
         assert output["ename"] == "InvalidInput"
         (line,) = output["traceback"]
-        assert line.startswith("InvalidInput: LabAuth.tenants: There is no provider 'fondry'. Did you mean foundry?")
+        assert line.startswith(
+            "InvalidInput: LabAuth.tenants: There is no provider 'fondry'. Did you mean foundry?"
+        )
         assert line.endswith("It is set in ipython_config.py: ask the admin of this hub.")
         assert kernel.text("1 + 1") == "2"
         assert "not found" in kernel.text("%labauth")
@@ -135,9 +165,14 @@ def test_no_secret_can_be_preset(preset: Any) -> None:
 SOURCES = ["you", "environment", ".env", "keyring", "foundry-dev-tools", "config", "default"]
 
 
-@pytest.mark.parametrize(("first", "second"), [(a, b) for n, a in enumerate(SOURCES) for b in SOURCES[n + 1 :]])
-def test_the_order(lab: Lab, first: str, second: str, preset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given > environment > .env > remembered > vendor's files > preset > default, pair by pair, for the scopes."""
+@pytest.mark.parametrize(
+    ("first", "second"), [(a, b) for n, a in enumerate(SOURCES) for b in SOURCES[n + 1 :]]
+)
+def test_the_order(
+    lab: Lab, first: str, second: str, preset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given > environment > .env > remembered > vendor's files > preset > default, pair by pair,
+    for the scopes."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring")
     monkeypatch.setenv("KEYRING_PROPERTY_FILE_PATH", str(tmp_path / "ring" / "ring.cfg"))
@@ -162,7 +197,9 @@ def test_the_order(lab: Lab, first: str, second: str, preset: Any, tmp_path: Pat
                 file.parent.mkdir()
                 oauth = "grant_type = 'client_credentials'\nclient_id = 'sandbox-foundry-client'"
                 oauth += f"\nclient_secret = 'sandbox-foundry-client-secret'\nscopes = [{scopes!r}]"
-                file.write_text(f"[credentials]\ndomain = {origin!r}\n[credentials.oauth]\n{oauth}\n")
+                file.write_text(
+                    f"[credentials]\ndomain = {origin!r}\n[credentials.oauth]\n{oauth}\n"
+                )
             case "default":
                 names[1] = "api:ontologies-read"
     mine = login("foundry", "service-user", tenant=origin, **given)
@@ -171,8 +208,11 @@ def test_the_order(lab: Lab, first: str, second: str, preset: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("wins", ["environment", "keyring"])
-def test_the_order_of_tenants(lab: Lab, wins: str, preset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's tenant wins over the remembered one, and that over a vendor's file and a preset."""
+def test_the_order_of_tenants(
+    lab: Lab, wins: str, preset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment's tenant wins over the remembered one, and that over a vendor's file and a
+    preset."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     origin, other = lab.origin("foundry"), lab.origin("foundry").replace("127.0.0.1", "localhost")
     login("foundry", tenant=origin, remember=True, store="file", **SERVICE)
@@ -190,8 +230,9 @@ def test_the_order_of_tenants(lab: Lab, wins: str, preset: Any, tmp_path: Path, 
             login("foundry")
 
 
-def test_of_several_remembered_tenants_the_preset_says_which(lab: Lab, preset: Any, monkeypatch: pytest.MonkeyPatch,
-                                                             tmp_path: Path) -> None:  # fmt: skip
+def test_of_several_remembered_tenants_the_preset_says_which(
+    lab: Lab, preset: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """What comes after memory in the order still decides where memory alone does not."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     origin, other = lab.origin("foundry"), lab.origin("foundry").replace("127.0.0.1", "localhost")
@@ -205,7 +246,8 @@ def test_of_several_remembered_tenants_the_preset_says_which(lab: Lab, preset: A
 
 
 def test_a_method_s_preset_wins_over_its_provider_s(preset: Any, lab: Lab) -> None:
-    """foundry/user has another client ID than foundry; both reach the right method, and the sign-in page."""
+    """foundry/user has another client ID than foundry; both reach the right method, and the sign-in
+    page."""
     preset(
         tenants={"foundry": lab.origin("foundry")},
         client_ids={"foundry": SERVICE["client_id"], "foundry/user": PUBLIC},
@@ -214,7 +256,12 @@ def test_a_method_s_preset_wins_over_its_provider_s(preset: Any, lab: Lab) -> No
     attempt = begin("foundry")
     assert f"client_id={PUBLIC}" in str.__str__(attempt.url)
     assert attempt.answer(lab.visit(attempt.url)).found.source() == "config"
-    mine = login("foundry", "service-user", tenant=lab.origin("foundry"), client_secret=SERVICE["client_secret"])
+    mine = login(
+        "foundry",
+        "service-user",
+        tenant=lab.origin("foundry"),
+        client_secret=SERVICE["client_secret"],
+    )
     assert mine._exchange.fields["client_id"] == SERVICE["client_id"]
     assert list(choices(["login", "foundry", "--method"])) == ["user", "service-user"]
 

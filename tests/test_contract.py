@@ -1,4 +1,5 @@
-"""One contract for every provider and method: what a login promises, on the sandbox, 32 threads at a time."""
+"""One contract for every provider and method: what a login promises, on the sandbox, 32 threads at
+a time."""
 
 from __future__ import annotations
 
@@ -9,16 +10,36 @@ from dataclasses import replace
 import pytest
 
 import labauth_nb
-from labauth_nb import LabauthError, LabSession, Login, LoginExpired, NotSignedIn, SignInRefused, begin, logout, session, status
+from labauth_nb import (
+    LabauthError,
+    LabSession,
+    Login,
+    LoginExpired,
+    NotSignedIn,
+    SignInRefused,
+    begin,
+    logout,
+    session,
+    status,
+)
 from labauth_nb.logins.logins import get
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
 ALL = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods]
 BROWSER = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.flow]
-MINTING = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods if m.issued_here and (m.refreshes or not m.flow)]
+MINTING = [
+    (p.name, m.name)
+    for p in PROVIDERS.values()
+    for m in p.methods
+    if m.issued_here and (m.refreshes or not m.flow)
+]
 PASTED = sorted(set(ALL) - set(MINTING) - set(BROWSER))
-SECRET_FIELD = {(p.name, m.name): "client_id" if m.flow else m.secret.name for p in PROVIDERS.values() for m in p.methods}
+SECRET_FIELD = {
+    (p.name, m.name): "client_id" if m.flow else m.secret.name
+    for p in PROVIDERS.values()
+    for m in p.methods
+}
 SITE = {("benchling", "oidc"): "idp"}
 """Which of the sandbox's servers issues the tokens, where it is not the provider's own."""
 READ = {
@@ -72,7 +93,8 @@ def storm(work: Callable[[], object]) -> list[object]:
 
 @pytest.mark.parametrize(("provider", "method"), ALL)
 def test_every_method_signs_in_and_reads(lab: Lab, provider: str, method: str) -> None:
-    """Every method signs in on the sandbox, and its session reads data; after log out it says how to come back."""
+    """Every method signs in on the sandbox, and its session reads data; after log out it says how
+    to come back."""
     mine = login(provider, method, tenant="sandbox")
     assert mine.method.name == method
     held = session(provider)
@@ -99,7 +121,8 @@ def test_empty(lab: Lab, provider: str, method: str) -> None:
 
 @pytest.mark.parametrize(("provider", "method"), MINTING)
 def test_expired(lab: Lab, provider: str, method: str) -> None:
-    """When the token has expired, 32 threads cost 1 token request, and none fails or is sent unauthenticated."""
+    """When the token has expired, 32 threads cost 1 token request, and none fails or is sent
+    unauthenticated."""
     login(provider, method, tenant="sandbox")
     before, held = token_requests(lab, provider, method), session(provider)
     lab.advance("19h")
@@ -121,7 +144,8 @@ def test_expiring(lab: Lab, provider: str, method: str) -> None:
 @pytest.mark.parametrize("lever", ["revoke", "expire"])
 @pytest.mark.parametrize(("provider", "method"), MINTING)
 def test_dead_at_the_server(lab: Lab, provider: str, method: str, lever: str) -> None:
-    """When the provider calls a live token dead, 32 threads cost 1 token request, and none fails."""
+    """When the provider calls a live token dead, 32 threads cost 1 token request, and
+    none fails."""
     login(provider, method, tenant="sandbox")
     before, held = token_requests(lab, provider, method), session(provider)
     if (provider, method) in SITE:
@@ -134,9 +158,13 @@ def test_dead_at_the_server(lab: Lab, provider: str, method: str, lever: str) ->
 
 @pytest.mark.parametrize(("provider", "method"), MINTING)
 def test_wrong_secret(lab: Lab, provider: str, method: str) -> None:
-    """With a secret that is wrong by now, 32 threads share one refusal, and the next call asks once more and recovers."""
+    """With a secret that is wrong by now, 32 threads share one refusal, and the next call asks once
+    more and recovers."""
     mine = login(provider, method, tenant="sandbox")
-    field, good = SECRET_FIELD[provider, method], mine._exchange.fields[SECRET_FIELD[provider, method]]
+    field, good = (
+        SECRET_FIELD[provider, method],
+        mine._exchange.fields[SECRET_FIELD[provider, method]],
+    )
     lab.advance("8d")
     mine._exchange.fields[field] = "not-the-secret-of-anybody-0000000"
     before, held = token_requests(lab, provider, method), session(provider)
@@ -159,7 +187,10 @@ def test_soft_window(lab: Lab, provider: str, method: str) -> None:
     assert token_requests(lab, provider, method) - before == 1
 
 
-@pytest.mark.parametrize(("provider", "method"), [pair for pair in MINTING if pair[0] != "dnanexus"])  # there we ask for 18 h
+# there we ask for 18 h
+@pytest.mark.parametrize(
+    ("provider", "method"), [pair for pair in MINTING if pair[0] != "dnanexus"]
+)
 def test_short_life(lab: Lab, provider: str, method: str) -> None:
     """A token that lives 3 seconds still works, and is asked for once per life."""
     lab.set(SITE.get((provider, method), provider), life=3)
@@ -173,7 +204,8 @@ def test_short_life(lab: Lab, provider: str, method: str) -> None:
 
 @pytest.mark.parametrize(("provider", "method"), PASTED)
 def test_pasted_and_refused(lab: Lab, provider: str, method: str) -> None:
-    """A pasted credential that the provider does not know is refused at sign-in, in one message with a hint."""
+    """A pasted credential that the provider does not know is refused at sign-in, in one message
+    with a hint."""
     field = SECRET_FIELD[provider, method]
     with pytest.raises(LabauthError) as caught:
         login(provider, method, tenant="sandbox", **{field: "nobodys-credential-0001"})
@@ -185,12 +217,15 @@ def test_pasted_and_refused(lab: Lab, provider: str, method: str) -> None:
 
 @pytest.mark.parametrize(("provider", "method"), ALL)
 def test_network_gone(lab: Lab, provider: str, method: str) -> None:
-    """Where nothing answers, sign-in and session say so in one message, and raise what requests users catch."""
+    """Where nothing answers, sign-in and session say so in one message, and raise what requests
+    users catch."""
     import requests
 
     mine = login(provider, method, tenant="sandbox")
     mine._exchange.origin = mine._exchange.auth_origin = "http://127.0.0.1:1"
     held = mine.session()
-    with pytest.raises(requests.ConnectionError, match=r"did not respond: 127.0.0.1:1 refused the connection"):
+    with pytest.raises(
+        requests.ConnectionError, match=r"did not respond: 127.0.0.1:1 refused the connection"
+    ):
         read(held, provider)
     assert get(provider) is mine

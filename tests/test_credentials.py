@@ -19,16 +19,25 @@ from labauth_nb.notebook.panel import LoginPanel
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 
-BENCHLING, QBENCH, FOUNDRY, DNANEXUS = (PROVIDERS[n] for n in ("benchling", "qbench", "foundry", "dnanexus"))
+BENCHLING, QBENCH, FOUNDRY, DNANEXUS = (
+    PROVIDERS[n] for n in ("benchling", "qbench", "foundry", "dnanexus")
+)
 
 
 def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given in Python beats the environment, which beats .env; LABAUTH_ names beat the ones in use; values are stripped."""
-    Path(".env").write_text("BENCHLING_TENANT=dot\nBENCHLING_CLIENT_ID=dot-id\nBENCHLING_CLIENT_SECRET=dot-secret\n")
+    """Given in Python beats the environment, which beats .env; LABAUTH_ names beat the ones in use;
+    values are stripped."""
+    Path(".env").write_text(
+        "BENCHLING_TENANT=dot\nBENCHLING_CLIENT_ID=dot-id\nBENCHLING_CLIENT_SECRET=dot-secret\n"
+    )
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "env-id")
     monkeypatch.setenv("LABAUTH_BENCHLING_CLIENT_ID", "  labauth-id\n")
     found = collect(BENCHLING, BENCHLING.method("app"), None, {"client_secret": " given-secret "})
-    assert found.fields == {"client_secret": "given-secret", "client_id": "labauth-id", "tenant": "dot"}
+    assert found.fields == {
+        "client_secret": "given-secret",
+        "client_id": "labauth-id",
+        "tenant": "dot",
+    }
     assert found.sources == {"client_secret": "you", "client_id": "environment", "tenant": ".env"}
     assert found.variables["client_id"] == "LABAUTH_BENCHLING_CLIENT_ID"
 
@@ -71,7 +80,8 @@ def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
 def test_another_tenants_secret(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """A source that names another tenant keeps its secrets: they never go to the tenant asked for."""
+    """A source that names another tenant keeps its secrets: they never go to the tenant
+    asked for."""
     if source == ".env":
         Path(".env").write_text("BENCHLING_TENANT=acme\nBENCHLING_API_KEY=sk_of_acme\n")
     else:
@@ -79,7 +89,9 @@ def test_another_tenants_secret(monkeypatch: pytest.MonkeyPatch, source: str) ->
         monkeypatch.setenv("BENCHLING_API_KEY", "sk_of_acme")
     found = collect(BENCHLING, BENCHLING.method("api-key"), "https://other.benchling.com", {})
     assert "api_key" not in found.fields
-    assert f"{source}: ignored, it is for acme, not for https://other.benchling.com" in found.reasons
+    assert (
+        f"{source}: ignored, it is for acme, not for https://other.benchling.com" in found.reasons
+    )
     same = collect(BENCHLING, BENCHLING.method("api-key"), "https://acme.benchling.com/", {})
     assert same.fields["api_key"] == "sk_of_acme"
 
@@ -95,9 +107,18 @@ def test_foundry_hostname_of_another_program(monkeypatch: pytest.MonkeyPatch) ->
 def test_dx_security_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """DX_SECURITY_CONTEXT is read as the JSON that it is; logged out and broken are reasons."""
     method = DNANEXUS.method("api-token")
-    monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token_type": "bearer", "auth_token": "dx-token"}))
-    assert collect(DNANEXUS, method, None, {}).fields == {"token": "dx-token", "tenant": "api.dnanexus.com"}
-    for broken, why in (('{"auth_token": "PUBLIC"}', "logged out"), ("dx-token", "not the JSON"), ("[1]", "not the JSON")):
+    monkeypatch.setenv(
+        "DX_SECURITY_CONTEXT", json.dumps({"auth_token_type": "bearer", "auth_token": "dx-token"})
+    )
+    assert collect(DNANEXUS, method, None, {}).fields == {
+        "token": "dx-token",
+        "tenant": "api.dnanexus.com",
+    }
+    for broken, why in (
+        ('{"auth_token": "PUBLIC"}', "logged out"),
+        ("dx-token", "not the JSON"),
+        ("[1]", "not the JSON"),
+    ):
         monkeypatch.setenv("DX_SECURITY_CONTEXT", broken)
         found = collect(DNANEXUS, method, None, {})
         assert "token" not in found.fields
@@ -110,39 +131,53 @@ def test_dx_login_files(monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     context = json.dumps({"auth_token": "from-dx-login", "auth_token_type": "Bearer"})
     file = folder / "environment.json"
-    file.write_text(json.dumps({"DX_SECURITY_CONTEXT": context, "DX_APISERVER_HOST": "api.cn.dnanexus.com"}))
+    file.write_text(
+        json.dumps({"DX_SECURITY_CONTEXT": context, "DX_APISERVER_HOST": "api.cn.dnanexus.com"})
+    )
     before = file.read_bytes()
     found = collect(DNANEXUS, DNANEXUS.method("api-token"), None, {})
     assert found.fields == {"token": "from-dx-login", "tenant": "https://api.cn.dnanexus.com"}
     assert found.source() == "dx login"
     assert file.read_bytes() == before
     file.write_text("{broken")
-    assert "environment.json was ignored" in str(collect(DNANEXUS, DNANEXUS.method("api-token"), None, {}).reasons)
+    assert "environment.json was ignored" in str(
+        collect(DNANEXUS, DNANEXUS.method("api-token"), None, {}).reasons
+    )
 
 
 def test_foundry_dev_tools() -> None:
-    """foundry-dev-tools' config serves: its jwt for `token`, its oauth for `service-user`; a later file wins."""
+    """foundry-dev-tools' config serves: its jwt for `token`, its oauth for `service-user`; a later
+    file wins."""
     first, second = Path.home() / ".foundry-dev-tools", Path.home() / ".config/foundry-dev-tools"
     for folder, jwt in ((first, "old"), (second, "new")):
         folder.mkdir(parents=True)
-        (folder / "config.toml").write_text(f'[credentials]\ndomain = "acme.palantirfoundry.com"\njwt = "{jwt}"\n')
+        (folder / "config.toml").write_text(
+            f'[credentials]\ndomain = "acme.palantirfoundry.com"\njwt = "{jwt}"\n'
+        )
     assert collect(FOUNDRY, FOUNDRY.method("token"), None, {}).fields["token"] == "new"
     (second / "config.toml").write_text(
-        '[credentials]\ndomain = "acme.palantirfoundry.com"\n[credentials.oauth]\ngrant_type = "client_credentials"\n'
-        'client_id = "i"\nclient_secret = "s"\nscopes = ["a", "b"]\n'
+        '[credentials]\ndomain = "acme.palantirfoundry.com"\n[credentials.oauth]\ngrant_type ='
+        ' "client_credentials"\nclient_id = "i"\nclient_secret = "s"\nscopes = ["a", "b"]\n'
     )
     found = collect(FOUNDRY, FOUNDRY.method("service-user"), None, {})
-    assert (found.fields["client_id"], found.fields["client_secret"], found.fields["scopes"]) == ("i", "s", "a b")
+    assert (found.fields["client_id"], found.fields["client_secret"], found.fields["scopes"]) == (
+        "i",
+        "s",
+        "a b",
+    )
 
 
 def test_method_by_what_is_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without --method, the one whose fields the environment supplies is taken; a job is recognized by DX_JOB_ID."""
+    """Without --method, the one whose fields the environment supplies is taken; a job is recognized
+    by DX_JOB_ID."""
     monkeypatch.setenv("BENCHLING_TENANT", lab.origin("benchling"))
     monkeypatch.setenv("BENCHLING_API_KEY", lab.credentials("benchling", "api-key")["api_key"])
     assert login("benchling").method.name == "api-key"
     token = lab.credentials("dnanexus", "job")["token"]
     monkeypatch.setenv("DX_JOB_ID", "job-0000")
-    monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": token, "auth_token_type": "Bearer"}))
+    monkeypatch.setenv(
+        "DX_SECURITY_CONTEXT", json.dumps({"auth_token": token, "auth_token_type": "Bearer"})
+    )
     monkeypatch.setenv("DX_APISERVER_HOST", lab.origin("dnanexus"))
     job = login("dnanexus")
     assert job.method.name == "job"
@@ -151,7 +186,8 @@ def test_method_by_what_is_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_environment_never_goes_to_the_sandbox(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the sandbox the real secrets of the environment are not used; LABAUTH_..._TENANT=sandbox is the sandbox."""
+    """On the sandbox the real secrets of the environment are not used; LABAUTH_..._TENANT=sandbox
+    is the sandbox."""
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "real-id")
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "real-secret")
     monkeypatch.setenv("LABAUTH_BENCHLING_TENANT", "sandbox")
@@ -161,7 +197,8 @@ def test_environment_never_goes_to_the_sandbox(lab: Lab, monkeypatch: pytest.Mon
 
 
 def test_missing_names_everything() -> None:
-    """Where nobody can be asked, the message names what is missing, the variables that supply it, and the cell to run."""
+    """Where nobody can be asked, the message names what is missing, the variables that supply it,
+    and the cell to run."""
     with pytest.raises(MissingCredentials) as caught:
         login("benchling", tenant="acme")
     sentence = str(caught.value)
@@ -190,10 +227,15 @@ def test_no_answer_at_a_prompt(monkeypatch: pytest.MonkeyPatch, answer: str) -> 
 
 
 def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The status says from which source and variable each field came, and why other sources did not serve."""
+    """The status says from which source and variable each field came, and why other sources did not
+    serve."""
     monkeypatch.setenv("QBENCH_BASE_URL", lab.origin("qbench"))
     monkeypatch.setenv("QBENCH_CLIENT_ID", lab.credentials("qbench", "client")["client_id"])
-    login("qbench", tenant=lab.origin("qbench"), client_secret=lab.credentials("qbench", "client")["client_secret"])
+    login(
+        "qbench",
+        tenant=lab.origin("qbench"),
+        client_secret=lab.credentials("qbench", "client")["client_secret"],
+    )
     text = repr(status())
     assert "client_id from environment QBENCH_CLIENT_ID" in text
     assert "client_secret from you" in text
@@ -218,16 +260,25 @@ def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_tenant_spellings(provider: str, typed: str, origin: str) -> None:
-    """A tenant may be typed as a name, a host or a pasted address; off loopback it is always https."""
+    """A tenant may be typed as a name, a host or a pasted address; off loopback it is
+    always https."""
     assert PROVIDERS[provider].origin(typed) == origin
 
 
 @pytest.mark.parametrize(
     ("provider", "typed", "said"),
     [
-        ("dnanexus", "platform.dnanexus.com", "is a web page, not DNAnexus's API: use api.dnanexus.com"),
+        (
+            "dnanexus",
+            "platform.dnanexus.com",
+            "is a web page, not DNAnexus's API: use api.dnanexus.com",
+        ),
         ("dnanexus", "https://ukbiobank.dnanexus.com/login", "use api.dnanexus.com"),
-        ("benchling", "acme.benchling.com.evil.test", "not a Benchling address: they end in .benchling.com"),
+        (
+            "benchling",
+            "acme.benchling.com.evil.test",
+            "not a Benchling address: they end in .benchling.com",
+        ),
         ("benchling", "https://acme.benchling.com@evil.test", "is not a Benchling address"),
         ("benchling", "ftp://acme.benchling.com", "is not a Benchling address"),
         ("benchling", "a b", "is not a Benchling address"),
@@ -237,7 +288,8 @@ def test_tenant_spellings(provider: str, typed: str, origin: str) -> None:
     ],
 )
 def test_bad_tenants(provider: str, typed: str, said: str) -> None:
-    """What is no tenant is refused before anything is asked or sent, in one message that says what to give."""
+    """What is no tenant is refused before anything is asked or sent, in one message that says what
+    to give."""
     with pytest.raises(InvalidInput) as caught:
         login(provider, tenant=typed)
     assert said in str(caught.value)
@@ -310,7 +362,11 @@ def by(way: str, monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> Non
     elif way == "prompt":
         monkeypatch.setattr("getpass.getpass", lambda prompt: str.__str__(value))
         wanted = next(f for f in QBENCH.methods[0].fields if f.name == field)
-        login("qbench", tenant="sandbox", **{field: terminal.ask(plan(Wish("qbench", tenant="acme")), wanted)})
+        login(
+            "qbench",
+            tenant="sandbox",
+            **{field: terminal.ask(plan(Wish("qbench", tenant="acme")), wanted)},
+        )
     else:
         panel = LoginPanel(plan(Wish("qbench", tenant="sandbox")), True)
         panel.heard({"type": "submit", "fields": {field: value}})
@@ -368,7 +424,10 @@ def test_wrapped_paste(lab: Lab, end: str) -> None:
         ("kanari\nsecret", "The Client secret holds .*a line break"),
         (f"{SECRET}\nQBENCH_CLIENT_ID=x", "The Client secret holds .*a line break"),
         (f"QBENCH_CLIENT_ID=x\nQBENCH_CLIENT_SECRET={SECRET}", "holds .*a line break"),
-        ("QBENCH_CLIENT_ID=kanari", "was given as QBENCH_CLIENT_ID, which belongs to another field"),
+        (
+            "QBENCH_CLIENT_ID=kanari",
+            "was given as QBENCH_CLIENT_ID, which belongs to another field",
+        ),
         ('"client_id": "kanari",', "was given as client_id, which belongs to another field"),
         ("$env:QBENCH_CLIENT_ID='kanari'", "was given as QBENCH_CLIENT_ID, which is another"),
         ("setx QBENCH_CLIENT_ID kanari", "was given as QBENCH_CLIENT_ID, which is another"),
@@ -410,7 +469,19 @@ def test_wrapped_id(lab: Lab) -> None:
         login("qbench", tenant="sandbox", client_id="sandbox-\nqbench-client")
 
 
-KEPT = ["Q==", "QUJDREVGR0g=", "ABCDEFGH==", "a=b", "a:b", "SECRET:b", "abc,", "set", 'say "hi" twice', '"half', "x" * 30]
+KEPT = [
+    "Q==",
+    "QUJDREVGR0g=",
+    "ABCDEFGH==",
+    "a=b",
+    "a:b",
+    "SECRET:b",
+    "abc,",
+    "set",
+    'say "hi" twice',
+    '"half',
+    "x" * 30,
+]
 
 
 @pytest.mark.parametrize("value", KEPT)

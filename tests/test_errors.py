@@ -52,12 +52,28 @@ def answer(status: int, body: object, **headers: str) -> requests.Response:
     ("body", "code", "message"),
     [
         ({"error": "invalid_client", "error_description": "no"}, "invalid_client", "no"),
-        ({"error": "ratelimit exceeded 300 per 60 seconds"}, "", "ratelimit exceeded 300 per 60 seconds"),
-        ({"error": {"type": "invalid_client", "message": "no", "userMessage": "n"}}, "invalid_client", "no"),
-        ({"error": {"type": "PermissionDenied", "message": "VIEW"}}, "PermissionDenied", "VIEW"),
-        ({"error_type": "Forbidden", "error_description": "no scope", "error_token": "t"}, "Forbidden", "no scope"),
         (
-            {"errorCode": "C", "errorName": "ApiUsageDenied", "parameters": {"missingScope": "a:b"}},
+            {"error": "ratelimit exceeded 300 per 60 seconds"},
+            "",
+            "ratelimit exceeded 300 per 60 seconds",
+        ),
+        (
+            {"error": {"type": "invalid_client", "message": "no", "userMessage": "n"}},
+            "invalid_client",
+            "no",
+        ),
+        ({"error": {"type": "PermissionDenied", "message": "VIEW"}}, "PermissionDenied", "VIEW"),
+        (
+            {"error_type": "Forbidden", "error_description": "no scope", "error_token": "t"},
+            "Forbidden",
+            "no scope",
+        ),
+        (
+            {
+                "errorCode": "C",
+                "errorName": "ApiUsageDenied",
+                "parameters": {"missingScope": "a:b"},
+            },
             "ApiUsageDenied",
             "missing scope a:b",
         ),
@@ -101,7 +117,13 @@ def test_web_page(provider: str, status: int, kind: str) -> None:
     [
         ({"retry_after": "17"}, 17),
         ({"x_rate_limit_reset": "3", "retry_after": "17"}, 3),
-        ({"retry_after": formatdate(1_800_000_030, usegmt=True), "date": formatdate(1_800_000_000, usegmt=True)}, 30),
+        (
+            {
+                "retry_after": formatdate(1_800_000_030, usegmt=True),
+                "date": formatdate(1_800_000_000, usegmt=True),
+            },
+            30,
+        ),
         ({"retry_after": "soon"}, None),
         ({"retry_after": "-5"}, None),
         ({"retry_after": "nan"}, None),
@@ -110,8 +132,11 @@ def test_web_page(provider: str, status: int, kind: str) -> None:
     ],
 )
 def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
-    """The wait is read from the provider's own headers, as seconds or as a date; nonsense is none."""
-    assert wait_seconds(answer(429, {}, **headers), ("x-rate-limit-reset", "retry-after")) == seconds
+    """The wait is read from the provider's own headers, as seconds or as a date;
+    nonsense is none."""
+    assert (
+        wait_seconds(answer(429, {}, **headers), ("x-rate-limit-reset", "retry-after")) == seconds
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +146,10 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ReadTimeout("x"), "sent nothing in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
         (requests.exceptions.SSLError("x"), "could not prove who it is"),
-        (requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"), "check the clock first"),
+        (
+            requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"),
+            "check the clock first",
+        ),
         (requests.exceptions.SSLError("certificate has expired (_ssl.c)"), "check the clock first"),
         (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
         (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
@@ -143,7 +171,9 @@ def test_unreachable(caught: Exception, said: str) -> None:
 
 def test_unknown_host() -> None:
     """A host that does not exist is a message, from a real look-up of its name."""
-    with pytest.raises(ProviderUnreachable, match=r"QBench did not respond: lims\.invalid .*Check the tenant"):
+    with pytest.raises(
+        ProviderUnreachable, match=r"QBench did not respond: lims\.invalid .*Check the tenant"
+    ):
         login("qbench", tenant="lims.invalid", client_id="i", client_secret="s" * 9)
 
 
@@ -156,7 +186,9 @@ def test_without_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_carry_data() -> None:
     """What an error is about is data beside its message, and outlasts a copy and a pickle."""
-    refused = SignInRefused("no", field="otp", status=401, code="x", hint="y", response=answer(401, {}))
+    refused = SignInRefused(
+        "no", field="otp", status=401, code="x", hint="y", response=answer(401, {})
+    )
     for error in (refused, InvalidInput("no", field="otp"), MissingCredentials("no", field="otp")):
         for each in (error, error.again(), pickle.loads(pickle.dumps(error))):
             assert (str(each), each.field, type(each)) == ("no", "otp", type(error))
@@ -177,21 +209,66 @@ def test_shape_of_errors() -> None:
 
 
 CASES = {
-    "benchling wrong secret": ("benchling", "app", {"client_secret": "wrong-0001"}, "401 invalid_client .*Developer Console"),
+    "benchling wrong secret": (
+        "benchling",
+        "app",
+        {"client_secret": "wrong-0001"},
+        "401 invalid_client .*Developer Console",
+    ),
     "benchling wrong key": (
         "benchling",
         "api-key",
         {"api_key": "sk_wrong0001"},
         "401 authentication_error .*Check the API key",
     ),
-    "benchling no JWT": ("benchling", "id-token", {"id_token": "nonsense"}, "not a JWT with three parts"),
-    "benchling spaces": ("benchling", "api-key", {"api_key": "sk_a b"}, "holds a space, a line break or a quote mark"),
-    "qbench wrong secret": ("qbench", "client", {"client_secret": "w" * 32}, "400 invalid_grant .*clock must be right"),
-    "foundry wrong secret": ("foundry", "service-user", {"client_secret": "wrong-0001"}, "401 invalid_client .*OAuth & scopes"),
-    "foundry bad scope": ("foundry", "service-user", {"scopes": "api:nonsense"}, "400 invalid_scope .*Ask only for scopes"),
-    "foundry bad token": ("foundry", "token", {"token": "nonsense"}, "401 Default:Unauthorized .*sign in again"),
-    "dnanexus bad token": ("dnanexus", "api-token", {"token": "nonsense"}, "401 InvalidAuthentication .*Make a new API token"),
-    "dnanexus wrong password": ("dnanexus", "password", {"password": "wrong"}, "401 UsernameOrPasswordError .*single sign-on"),
+    "benchling no JWT": (
+        "benchling",
+        "id-token",
+        {"id_token": "nonsense"},
+        "not a JWT with three parts",
+    ),
+    "benchling spaces": (
+        "benchling",
+        "api-key",
+        {"api_key": "sk_a b"},
+        "holds a space, a line break or a quote mark",
+    ),
+    "qbench wrong secret": (
+        "qbench",
+        "client",
+        {"client_secret": "w" * 32},
+        "400 invalid_grant .*clock must be right",
+    ),
+    "foundry wrong secret": (
+        "foundry",
+        "service-user",
+        {"client_secret": "wrong-0001"},
+        "401 invalid_client .*OAuth & scopes",
+    ),
+    "foundry bad scope": (
+        "foundry",
+        "service-user",
+        {"scopes": "api:nonsense"},
+        "400 invalid_scope .*Ask only for scopes",
+    ),
+    "foundry bad token": (
+        "foundry",
+        "token",
+        {"token": "nonsense"},
+        "401 Default:Unauthorized .*sign in again",
+    ),
+    "dnanexus bad token": (
+        "dnanexus",
+        "api-token",
+        {"token": "nonsense"},
+        "401 InvalidAuthentication .*Make a new API token",
+    ),
+    "dnanexus wrong password": (
+        "dnanexus",
+        "password",
+        {"password": "wrong"},
+        "401 UsernameOrPasswordError .*single sign-on",
+    ),
     "field of another method": (
         "benchling",
         "app",
@@ -212,7 +289,8 @@ def test_sentences(lab: Lab, case: str) -> None:
 
 
 def test_archived_and_suspended(lab: Lab) -> None:
-    """An archived app and a suspended user are refused with a hint that names the cause, and come back when undone."""
+    """An archived app and a suspended user are refused with a hint that names the cause, and come
+    back when undone."""
     login("benchling", tenant="sandbox")
     login("benchling", "api-key", tenant="sandbox", name="mine")
     lab.archive()

@@ -37,10 +37,17 @@ from labauth_nb.tokens.grants import client_credentials
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(720, "12 min behind"), (-720, "12 min ahead"), (6 * 60, "6 min behind"), (86400, "24 h behind")]
+    ("seconds", "said"),
+    [
+        (720, "12 min behind"),
+        (-720, "12 min ahead"),
+        (6 * 60, "6 min behind"),
+        (86400, "24 h behind"),
+    ],
 )
 def test_clock_skew(lab: Lab, seconds: float, said: str) -> None:
-    """A clock that is off is corrected once from the server's Date, remembered for renewals, and told in the status."""
+    """A clock that is off is corrected once from the server's Date, remembered for renewals, and
+    told in the status."""
     lab.skew(seconds)
     mine = login("qbench", tenant="sandbox")
     assert lab.token_requests("qbench") == 2
@@ -114,7 +121,8 @@ def test_shortest_assertion(lab: Lab, seconds: float) -> None:
 
 
 def test_wrong_secret_is_not_skew(lab: Lab) -> None:
-    """A wrong secret on a computer whose clock is right is asked for once; nothing is remembered of a failed correction."""
+    """A wrong secret on a computer whose clock is right is asked for once; nothing is remembered of
+    a failed correction."""
     with pytest.raises(LabauthError, match="invalid_grant"):
         login("qbench", tenant="sandbox", client_secret="w" * 32)
     assert lab.token_requests("qbench") == 1
@@ -134,12 +142,16 @@ def test_failed_correction_is_forgotten(lab: Lab) -> None:
 
 
 def test_refresh_keeps_the_newest(lab: Lab) -> None:
-    """QBench is renewed by the refresh token, and the newest one is kept: ten renewals, no assertion, no reuse."""
+    """QBench is renewed by the refresh token, and the newest one is kept: ten renewals, no
+    assertion, no reuse."""
     login("qbench", tenant="sandbox")
     for _ in range(10):
         lab.advance("61m")
         assert session("qbench").get("orders").status_code == 200
-    assert (lab.count("qbench", "token/refresh"), lab.count("qbench", "POST /qbench/api/v2/auth/token")) == (10, 11)
+    assert (
+        lab.count("qbench", "token/refresh"),
+        lab.count("qbench", "POST /qbench/api/v2/auth/token"),
+    ) == (10, 11)
 
 
 def test_refused_refresh_falls_back(lab: Lab) -> None:
@@ -168,7 +180,8 @@ def test_refused_refresh_shows_no_cookie(lab: Lab) -> None:
 
 
 def test_unreachable_refresh_falls_back(lab: Lab) -> None:
-    """A refresh whose answer got lost may have used up the refresh token: a fresh assertion is made instead."""
+    """A refresh whose answer got lost may have used up the refresh token: a fresh assertion is made
+    instead."""
     login("qbench", tenant="sandbox")
     lab.next("qbench", "truncated", path="refresh")
     refresh("qbench")
@@ -176,19 +189,26 @@ def test_unreachable_refresh_falls_back(lab: Lab) -> None:
 
 
 def test_id_token(lab: Lab) -> None:
-    """The ID token's email says who you are, its exp how long it lasts; unverified, as Benchling verifies it."""
+    """The ID token's email says who you are, its exp how long it lasts; unverified, as Benchling
+    verifies it."""
     mine = login("benchling", "id-token", tenant="sandbox")
     assert (mine.who, mine.time_left) == ("ada@sandbox.example", "60 min")
     lab.advance("61m")
-    with pytest.raises(LoginExpired, match="%labauth login benchling --tenant sandbox --method id-token"):
+    with pytest.raises(
+        LoginExpired, match="%labauth login benchling --tenant sandbox --method id-token"
+    ):
         session("benchling")
 
 
 def test_id_token_without_email(lab: Lab) -> None:
-    """An ID token without the claim email is refused before it is sent, with what to ask the identity provider's admin for."""
+    """An ID token without the claim email is refused before it is sent, with what to ask the
+    identity provider's admin for."""
     token = jwt.encode({"sub": "ada", "exp": time.time() + 900}, KEY, algorithm="HS256")
     before = lab.count("benchling")
-    with pytest.raises(InvalidInput, match=r"no claim 'email'.*Ask the admin of your identity provider to include email"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"no claim 'email'.*Ask the admin of your identity provider to include email",
+    ):
         login("benchling", "id-token", tenant="sandbox", id_token=token)
     assert lab.count("benchling") == before
 
@@ -200,8 +220,11 @@ def test_foundry_expiry_from_exp(lab: Lab) -> None:
 
 
 def test_foundry_expiry_from_ttl(lab: Lab) -> None:
-    """Without exp it is asked for at the time-to-live endpoint; where that is refused, it is unknown."""
-    opaque = lab.sites["foundry"].issue(Grant("5a8b0000-0000-4000-8000-000000000001"), 7200, "opaque-token-0001")
+    """Without exp it is asked for at the time-to-live endpoint; where that is refused, it is
+    unknown."""
+    opaque = lab.sites["foundry"].issue(
+        Grant("5a8b0000-0000-4000-8000-000000000001"), 7200, "opaque-token-0001"
+    )
     assert login("foundry", "token", tenant="sandbox", token=opaque).time_left == "120 min"
     lab.next("foundry", 500, path="ttl")
     mine = login("foundry", "token", tenant="sandbox", token=opaque, name="again")
@@ -210,17 +233,22 @@ def test_foundry_expiry_from_ttl(lab: Lab) -> None:
 
 @pytest.mark.parametrize("wrapped", [" {} \n", "Bearer {}", "bearer   {}", '"{}"', "'{}'"])
 def test_pasted_values(lab: Lab, wrapped: str) -> None:
-    """What is pasted with spaces, a line's end, quote marks or the word Bearer around it is taken without them."""
+    """What is pasted with spaces, a line's end, quote marks or the word Bearer around it is taken
+    without them."""
     token = lab.credentials("dnanexus", "api-token")["token"]
     assert login("dnanexus", tenant="sandbox", token=wrapped.format(token)).who == "ada"
 
 
-@pytest.mark.parametrize("pasted", ["two words", "line\nbreak", "smart’quote", "••••••••", "Bearer", "tab\there"])
+@pytest.mark.parametrize(
+    "pasted", ["two words", "line\nbreak", "smart’quote", "••••••••", "Bearer", "tab\there"]
+)
 def test_pasted_nonsense(lab: Lab, pasted: str) -> None:
-    """What cannot stand in a header is refused before it is sent, naming the field and where to find it."""
+    """What cannot stand in a header is refused before it is sent, naming the field and where to
+    find it."""
     before = lab.count("dnanexus")
     with pytest.raises(
-        InvalidInput, match=r"The API token holds a space.*Where to find it: on platform\.dnanexus\.com"
+        InvalidInput,
+        match=r"The API token holds a space.*Where to find it: on platform\.dnanexus\.com",
     ) as caught:
         login("dnanexus", tenant="sandbox", token=pasted)
     assert caught.value.field == "token"
@@ -228,7 +256,8 @@ def test_pasted_nonsense(lab: Lab, pasted: str) -> None:
 
 
 def test_password_expires_when_asked(lab: Lab) -> None:
-    """A DNAnexus token by password expires when it was asked to, in 18 hours, and is renewed with the password."""
+    """A DNAnexus token by password expires when it was asked to, in 18 hours, and is renewed with
+    the password."""
     mine = login("dnanexus", "password", tenant="sandbox")
     assert mine.time_left == "18 h"
     lab.advance("19h")
@@ -237,14 +266,19 @@ def test_password_expires_when_asked(lab: Lab) -> None:
 
 
 def test_one_time_code(lab: Lab) -> None:
-    """A one-time code that is given is sent once and forgotten; without one, the error names the field."""
+    """A one-time code that is given is sent once and forgotten; without one, the error names the
+    field."""
     lab.set("dnanexus", otp="246810")
     with pytest.raises(LabauthError, match="OTPRequiredError") as caught:
         login("dnanexus", "password", tenant="sandbox")
     assert caught.value.field == "otp"
     mine = login("dnanexus", "password", tenant="sandbox", otp="246810")
     assert "otp" not in mine._exchange.fields
-    assert all(isinstance(value, Secret) for name, value in mine._exchange.fields.items() if name == "password")
+    assert all(
+        isinstance(value, Secret)
+        for name, value in mine._exchange.fields.items()
+        if name == "password"
+    )
 
 
 def test_scopes(lab: Lab) -> None:
@@ -254,17 +288,21 @@ def test_scopes(lab: Lab) -> None:
     assert session("foundry").get("admin/users/getCurrent").status_code == 403
 
 
-@pytest.mark.parametrize(("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")])
+@pytest.mark.parametrize(
+    ("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")]
+)
 @pytest.mark.parametrize("status", [429, 503])
 def test_token_endpoint_says_later(lab: Lab, provider: str, method: str, status: int) -> None:
-    """A token endpoint that says "later" twice is asked again, as slowly as it wants, and the sign-in goes on."""
+    """A token endpoint that says "later" twice is asked again, as slowly as it wants, and the
+    sign-in goes on."""
     lab.next(provider, status, times=2)
     login(provider, method, tenant="sandbox")
     assert lab.token_requests(provider) == 3
 
 
 def test_token_endpoint_is_down(lab: Lab) -> None:
-    """One that stays down is asked 3 times, or not again where it wants a long wait; that is no refusal of the credentials."""
+    """One that stays down is asked 3 times, or not again where it wants a long wait; that is no
+    refusal of the credentials."""
     lab.next("benchling", 503, times=9)
     with pytest.raises(ProviderError, match="Benchling responded with 503") as caught:
         login("benchling", tenant="sandbox")
@@ -289,10 +327,15 @@ def test_plain_http_is_refused_at_the_last_moment(
         client_credentials(exchange, None)
 
 
-@pytest.mark.parametrize(("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")])
+@pytest.mark.parametrize(
+    ("provider", "method"), [("benchling", "app"), ("qbench", "client"), ("dnanexus", "password")]
+)
 @pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
-def test_token_request_that_fails_for_a_while(lab: Lab, provider: str, method: str, failure: int | str) -> None:
-    """A token endpoint that is broken, or breaks off, twice is asked again, and the sign-in goes on."""
+def test_token_request_that_fails_for_a_while(
+    lab: Lab, provider: str, method: str, failure: int | str
+) -> None:
+    """A token endpoint that is broken, or breaks off, twice is asked again, and the sign-in goes
+    on."""
     lab.next(provider, failure, times=2)
     login(provider, method, tenant="sandbox")
     assert lab.token_requests(provider) == 3
@@ -306,13 +349,17 @@ def test_sign_in_outlasts_an_outage(
     attended: bool,
     seconds: int,
 ) -> None:
-    """A sign-in outlasts some time without a network, with one line; less where a person waits for it."""
+    """A sign-in outlasts some time without a network, with one line; less where a person waits for
+    it."""
     monkeypatch.setattr(terminal, "can_ask", lambda: attended)
     before = lab.clock.time()
     outage = Outage(lab, monkeypatch, seconds * 0.8, requests.ConnectionError("refused"))
     login("benchling", tenant="sandbox")
     assert len(outage.requests) > 3
-    assert capsys.readouterr().err == f"Benchling cannot be reached. Trying again for up to {seconds} s.\n"
+    assert (
+        capsys.readouterr().err
+        == f"Benchling cannot be reached. Trying again for up to {seconds} s.\n"
+    )
     assert lab.clock.time() - before < seconds + 5
     before = lab.clock.time()
     Outage(lab, monkeypatch, 600, requests.ConnectionError("refused"))
@@ -323,7 +370,8 @@ def test_sign_in_outlasts_an_outage(
 
 @pytest.mark.parametrize("attended", [True, False])
 def test_patience_by_a_variable(lab: Lab, monkeypatch: pytest.MonkeyPatch, attended: bool) -> None:
-    """LABAUTH_PATIENCE says how long a sign-in and a session try, whoever waits; what is no time is named."""
+    """LABAUTH_PATIENCE says how long a sign-in and a session try, whoever waits; what is no time is
+    named."""
     monkeypatch.setattr(terminal, "can_ask", lambda: attended)
     monkeypatch.setenv("LABAUTH_PATIENCE", "5m")
     Outage(lab, monkeypatch, 240, requests.ConnectionError("refused"))
@@ -352,7 +400,8 @@ def test_a_code_is_sent_once(lab: Lab, failure: int | str) -> None:
 
 @pytest.mark.parametrize("failure", [500, 502, 504, "truncated"])
 def test_a_refresh_token_is_not_sent_again_by_itself(lab: Lab, failure: int | str) -> None:
-    """A refresh token that may be used up is not sent again within a request; the next request tries it."""
+    """A refresh token that may be used up is not sent again within a request; the next request
+    tries it."""
     attempt = begin("foundry", "user", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     held, before = session("foundry"), lab.token_requests("foundry")
@@ -368,7 +417,8 @@ def test_a_refresh_token_is_not_sent_again_by_itself(lab: Lab, failure: int | st
 
 @pytest.mark.slow
 def test_a_refresh_token_that_did_not_arrive(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refresh token that was not sent, as the connection was refused, is sent once there is one."""
+    """A refresh token that was not sent, as the connection was refused, is sent once
+    there is one."""
     attempt = begin("foundry", "user", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     held, before = session("foundry"), lab.token_requests("foundry")
@@ -390,7 +440,8 @@ def test_renewal_outlasts_a_token_endpoint(lab: Lab, failure: int) -> None:
 
 
 def test_no_soft_renewal_by_what_may_be_used_up(lab: Lab) -> None:
-    """While the access token is good, a refresh token that may be used up is left alone: its family may be revoked."""
+    """While the access token is good, a refresh token that may be used up is left alone: its family
+    may be revoked."""
     attempt = begin("foundry", "user", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
     token, held = mine.token(), session("foundry")
@@ -425,7 +476,8 @@ def test_renewal_at_a_busy_token_endpoint(
     patience: float | str,
     sent: int,
 ) -> None:
-    """A renewal for a session's request is tried for as long as that session's patience, with one line."""
+    """A renewal for a session's request is tried for as long as that session's patience, with one
+    line."""
     login("foundry", tenant="sandbox")
     held, before = session("foundry"), lab.token_requests("foundry")
     lab.advance("2h")
@@ -437,7 +489,10 @@ def test_renewal_at_a_busy_token_endpoint(
     else:
         assert held.get("ontologies").status_code == 200
     assert lab.token_requests("foundry") == before + sent
-    line = "The token endpoint for Foundry responded with 503. Trying again for up to 7200 s (lab.patience).\n"
+    line = (
+        "The token endpoint for Foundry responded with 503. Trying again for up to 7200 s"
+        " (lab.patience).\n"
+    )
     assert capsys.readouterr().err == (line if sent == 9 else "")
 
 
@@ -461,7 +516,8 @@ def test_renewal_for_a_plain_request(
 
 
 def test_renewal_that_may_wait(lab: Lab) -> None:
-    """While the old token is good, a busy token endpoint holds no request up, nor is asked by each."""
+    """While the old token is good, a busy token endpoint holds no request up, nor is
+    asked by each."""
     token = login("foundry", tenant="sandbox").token()
     held, before = session("foundry"), lab.token_requests("foundry")
     lab.advance(f"{0.8 * token.life:.0f}s")

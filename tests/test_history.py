@@ -28,7 +28,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     it.run(f"early = '{BEFORE}'")
     it.run("%load_ext labauth_nb\nimport os, labauth_nb, labauth_nb.notebook.panel")
     it.run("labauth_nb.notebook.panel.HELLO_SECONDS = 0.1  # no page says hello to this kernel")
-    it.run("lab_ = labauth_nb.sandbox.running(); os.environ['QBENCH_URL'] = origin = lab_.origin('qbench')")
+    it.run(
+        "lab_ = labauth_nb.sandbox.running(); os.environ['QBENCH_URL'] = origin ="
+        " lab_.origin('qbench')"
+    )
     it.run("def sign(secret): return " + LOGIN + ", client_secret=secret)")
     yield it
     it.stop()
@@ -102,9 +105,12 @@ def test_a_later_cell(kernel: Kernel) -> None:
 
 
 def test_after_a_log_out(kernel: Kernel) -> None:
-    """What was a credential of this kernel stays masked after the log out, and after a sign-in that failed."""
+    """What was a credential of this kernel stays masked after the log out, and after a sign-in that
+    failed."""
     kernel.run("labauth_nb.login('qbench', tenant='sandbox', name='gone')")
-    kernel.run("open('gone.txt', 'w').write(labauth_nb.logins.logins.get('gone').secrets()[0]) and None")
+    kernel.run(
+        "open('gone.txt', 'w').write(labauth_nb.logins.logins.get('gone').secrets()[0]) and None"
+    )
     secret = (folder(kernel).parent / "gone.txt").read_text()
     kernel.run("%labauth logout gone")
     kernel.run("sign('kanari-refused-before-0007')")
@@ -159,7 +165,9 @@ def test_the_panel(kernel: Kernel) -> None:
 def test_a_locked_database(kernel: Kernel) -> None:
     """Where another program locks the database, a sign-in goes on; the file is clean soon after."""
     secret = "kanari-locked-0005"
-    kernel.run("import labauth_nb.notebook.history; labauth_nb.notebook.history.BUSY_SECONDS = 60.0")
+    kernel.run(
+        "import labauth_nb.notebook.history; labauth_nb.notebook.history.BUSY_SECONDS = 60.0"
+    )
     kernel.run(f"held = '{secret}'")
     kernel.run("get_ipython().history_manager.writeout_cache()")
     (file,) = folder(kernel).rglob("history.sqlite")

@@ -1,4 +1,5 @@
-"""A hostile, broken or careless server, a proxy, a fork, an interruption: one message each, and no secret in it."""
+"""A hostile, broken or careless server, a proxy, a fork, an interruption: one message each, and no
+secret in it."""
 
 from __future__ import annotations
 
@@ -64,7 +65,11 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.answer: Callable[[str, str, dict[str, str], bytes], Answer] = lambda *_: (404, {}, b"{}")
+        self.answer: Callable[[str, str, dict[str, str], bytes], Answer] = lambda *_: (
+            404,
+            {},
+            b"{}",
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -101,7 +106,13 @@ HTML = {"Content-Type": "text/html"}
 
 
 def token_answer(**more: Any) -> Answer:
-    return 200, JSON, json.dumps({"access_token": "kanari-token", "token_type": "Bearer", "expires_in": 900} | more).encode()
+    return (
+        200,
+        JSON,
+        json.dumps(
+            {"access_token": "kanari-token", "token_type": "Bearer", "expires_in": 900} | more
+        ).encode(),
+    )
 
 
 NOTHING_GOOD: list[dict[str, Any]] = [
@@ -134,10 +145,12 @@ NOTHING_GOOD: list[dict[str, Any]] = [
     ],
 )
 @pytest.mark.parametrize(
-    ("provider", "fields"), [("benchling", {"api_key": "sk_x"}), ("foundry", {"token": "t"}), ("dnanexus", {"token": "t"})]
+    ("provider", "fields"),
+    [("benchling", {"api_key": "sk_x"}), ("foundry", {"token": "t"}), ("dnanexus", {"token": "t"})],
 )
 def test_not_proven(server: Server, provider: str, fields: dict[str, str], answer: Answer) -> None:
-    """A pasted credential that the server did not accept is no sign-in: a web page or an empty answer is no proof."""
+    """A pasted credential that the server did not accept is no sign-in: a web page or an empty
+    answer is no proof."""
     server.answer = lambda *_: answer
     with pytest.raises(LabauthError, match="answered") as caught:
         login(provider, tenant=server.url, **fields)
@@ -154,7 +167,9 @@ def test_not_proven(server: Server, provider: str, fields: dict[str, str], answe
         ("dnanexus", 403, {"error": {"type": "OrgExpired", "message": "no"}}),
     ],
 )
-def test_proven_without_access(server: Server, provider: str, status_code: int, body: dict[str, Any]) -> None:
+def test_proven_without_access(
+    server: Server, provider: str, status_code: int, body: dict[str, Any]
+) -> None:
     """What a provider's document says of a good token without access proves a pasted one."""
     server.answer = lambda *_: (status_code, JSON, json.dumps(body).encode())
     assert login(provider, tenant=server.url, token="kanari-token").status != "expired"
@@ -175,7 +190,8 @@ def test_proven_without_access(server: Server, provider: str, status_code: int, 
     ],
 )
 def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
-    """A token response without a token that can be sent is a message at sign-in, not a crash at the first request."""
+    """A token response without a token that can be sent is a message at sign-in, not a crash at the
+    first request."""
     server.answer = lambda *_: token_answer(**more)
     with pytest.raises(LabauthError, match="Benchling responded with 200 without a token"):
         login("benchling", tenant=server.url, **CLIENT)
@@ -197,7 +213,11 @@ def test_no_usable_token(server: Server, more: dict[str, Any]) -> None:
         ({"access_token": "a b", "error": "busy_now"}, r"busy_now\."),
         ({"access_token": None, "error": "access_denied"}, r"access_denied\."),
         (
-            {"access_token": None, "error": "busy_now", "error_description": "Not kanari-client-secret-0001"},
+            {
+                "access_token": None,
+                "error": "busy_now",
+                "error_description": "Not kanari-client-secret-0001",
+            },
             r"busy_now \(Not \*\*\*\)",
         ),
     ],
@@ -223,7 +243,9 @@ def test_captive_portal(server: Server) -> None:
     assert "without a token" not in said
 
 
-@pytest.mark.parametrize("expires_in", ["3600", 0, -5, None, "soon", float("nan"), float("inf"), 1e308, [], True])
+@pytest.mark.parametrize(
+    "expires_in", ["3600", 0, -5, None, "soon", float("nan"), float("inf"), 1e308, [], True]
+)
 def test_odd_lives(server: Server, expires_in: Any) -> None:
     """Whatever expires_in is: the status can be shown, and ten requests cost no ten tokens."""
     server.answer = lambda verb, path, *_: (
@@ -239,17 +261,30 @@ def test_odd_lives(server: Server, expires_in: Any) -> None:
 
 
 def test_echoed_secrets(server: Server) -> None:
-    """A server that echoes what it was sent gets no secret into a message, nor into a pickled error."""
+    """A server that echoes what it was sent gets no secret into a message, nor into a pickled
+    error."""
 
     def echo(verb: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         said = f"you sent {headers.get('Authorization')} {parse_qs(body.decode())}\x1b[31m"
-        return 400, JSON, json.dumps({"error": {"type": "invalid_request", "message": said}}).encode()
+        return (
+            400,
+            JSON,
+            json.dumps({"error": {"type": "invalid_request", "message": said}}).encode(),
+        )
 
     server.answer = echo
-    for provider, fields in (("benchling", CLIENT), ("foundry", CLIENT), ("benchling", {"api_key": "sk_kanari000001"})):
+    for provider, fields in (
+        ("benchling", CLIENT),
+        ("foundry", CLIENT),
+        ("benchling", {"api_key": "sk_kanari000001"}),
+    ):
         with pytest.raises(LabauthError) as caught:
             login(provider, tenant=server.url, **fields)
-        for place in (str(caught.value).encode(), pickle.dumps(caught.value), pickle.dumps(caught.value.response)):
+        for place in (
+            str(caught.value).encode(),
+            pickle.dumps(caught.value),
+            pickle.dumps(caught.value.response),
+        ):
             assert b"kanari" not in place
             assert b"\x1b" not in str(caught.value).encode()
 
@@ -257,7 +292,9 @@ def test_echoed_secrets(server: Server) -> None:
 def test_echoed_who(server: Server) -> None:
     """A name that echoes the token, or holds terminal codes, is masked and put on one line."""
     me = {"username": "Bearer kanari-token\n\x1b[31mred" + "x" * 500}
-    server.answer = lambda verb, path, *_: token_answer() if "token" in path else (200, JSON, json.dumps(me).encode())
+    server.answer = lambda verb, path, *_: (
+        token_answer() if "token" in path else (200, JSON, json.dumps(me).encode())
+    )
     mine = login("foundry", tenant=server.url, **CLIENT)
     assert "kanari" not in repr(mine)
     assert "\x1b" not in repr(mine)
@@ -268,11 +305,14 @@ def test_two_cookies(server: Server) -> None:
     """Two cookies jid with different paths do not break a QBench sign-in."""
     both = {"Set-Cookie": "jid=a; Path=/qbench\njid=b; Path=/"} | JSON
     server.answer = lambda *_: (200, both, token_answer(refresh_token="r")[2])
-    assert login("qbench", tenant=server.url, client_id="i", client_secret="s" * 32).status == "valid"
+    assert (
+        login("qbench", tenant=server.url, client_id="i", client_secret="s" * 32).status == "valid"
+    )
 
 
 def test_redirected_credentials(server: Server, lab: Lab) -> None:
-    """A token endpoint that redirects gets nothing sent on: it is refused, and the tenant questioned."""
+    """A token endpoint that redirects gets nothing sent on: it is refused, and the tenant
+    questioned."""
     there = lab.origin("benchling") + "/api/v2/token"
     server.answer = lambda *_: (307, {"Location": there}, b"")
     with pytest.raises(LabauthError, match="a redirect to another address"):
@@ -284,12 +324,18 @@ def test_redirected_credentials(server: Server, lab: Lab) -> None:
 @pytest.mark.parametrize("provider", ["foundry", "dnanexus"])
 def test_redirected_revocation(server: Server, provider: str, code: int) -> None:
     """A revocation that was not done, as it was redirected or not found, is not called one."""
-    method, fields = ("password", {"username": "u", "password": "p"}) if provider == "dnanexus" else (None, CLIENT)
+    method, fields = (
+        ("password", {"username": "u", "password": "p"})
+        if provider == "dnanexus"
+        else (None, CLIENT)
+    )
 
     def answered(verb: str, path: str, *_: object) -> Answer:
         if "revoke" in path or "destroy" in path:
             return code, {"Location": f"{server.url}/elsewhere"}, b""
-        return token_answer() if "oken" in path else (200, JSON, b'{"id": "user-u", "username": "u"}')
+        return (
+            token_answer() if "oken" in path else (200, JSON, b'{"id": "user-u", "username": "u"}')
+        )
 
     server.answer = answered
     login(provider, method, tenant=server.url, **fields)
@@ -300,7 +346,8 @@ def test_redirected_revocation(server: Server, provider: str, code: int) -> None
 
 
 def test_proxy(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A company proxy in the environment is not used for this computer itself: no credential goes to it."""
+    """A company proxy in the environment is not used for this computer itself: no credential goes
+    to it."""
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, server.url)
     login("benchling", tenant="sandbox")
@@ -310,7 +357,15 @@ def test_proxy(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "typed", ["[acme].qbench.net", "https://[acme", "acme\u2100x", "https://https://acme", "\x00", "http://"]
+    "typed",
+    [
+        "[acme].qbench.net",
+        "https://[acme",
+        "acme\u2100x",
+        "https://https://acme",
+        "\x00",
+        "http://",
+    ],
 )
 def test_malformed_tenants(typed: str) -> None:
     """A tenant that cannot even be parsed is a message about the tenant."""
@@ -319,22 +374,31 @@ def test_malformed_tenants(typed: str) -> None:
 
 
 def test_stale_variable_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused secret that came from the environment is named with its variable, or it would win again and again."""
-    monkeypatch.setenv("DX_SECURITY_CONTEXT", '{"auth_token": "stale-token", "auth_token_type": "Bearer"}')
+    """A refused secret that came from the environment is named with its variable, or it would win
+    again and again."""
+    monkeypatch.setenv(
+        "DX_SECURITY_CONTEXT", '{"auth_token": "stale-token", "auth_token_type": "Bearer"}'
+    )
     monkeypatch.setenv("DX_APISERVER_HOST", lab.origin("dnanexus"))
     with pytest.raises(LabauthError, match="came from: environment DX_SECURITY_CONTEXT"):
         login("dnanexus")
 
 
 def test_token_of_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DX_SECURITY_CONTEXT without a host is api.dnanexus.com's, as dxpy takes it: it goes to no other host."""
-    monkeypatch.setenv("DX_SECURITY_CONTEXT", '{"auth_token": "kanari-token", "auth_token_type": "Bearer"}')
-    with pytest.raises(LabauthError, match=r"it is for api.dnanexus.com, not for https://evil.invalid"):
+    """DX_SECURITY_CONTEXT without a host is api.dnanexus.com's, as dxpy takes it: it goes to no
+    other host."""
+    monkeypatch.setenv(
+        "DX_SECURITY_CONTEXT", '{"auth_token": "kanari-token", "auth_token_type": "Bearer"}'
+    )
+    with pytest.raises(
+        LabauthError, match=r"it is for api.dnanexus.com, not for https://evil.invalid"
+    ):
         login("dnanexus", tenant="https://evil.invalid")
 
 
 def test_logout_during_a_renewal(lab: Lab) -> None:
-    """A log out while a renewal is under way revokes that token as well; who asked for it is told, and nothing lives on."""
+    """A log out while a renewal is under way revokes that token as well; who asked for it is told,
+    and nothing lives on."""
     login("foundry", tenant="sandbox")
     lab.next("foundry", "slow", path="oauth2/token", seconds=0.7)
     errors: list[Exception] = []
@@ -357,7 +421,8 @@ def test_logout_during_a_renewal(lab: Lab) -> None:
 
 
 def test_every_minted_token_is_revoked(lab: Lab) -> None:
-    """A token that was replaced early, and is still good at the provider, is revoked at log out with its successor."""
+    """A token that was replaced early, and is still good at the provider, is revoked at log out
+    with its successor."""
     login("foundry", tenant="sandbox")
     refresh("foundry")
     logout("foundry")
@@ -370,7 +435,8 @@ def _in_child(held: Any, results: Any) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_during_a_renewal(lab: Lab) -> None:
-    """A child forked while another thread renews does not wait for a thread that it does not have."""
+    """A child forked while another thread renews does not wait for a thread that it
+    does not have."""
     mine = login("benchling", tenant="sandbox")
     held = session("benchling")
     lab.advance("16m")
@@ -393,7 +459,8 @@ def test_fork_during_a_renewal(lab: Lab) -> None:
 
 
 def test_no_access_said_like_dead(lab: Lab) -> None:
-    """Where one path answers 401 for "no access" and others work, that path costs one renewal in all, not one each time."""
+    """Where one path answers 401 for "no access" and others work, that path costs one renewal in
+    all, not one each time."""
     here = lab.sites["benchling"]
 
     @here.app.get("/api/v2/forbidden")
@@ -423,7 +490,11 @@ def test_probe_does_not_hold_up(lab: Lab) -> None:
 def test_probe_loses_no_fresh_token(server: Server) -> None:
     """A token that has just come is not renewed, nor lost, as the API answers 401 to who-am-I."""
     tokens = [token_answer()]
-    refusal = (400, JSON, b'{"error": "invalid_request", "error_description": "one token a minute"}')
+    refusal = (
+        400,
+        JSON,
+        b'{"error": "invalid_request", "error_description": "one token a minute"}',
+    )
     server.answer = lambda verb, path, *_: (
         (tokens.pop() if tokens else refusal) if path.endswith("token") else (401, JSON, b"{}")
     )
@@ -435,11 +506,15 @@ def test_own_auth(lab: Lab) -> None:
     """An auth= of the user's own is not replaced, even one that adds nothing."""
     login("benchling", tenant="sandbox")
     assert session("benchling").get("plates", auth=lambda request: request).status_code == 401
-    assert session("benchling").get("plates", auth=("sk_sandboxBenchlingApiKey01", "")).status_code == 200
+    assert (
+        session("benchling").get("plates", auth=("sk_sandboxBenchlingApiKey01", "")).status_code
+        == 200
+    )
 
 
 def test_pages_without_a_total(server: Server) -> None:
-    """QBench pages without total_pages are walked until an empty one: nothing is left out in silence."""
+    """QBench pages without total_pages are walked until an empty one: nothing is left out in
+    silence."""
 
     def answer(verb: str, path: str, *_: Any) -> Answer:
         if "token" in path:
@@ -460,7 +535,15 @@ def test_bounded_patience(server: Server) -> None:
         if path.endswith("/token"):
             return token_answer()
         times.append(time.monotonic())
-        return 429, JSON | {"Retry-After": "0" if len(times) < 3 else "2000000000", "x-rate-limit-reset": "1900000000"}, b"{}"
+        return (
+            429,
+            JSON
+            | {
+                "Retry-After": "0" if len(times) < 3 else "2000000000",
+                "x-rate-limit-reset": "1900000000",
+            },
+            b"{}",
+        )
 
     server.answer = answer
     login("benchling", tenant=server.url, **CLIENT)
@@ -498,12 +581,15 @@ def test_expired_when_pasted(lab: Lab) -> None:
     """A pasted token that has already expired is refused at once, with where to get a new one."""
     old = lab.credentials("foundry", "token")["token"]
     lab.advance("9h")
-    with pytest.raises(LoginExpired, match=r"has already expired. Get a new one: Account, Settings, Tokens"):
+    with pytest.raises(
+        LoginExpired, match=r"has already expired. Get a new one: Account, Settings, Tokens"
+    ):
         login("foundry", tenant="sandbox", token=old)
 
 
 def test_login_masks_its_arguments() -> None:
-    """From the first line of login() on, no frame shows a secret: also where your own code wraps the error."""
+    """From the first line of login() on, no frame shows a secret: also where your own code wraps
+    the error."""
     with pytest.raises(LabauthError) as caught:
         login("benchling", tenant="http://127.0.0.1:1", **CLIENT)
     for frame, _ in traceback.walk_tb(caught.value.__traceback__):
@@ -558,7 +644,11 @@ def test_interrupted_sign_in(server: Server, tmp_path: Path) -> None:
         return token_answer()
 
     server.answer = hang
-    env = {"BENCHLING_CLIENT_ID": "cid", "BENCHLING_CLIENT_SECRET": "kanari-client-secret-0001", "BENCHLING_URL": server.url}
+    env = {
+        "BENCHLING_CLIENT_ID": "cid",
+        "BENCHLING_CLIENT_SECRET": "kanari-client-secret-0001",
+        "BENCHLING_URL": server.url,
+    }
     kernel = Kernel(tmp_path, env)
     try:
         kernel.run("%xmode Verbose\n%load_ext labauth_nb")
@@ -582,8 +672,11 @@ def alive(lab: Lab, provider: str) -> list[str]:
 
 @pytest.mark.parametrize("where", ["send", "_who"])
 @pytest.mark.parametrize(("provider", "method"), INTERRUPTED)
-def test_interrupted_after_the_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, method: str, where: str) -> None:
-    """Ctrl-C after the token came revokes it, goes on, and leaves the login that was there before."""
+def test_interrupted_after_the_token(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, method: str, where: str
+) -> None:
+    """Ctrl-C after the token came revokes it, goes on, and leaves the login that was
+    there before."""
     login(provider, method, tenant="sandbox")
     held, before = session(provider), alive(lab, provider)
     assert before
@@ -638,7 +731,8 @@ def test_interrupted_between_token_requests(lab: Lab, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("how", ["busy", "unreachable"])
 def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Ctrl-C while a token endpoint is waited for comes back at once, and not when the wait ends."""
+    """Ctrl-C while a token endpoint is waited for comes back at once, and not when the
+    wait ends."""
     monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 30)
     monkeypatch.setattr("labauth_nb.tokens.wire.BACKOFF_SECONDS", (9.0,))
     monkeypatch.setenv("LABAUTH_PATIENCE", "60s")
@@ -652,8 +746,11 @@ def test_interrupted_wait(server: Server, monkeypatch: pytest.MonkeyPatch, how: 
     assert time.monotonic() - began < 6
 
 
-def late_token(lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]) -> threading.Event:
-    """Set once the token has come that is issued while `during` runs, long after it was waited for."""
+def late_token(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, during: Callable[[], None]
+) -> threading.Event:
+    """Set once the token has come that is issued while `during` runs, long after it was
+    waited for."""
     monkeypatch.setattr("labauth_nb.tokens.renewal.CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 0.1)
     real, came = grants.GRANTS["client_credentials"], threading.Event()
@@ -678,7 +775,8 @@ def dies(lab: Lab, provider: str) -> bool:
 
 
 def test_interrupted_long_before_the_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that comes long after its sign-in was interrupted is revoked, although nobody waits."""
+    """A token that comes long after its sign-in was interrupted is revoked, although
+    nobody waits."""
     came = late_token(lab, monkeypatch, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         login("foundry", tenant="sandbox")
@@ -693,7 +791,8 @@ def test_logout_long_before_the_token(
     monkeypatch: pytest.MonkeyPatch,
     revoke: bool | None,
 ) -> None:
-    """A token that a renewal brings long after the log out is revoked too, unless none was to be."""
+    """A token that a renewal brings long after the log out is revoked too, unless none
+    was to be."""
     mine = login("foundry", tenant="sandbox")
     under_way = threading.Event()
     came = late_token(lab, monkeypatch, under_way.set)
@@ -727,7 +826,9 @@ def test_cancelled_between_token_requests(lab: Lab, monkeypatch: pytest.MonkeyPa
     assert lab.token_requests("foundry") == 1
 
 
-def test_revocation_does_not_hold_up_an_interrupt(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revocation_does_not_hold_up_an_interrupt(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A revocation that takes long goes on without the person who interrupted."""
     gate = threading.Event()
     monkeypatch.setattr(exchanges, "DISCARD_SECONDS", 0.1)
@@ -762,10 +863,15 @@ HUGE = "1" + "0" * 400
     ],
     ids=["number", "nesting", "surrogate", "surrogate-refresh", "nested-error"],
 )
-def test_token_answer_that_python_cannot_hold(monkeypatch: pytest.MonkeyPatch, lab: Lab, body: str) -> None:
-    """An answer with a number of 400 digits, a nesting or a spelling that breaks Python is refused in a message, or works."""
+def test_token_answer_that_python_cannot_hold(
+    monkeypatch: pytest.MonkeyPatch, lab: Lab, body: str
+) -> None:
+    """An answer with a number of 400 digits, a nesting or a spelling that breaks Python is refused
+    in a message, or works."""
     flask = pytest.importorskip("flask")
-    lab.sites["benchling"].app.view_functions["token"] = lambda: flask.Response(body, 200, mimetype="application/json")
+    lab.sites["benchling"].app.view_functions["token"] = lambda: flask.Response(
+        body, 200, mimetype="application/json"
+    )
     said = ""
     try:
         login("benchling", tenant="sandbox")
@@ -777,7 +883,8 @@ def test_token_answer_that_python_cannot_hold(monkeypatch: pytest.MonkeyPatch, l
 
 @pytest.mark.parametrize("location", ["http://[::1", b"http://\xff\xfe/"], ids=["bracket", "bytes"])
 def test_redirect_to_no_address(lab: Lab, location: str | bytes) -> None:
-    """A redirect to what is no address is a message, at sign-in, at the probe and in a session; none is followed."""
+    """A redirect to what is no address is a message, at sign-in, at the probe and in a session;
+    none is followed."""
     flask = pytest.importorskip("flask")
     text = location if isinstance(location, str) else location.decode("latin-1")
 
@@ -803,7 +910,11 @@ def test_long_echo_is_scrubbed_before_it_is_cut(lab: Lab) -> None:
     """A server that echoes a long token in its error: not even a part of it is shown."""
     flask = pytest.importorskip("flask")
     token = "eyJ" + "CANARY" * 90
-    body = {"errorCode": "UNAUTHORIZED", "errorName": "X", "errorDescription": f"Token {token} is not valid"}
+    body = {
+        "errorCode": "UNAUTHORIZED",
+        "errorName": "X",
+        "errorDescription": f"Token {token} is not valid",
+    }
     lab.sites["foundry"].app.view_functions["me"] = lambda: (flask.jsonify(body), 401)
     with pytest.raises(LabauthError) as caught:
         login("foundry", "token", tenant="sandbox", token=token)
@@ -811,7 +922,8 @@ def test_long_echo_is_scrubbed_before_it_is_cut(lab: Lab) -> None:
 
 
 def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab) -> None:
-    """A notebook whose folder was deleted, and a user without a home, still sign in; what is missing is a message."""
+    """A notebook whose folder was deleted, and a user without a home, still sign in; what is
+    missing is a message."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -826,7 +938,8 @@ def test_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: La
 
 
 def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no text, or text that cannot be sent, is refused in a message; a variable of odd bytes is ignored."""
+    """What is no text, or text that cannot be sent, is refused in a message; a variable of odd
+    bytes is ignored."""
     with pytest.raises(InvalidInput, match="tenant must be text"):
         login("benchling", tenant=5)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="name must be text"):
@@ -834,7 +947,9 @@ def test_words_that_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match="cannot be sent"):
         login("benchling", tenant="acme", client_id="\ud800", client_secret="x")
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", "\udcff")
-    with pytest.raises(MissingCredentials, match="BENCHLING_CLIENT_SECRET was ignored, it is not text in UTF-8"):
+    with pytest.raises(
+        MissingCredentials, match="BENCHLING_CLIENT_SECRET was ignored, it is not text in UTF-8"
+    ):
         login("benchling", tenant="acme", client_id="x")
 
 
@@ -985,7 +1100,8 @@ ROWS = [(end, case) for end in ENDS for case in REPLIES if (end, case) not in GO
 
 @pytest.mark.parametrize(("end", "case"), ROWS)
 def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: str) -> None:
-    """Whatever an end sends instead of what it should, there is a message: soon, small, and without a secret."""
+    """Whatever an end sends instead of what it should, there is a message: soon, small, and without
+    a secret."""
     raw.script = lambda: REPLIES[case]
     if end == "API":  # the probe has its own row
         raw.scripts["/api/v2/projects?pageSize=1"] = lambda: reply(b'{"projects": []}')
@@ -1006,7 +1122,9 @@ def test_every_end(raw: Wire, monkeypatch: pytest.MonkeyPatch, end: str, case: s
 MALFORMED = {
     "a negative chunk": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
     "two lengths": [b"HTTP/1.1 200 OK\r\nContent-Length: 2, 5\r\n\r\n{}"],
-    "a negative chunk of a redirect": [b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"],
+    "a negative chunk of a redirect": [
+        b"HTTP/1.1 302 Found\r\nLocation: /x\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"
+    ],
 }
 
 
@@ -1025,7 +1143,8 @@ def test_malformed_response(raw: Wire, case: str, way: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("body", [b"", GZIP.encode() + b"\r\nContent-Length: 2\r\n\r\n{}"])
 def test_redirect_cut_short(raw: Wire, body: bytes, stream: bool) -> None:
-    """A redirect whose body is cut short is asked for again; one that cannot be unpacked is followed."""
+    """A redirect whose body is cut short is asked for again; one that cannot be unpacked is
+    followed."""
     start, asked = b"HTTP/1.1 302 Found\r\nLocation: /x\r\n", []
 
     def script() -> list[bytes]:
@@ -1078,7 +1197,8 @@ def test_stalled_body(raw: Wire, monkeypatch: pytest.MonkeyPatch, way: str) -> N
 
 @pytest.fixture
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Path]]:
-    """An https server with a certificate of an organization's own authority, and that one's file."""
+    """An https server with a certificate of an organization's own authority, and that
+    one's file."""
     trustme = pytest.importorskip("trustme")
     for name in CA_VARIABLES:
         monkeypatch.delenv(name)
@@ -1110,8 +1230,11 @@ def _probe(url: str) -> Any:
 
 
 @pytest.mark.parametrize("act", [_sign_in, _discover, _probe])
-def test_private_authority(private: tuple[Server, Path], act: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An organization's own certificates are trusted where a variable names them, and only there."""
+def test_private_authority(
+    private: tuple[Server, Path], act: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An organization's own certificates are trusted where a variable names them, and
+    only there."""
     server, file = private
     with pytest.raises(LabauthError, match="set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its"):
         act(server.url)
@@ -1126,7 +1249,9 @@ def test_private_authority(private: tuple[Server, Path], act: Callable[[str], An
 
 
 @pytest.mark.parametrize("name", CA_VARIABLES[:3])
-def test_private_authority_of_an_api(private: tuple[Server, Path], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_authority_of_an_api(
+    private: tuple[Server, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A session trusts its own `verify` first, then what the variables name."""
     server, file = private
     monkeypatch.setenv(name, str(file))
@@ -1141,7 +1266,9 @@ def test_private_authority_of_an_api(private: tuple[Server, Path], name: str, mo
     assert lab.get("plates").ok
 
 
-@pytest.mark.parametrize(("content", "why"), [("nonsense", "holds no certificates"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "why"), [("nonsense", "holds no certificates"), (None, "cannot be read")]
+)
 @pytest.mark.parametrize("name", [*CA_VARIABLES[:3], "verify="])
 def test_no_certificates_in_the_file(
     private: tuple[Server, Path],
@@ -1170,8 +1297,11 @@ def test_no_certificates_in_the_file(
         assert "Benchling" not in str(caught.value)
 
 
-def test_certificates_where_none_are_needed(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over plain http, to the sandbox, a variable that names no file stops nothing; without any, requests' own count."""
+def test_certificates_where_none_are_needed(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over plain http, to the sandbox, a variable that names no file stops nothing; without any,
+    requests' own count."""
     for name in CA_VARIABLES:
         monkeypatch.delenv(name)
     assert trusted() is True
@@ -1181,16 +1311,23 @@ def test_certificates_where_none_are_needed(lab: Lab, tmp_path: Path, monkeypatc
     assert session("qbench").get("customers").ok
 
 
-def test_certificates_that_go_away(private: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_that_go_away(
+    private: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file that is removed, or overwritten, after its first use is told as at its first use."""
     server, file = private
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     mine = _sign_in(server.url).session()
     assert mine.get("plates").ok
-    for change, why in ((lambda: file.write_text("x"), "holds no certificates"), (file.unlink, "cannot be read")):
+    for change, why in (
+        (lambda: file.write_text("x"), "holds no certificates"),
+        (file.unlink, "cannot be read"),
+    ):
         change()
         for act in (lambda: mine.get("plates"), lambda: _sign_in(server.url)):
-            with pytest.raises(LabauthError, match=f"^Nothing was sent: SSL_CERT_FILE names .*{why}"):
+            with pytest.raises(
+                LabauthError, match=f"^Nothing was sent: SSL_CERT_FILE names .*{why}"
+            ):
                 act()
 
 
@@ -1200,11 +1337,10 @@ def test_truststore(private: tuple[Server, Path]) -> None:
     pytest.importorskip("truststore")
     server, file = private
     code = (
-        "import os, sys, truststore; truststore.inject_into_ssl()\n"
-        "import labauth_nb\n"
-        "from labauth_nb.tokens import wire; wire.CA_VARIABLES = ()\n"
-        "mine = labauth_nb.login('benchling', tenant=sys.argv[1], client_id='i', client_secret='s')\n"
-        "print(mine.session().get('plates').status_code)"
+        "import os, sys, truststore; truststore.inject_into_ssl()\nimport labauth_nb\nfrom"
+        " labauth_nb.tokens import wire; wire.CA_VARIABLES = ()\nmine ="
+        " labauth_nb.login('benchling', tenant=sys.argv[1], client_id='i',"
+        " client_secret='s')\nprint(mine.session().get('plates').status_code)"
     )
     env = {**os.environ, "SSL_CERT_FILE": str(file)}  # the "operating system's", for OpenSSL
     command = [sys.executable, "-c", code, server.url]

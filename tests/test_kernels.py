@@ -33,7 +33,8 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("slow")
 def test_a_slow_kernel(tmp_path: Path) -> None:
-    """Of a kernel that answers late, each request gets its own reply, and a cell its own outputs and prompts."""
+    """Of a kernel that answers late, each request gets its own reply, and a cell its own outputs
+    and prompts."""
     kernel = Kernel(tmp_path)
     try:
         hasty = kernel.client.complete("imp")  # as a test that did not wait
@@ -48,7 +49,8 @@ def test_a_slow_kernel(tmp_path: Path) -> None:
 
 
 def test_a_cell_left_running(tmp_path: Path) -> None:
-    """What a failed test leaves, a cell that runs or a prompt, is ended by the next cell; a dead kernel is said at once."""
+    """What a failed test leaves, a cell that runs or a prompt, is ended by the next cell; a dead
+    kernel is said at once."""
     kernel = Kernel(tmp_path)
     try:
         with pytest.raises(TimeoutError):
@@ -65,10 +67,15 @@ def test_a_cell_left_running(tmp_path: Path) -> None:
 
 def test_a_program_that_does_not_end() -> None:
     """What ignores a request to end is killed, with what it has started."""
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True);"
+        " time.sleep(600)"
+    )
     starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {deaf!r}])"
     for code in (deaf, f"{deaf.partition('print')[0]}{starts}"):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+        )
         assert process.stdout
         process.stdout.readline()
         end_group(process, seconds=0.5)

@@ -35,14 +35,17 @@ def test_arrows_run_down() -> None:
 
 
 def test_no_private_name_over_a_wall() -> None:
-    """No wing imports a private name of another; that none is reached through an object is ruff's SLF001."""
+    """No wing imports a private name of another; that none is reached through an object is ruff's
+    SLF001."""
     assert house.taken_privately() == set()
 
 
 def test_drawing() -> None:
     """CONTRIBUTING.md draws the house as its imports do."""
     drawing = f"```mermaid\n{house.drawn(house.arrows())}\n```"
-    assert drawing in (REPO / "CONTRIBUTING.md").read_text("utf-8"), f"python tests/house.py prints:\n{drawing}"
+    assert drawing in (REPO / "CONTRIBUTING.md").read_text("utf-8"), (
+        f"python tests/house.py prints:\n{drawing}"
+    )
 
 
 def test_public_names() -> None:
@@ -57,19 +60,33 @@ def test_public_names() -> None:
 
 def test_import_stays_light() -> None:
     """`import labauth_nb` loads none of the heavy packages, and loading the extension neither."""
-    heavy = ["pandas", "jwt", "ipywidgets", "anywidget", "flask", "cryptography", "requests", "dotenv", "tqdm"]
+    heavy = [
+        "pandas",
+        "jwt",
+        "ipywidgets",
+        "anywidget",
+        "flask",
+        "cryptography",
+        "requests",
+        "dotenv",
+        "tqdm",
+    ]
     code = (
         f"import sys, IPython; heavy = set({heavy!r}) - set(sys.modules); import labauth_nb; "
         "print(sorted(heavy & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert ran.stdout.strip() == "[]"
     code = (
-        "import sys; from IPython.core.interactiveshell import InteractiveShell; ip = InteractiveShell.instance(); "
-        f"heavy = set({heavy!r}) - set(sys.modules); ip.run_line_magic('load_ext', 'labauth_nb'); "
-        "print(sorted(heavy & set(sys.modules)))"
+        "import sys; from IPython.core.interactiveshell import InteractiveShell; ip ="
+        f" InteractiveShell.instance(); heavy = set({heavy!r}) - set(sys.modules);"
+        " ip.run_line_magic('load_ext', 'labauth_nb'); print(sorted(heavy & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert ran.stdout.strip().splitlines()[-1] == "[]"
 
 
@@ -86,7 +103,8 @@ GENERAL = [p for p in FILES if p.relative_to(ROOT).parts[0] not in ("providers",
 
 @pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.name)
 def test_no_branch_on_a_provider(path: Path) -> None:
-    """No room compares with a provider's name: where providers differ, the difference is data or the name of a grant."""
+    """No room compares with a provider's name: where providers differ, the difference is data or
+    the name of a grant."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Compare):
             constants = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
@@ -96,7 +114,8 @@ def test_no_branch_on_a_provider(path: Path) -> None:
 # Vendors' words that still stand in general wings, named one by one; nothing joins them.
 VENDORS_WORDS = {
     *(("credentials", word) for word in ("benchling", "foundry")),  # examples, in help
-    *(("responses", f"error{part}") for part in ("code", "description", "name")),  # Foundry's errors
+    # Foundry's errors
+    *(("responses", f"error{part}") for part in ("code", "description", "name")),
     *(("responses", word) for word in ("missingscope", "usermessage")),
     ("logins", "benchling"),  # an example, in a message
     *(("notebook", name) for name in PROVIDERS),  # examples, in the usage
@@ -105,16 +124,20 @@ VENDORS_WORDS = {
 
 @cache
 def vendors_words() -> set[str]:
-    """What has a vendor for an author: providers' names, variables and error codes, in small letters.
+    """What has a vendor for an author: providers' names, variables and error codes, in small
+    letters.
 
-    Words like `nextPageToken`, which nobody else would write, are taken from the data and the sandbox.
+    Words like `nextPageToken`, which nobody else would write, are taken from the data and the
+    sandbox.
     """
     words = {"multipass"} | {word for p in PROVIDERS.values() for word in (p.name, p.title)}
     for provider in PROVIDERS.values():
         for field in (provider.tenant, *(f for m in provider.methods for f in m.fields)):
             words |= {field.name} if field.once else set()
             words |= {n for e in field.env for n in (e.name, e.scheme, e.port, e.unless)}
-        words |= {word for m in provider.methods for word in (m.job_variable, m.cookie, m.digest_key)}
+        words |= {
+            word for m in provider.methods for word in (m.job_variable, m.cookie, m.digest_key)
+        }
         words |= {code for code in provider.hints if re.fullmatch(r"[A-Z]\w+", code)}
     for path in FILES:
         if wing(path) in ("providers", "sandbox"):
@@ -140,7 +163,8 @@ def said(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", GENERAL, ids=lambda p: p.name)
 def test_no_vendors_word(path: Path) -> None:
-    """Vendors' names, variables and error codes stand in providers/, the sandbox and the readers of their files only."""
+    """Vendors' names, variables and error codes stand in providers/, the sandbox and the readers of
+    their files only."""
     words = "|".join(sorted(map(re.escape, vendors_words()), key=len, reverse=True))
     found = re.findall(rf"(?<![a-z0-9])({words})(?![a-z0-9])", "\n".join(said(path)).lower())
     if path.stem != "vendor_files":
@@ -151,7 +175,8 @@ OWN_ERRORS = ("error", "caught", "said", "sentence")
 
 
 def looks_into(tree: ast.AST) -> list[int]:
-    """The lines that search, compare or cut the text of an error: ``"x" in str(error)``, ``str(error).partition``."""
+    """The lines that search, compare or cut the text of an error: ``"x" in str(error)``,
+    ``str(error).partition``."""
 
     def is_text(node: ast.AST) -> bool:
         called = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "str"
@@ -159,19 +184,26 @@ def looks_into(tree: ast.AST) -> list[int]:
 
     found = []
     for node in ast.walk(tree):
-        compared = isinstance(node, ast.Compare) and any(map(is_text, (node.left, *node.comparators)))
+        compared = isinstance(node, ast.Compare) and any(
+            map(is_text, (node.left, *node.comparators))
+        )
         cut = isinstance(node, ast.Attribute) and is_text(node.value)
-        searched = isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and any(map(is_text, node.args))
+        searched = (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).startswith("re.")
+            and any(map(is_text, node.args))
+        )
         if compared or cut or searched:
             found.append(node.lineno)  # type: ignore[attr-defined]
     return found
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name != "responses.py"], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.name != "responses.py"], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_messages_are_not_parsed(path: Path) -> None:
-    """No code looks into the text of our own messages: what it needs stands beside them, as data. (responses.py reads
-    what requests and OpenSSL say.)
-    """
+    """No code looks into the text of our own messages: what it needs stands beside them, as data.
+    (responses.py reads what requests and OpenSSL say.)"""
     assert looks_into(ast.parse(path.read_text("utf-8"))) == []
 
 
@@ -204,7 +236,8 @@ def test_names_agree(provider: Provider) -> None:
 
 
 def test_grants_are_known() -> None:
-    """Every grant, revocation and file reader that a provider names is there, and none is left unused."""
+    """Every grant, revocation and file reader that a provider names is there, and none is left
+    unused."""
     from labauth_nb.credentials.vendor_files import FILES as READERS
     from labauth_nb.tokens.grants import GRANTS, REVOCATIONS
 

@@ -39,7 +39,8 @@ def test_several_accounts(lab: Lab) -> None:
 
 
 def test_the_only_one(lab: Lab) -> None:
-    """Without a name, session, refresh and logout take the only login; with several they ask which."""
+    """Without a name, session, refresh and logout take the only login; with several
+    they ask which."""
     login("qbench", tenant="sandbox")
     assert session().login.name == "qbench"
     assert refresh().name == "qbench"
@@ -49,7 +50,8 @@ def test_the_only_one(lab: Lab) -> None:
 
 
 def test_signing_in_again_revives_sessions(lab: Lab) -> None:
-    """A session that a cell holds goes on with the new login of its name; on another tenant it does not."""
+    """A session that a cell holds goes on with the new login of its name; on another tenant it does
+    not."""
     login("benchling", tenant="sandbox")
     held = session("benchling")
     logout("benchling")
@@ -63,7 +65,8 @@ def test_signing_in_again_revives_sessions(lab: Lab) -> None:
 
 
 def named_by(server: Server) -> None:
-    """A server of which a token "kanari-ada-2" is ada's; "nobody" is told no name; any client gets a token."""
+    """A server of which a token "kanari-ada-2" is ada's; "nobody" is told no name; any client gets
+    a token."""
 
     def answer(verb: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         who = headers.get("Authorization", "").partition("kanari-")[2].partition("-")[0]
@@ -84,19 +87,57 @@ SAME = [
     ("benchling", KEY, KEY),
 ]
 OTHERS = [
-    ("foundry", ADA, {"token": "kanari-grace-1"}, "the login of ada: it is now the login of grace. "),
-    ("foundry", ADA, NOBODY, "the login of ada: it is now the login of a user that the provider does not name. "),
-    ("foundry", NOBODY, ADA, "the login of a user that the provider does not name: it is now the login of ada. "),
-    ("foundry", NOBODY, {"token": "kanari-nobody-2"}, "of a user that the provider does not name, by another sign-in"),
-    ("benchling", APP, APP | {"client_id": "two"}, "of the client one: it is now the login of the client two. "),
-    ("benchling", APP, KEY, "of the client one: it is now the login of a user that the provider does not name. "),
-    ("benchling", KEY, {"api_key": "sk_kanari-2"}, "of a user that the provider does not name, by another sign-in"),
+    (
+        "foundry",
+        ADA,
+        {"token": "kanari-grace-1"},
+        "the login of ada: it is now the login of grace. ",
+    ),
+    (
+        "foundry",
+        ADA,
+        NOBODY,
+        "the login of ada: it is now the login of a user that the provider does not name. ",
+    ),
+    (
+        "foundry",
+        NOBODY,
+        ADA,
+        "the login of a user that the provider does not name: it is now the login of ada. ",
+    ),
+    (
+        "foundry",
+        NOBODY,
+        {"token": "kanari-nobody-2"},
+        "of a user that the provider does not name, by another sign-in",
+    ),
+    (
+        "benchling",
+        APP,
+        APP | {"client_id": "two"},
+        "of the client one: it is now the login of the client two. ",
+    ),
+    (
+        "benchling",
+        APP,
+        KEY,
+        "of the client one: it is now the login of a user that the provider does not name. ",
+    ),
+    (
+        "benchling",
+        KEY,
+        {"api_key": "sk_kanari-2"},
+        "of a user that the provider does not name, by another sign-in",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("provider", "first", "then"), SAME)
-def test_the_same_person_again(server: Server, provider: str, first: dict[str, str], then: dict[str, str]) -> None:
-    """A session goes on when the same person or client signs in again, also with a new token or secret."""
+def test_the_same_person_again(
+    server: Server, provider: str, first: dict[str, str], then: dict[str, str]
+) -> None:
+    """A session goes on when the same person or client signs in again, also with a new token or
+    secret."""
     named_by(server)
     held = login(provider, tenant=server.url, **first).session()
     login(provider, tenant=server.url, **then)
@@ -107,7 +148,8 @@ def test_the_same_person_again(server: Server, provider: str, first: dict[str, s
 def test_another_person_under_the_name(
     server: Server, provider: str, first: dict[str, str], then: dict[str, str], said: str
 ) -> None:
-    """A session never becomes another person's: it raises, names both, sends nothing, and a new one works."""
+    """A session never becomes another person's: it raises, names both, sends nothing, and a new one
+    works."""
     named_by(server)
     held = login(provider, tenant=server.url, **first).session()
     data = pickle.dumps(held)
@@ -128,7 +170,8 @@ def test_another_person_under_the_name(
 
 
 def test_another_person_after_a_log_out(server: Server) -> None:
-    """After a log out and a sign-in as somebody else, a session of before says whose login it is now."""
+    """After a log out and a sign-in as somebody else, a session of before says whose login it is
+    now."""
     named_by(server)
     held = login("foundry", tenant=server.url, **ADA).session()
     logout("foundry", revoke=False)
@@ -143,7 +186,10 @@ def test_another_person_after_a_log_out(server: Server) -> None:
 def test_another_person_amid_a_walk(server: Server, verb: str) -> None:
     """A walk that another person's sign-in ends carries what was read, and where to go on."""
     named_by(server)
-    named, pages = server.answer, [{"data": [{"id": n}], "nextPageToken": f"page-{n + 1}"} for n in range(9)]
+    named, pages = (
+        server.answer,
+        [{"data": [{"id": n}], "nextPageToken": f"page-{n + 1}"} for n in range(9)],
+    )
 
     def answer(*given: Any) -> Any:
         if "/things" not in given[1]:
@@ -200,7 +246,8 @@ def test_what_a_log_out_says(lab: Lab, provider: str, method: str, said: str) ->
 
 
 def test_revoke_on_request(lab: Lab) -> None:
-    """--revoke destroys a token not made here; a revocation that fails is told, and the login forgotten all the same."""
+    """--revoke destroys a token not made here; a revocation that fails is told, and the login
+    forgotten all the same."""
     login("dnanexus", tenant="sandbox")
     assert "The token was revoked" in logout("dnanexus", revoke=True)[0]
     login("foundry", tenant="sandbox")
@@ -224,7 +271,9 @@ def test_log_out_of_all_ends_sign_ins(lab: Lab) -> None:
 def test_refresh_of_what_was_pasted(lab: Lab) -> None:
     """A pasted token cannot be renewed: the error says what to type."""
     login("foundry", "token", tenant="sandbox")
-    with pytest.raises(LoginExpired, match=r"A pasted Token cannot be renewed\. Get a new one, then type %labauth"):
+    with pytest.raises(
+        LoginExpired, match=r"A pasted Token cannot be renewed\. Get a new one, then type %labauth"
+    ):
         refresh("foundry")
 
 
@@ -254,7 +303,8 @@ def test_a_refused_token_that_works_again(lab: Lab) -> None:
 
 
 def test_status_is_stable(lab: Lab) -> None:
-    """The status and its frame say the same twice, with times in whole minutes; the HTML is escaped."""
+    """The status and its frame say the same twice, with times in whole minutes; the HTML is
+    escaped."""
     login("benchling", tenant="sandbox")
     login("dnanexus", tenant="sandbox", name="<b>")
     assert repr(status()) == repr(status())

@@ -28,13 +28,16 @@ def differing(session: pytest.Session, path: Path, other: Path) -> list[int]:
     return [
         number
         for number, (cell, again) in enumerate(zip(cells, ran, strict=True))
-        if not cell.compare_outputs(coalesce_streams(again.outputs), coalesce_streams(cell.cell.outputs))
+        if not cell.compare_outputs(
+            coalesce_streams(again.outputs), coalesce_streams(cell.cell.outputs)
+        )
     ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_guard(path: Path) -> None:
-    """Nbval compares every code cell (a null execution count would turn that off), and no tag hides one."""
+    """Nbval compares every code cell (a null execution count would turn that off), and no tag hides
+    one."""
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for number, cell in enumerate(notebook.cells):
@@ -49,7 +52,8 @@ def test_guard(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_clean(path: Path) -> None:
-    """No saved cell holds a secret of the sandbox, an absolute path, an address, or what looks like a secret."""
+    """No saved cell holds a secret of the sandbox, an absolute path, an address, or what looks like
+    a secret."""
     from labauth_nb.sandbox import benchling, dnanexus, foundry, identity, qbench
 
     text = path.read_text("utf-8")
@@ -84,8 +88,11 @@ def test_mutation(path: Path, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 def midnight(seconds: float) -> str:
-    """A time zone where the local day ends in `seconds`; its offset has odd minutes and seconds too."""
-    left = (datetime(2000, 1, 2) - datetime.now(UTC).replace(year=2000, month=1, day=1, tzinfo=None)).seconds
+    """A time zone where the local day ends in `seconds`; its offset has odd minutes and seconds
+    too."""
+    left = (
+        datetime(2000, 1, 2) - datetime.now(UTC).replace(year=2000, month=1, day=1, tzinfo=None)
+    ).seconds
     ahead = int(left - seconds) % 86400
     return f"MID-{ahead // 3600}:{ahead // 60 % 60:02}:{ahead % 60:02}"
 
@@ -96,14 +103,26 @@ PAPERMILL = "papermill --no-progress-bar --log-level ERROR -k python3"
 
 @pytest.mark.executed
 @pytest.mark.timeout(420)  # its own limit is 300 s
-@pytest.mark.parametrize(("number", "path"), [*enumerate(NOTEBOOKS)], ids=[p.stem for p in NOTEBOOKS])
-def test_unattended(number: int, path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Nbconvert or papermill (in turn) runs the notebook to its end while the local day ends, and nbval finds what is saved.
+@pytest.mark.parametrize(
+    ("number", "path"), [*enumerate(NOTEBOOKS)], ids=[p.stem for p in NOTEBOOKS]
+)
+def test_unattended(
+    number: int, path: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Nbconvert or papermill (in turn) runs the notebook to its end while the local day ends, and
+    nbval finds what is saved.
 
     Only cells that are to fail do. (papermill's exit code counts those too.)
     """
     done = tmp_path / "done.ipynb"
-    folder, papers = [*NBCONVERT.split(), str(tmp_path), str(path)], [*PAPERMILL.split(), str(path), str(done)]
+    folder, papers = (
+        [*NBCONVERT.split(), str(tmp_path), str(path)],
+        [
+            *PAPERMILL.split(),
+            str(path),
+            str(done),
+        ],
+    )
     ran = subprocess.run(
         [sys.executable, "-m", *(papers if number % 2 else folder)],
         cwd=tmp_path,

@@ -1,4 +1,5 @@
-"""OpenID Connect: what is believed of an issuer, its configuration, its keys and its ID tokens, and what never is."""
+"""OpenID Connect: what is believed of an issuer, its configuration, its keys and its ID tokens, and
+what never is."""
 
 from __future__ import annotations
 
@@ -55,12 +56,20 @@ def exchange(lab: Lab) -> Exchange:
 def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
     """The claims of a good ID token; None takes one away."""
     now = int(lab.clock.time())
-    good: dict[str, Any] = {"iss": lab.origin("idp"), "sub": "ada", "aud": CLIENT_ID, "iat": now, "exp": now + 3600}
+    good: dict[str, Any] = {
+        "iss": lab.origin("idp"),
+        "sub": "ada",
+        "aud": CLIENT_ID,
+        "iat": now,
+        "exp": now + 3600,
+    }
     good |= {"nonce": NONCE, "email": "ada@sandbox.example"} | changed
     return {name: value for name, value in good.items() if value is not None}
 
 
-def signed(lab: Lab, body: dict[str, Any], alg: str = "RS256", kid: str | None = "", key: Any = None) -> str:
+def signed(
+    lab: Lab, body: dict[str, Any], alg: str = "RS256", kid: str | None = "", key: Any = None
+) -> str:
     own, issuers = lab.sites["idp"].keys.current
     headers = {} if kid is None else {"kid": kid or own}
     return jwt.encode(body, key or issuers, algorithm=alg, headers=headers)
@@ -101,20 +110,55 @@ BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
     ("no JWT", lambda lab: "not a token", "it is not a JWT", 0),
     ("two parts", lambda lab: "a.b", "it is not a JWT", 0),
     ("header is a list", lambda lab: f"{b64([])}.{b64({})}.x", "it is not a JWT", 0),
-    ("alg none", lambda lab: jwt.encode(claims(lab), "", algorithm="none"), NOT_SIGNED.format("none"), 0),
-    ("alg None", lambda lab: f"{b64({'alg': 'None'})}.{b64(claims(lab))}.", NOT_SIGNED.format("unknown"), 0),
-    ("alg missing", lambda lab: f"{b64({'typ': 'JWT'})}.{b64(claims(lab))}.eA", NOT_SIGNED.format("unknown"), 0),
-    ("alg is a list", lambda lab: f"{b64({'alg': ['RS256']})}.{b64(claims(lab))}.eA", NOT_SIGNED.format("unknown"), 0),
+    (
+        "alg none",
+        lambda lab: jwt.encode(claims(lab), "", algorithm="none"),
+        NOT_SIGNED.format("none"),
+        0,
+    ),
+    (
+        "alg None",
+        lambda lab: f"{b64({'alg': 'None'})}.{b64(claims(lab))}.",
+        NOT_SIGNED.format("unknown"),
+        0,
+    ),
+    (
+        "alg missing",
+        lambda lab: f"{b64({'typ': 'JWT'})}.{b64(claims(lab))}.eA",
+        NOT_SIGNED.format("unknown"),
+        0,
+    ),
+    (
+        "alg is a list",
+        lambda lab: f"{b64({'alg': ['RS256']})}.{b64(claims(lab))}.eA",
+        NOT_SIGNED.format("unknown"),
+        0,
+    ),
     ("HS256 by the public key", hs256, NOT_SIGNED.format("HS256"), 0),
-    ("HS512", lambda lab: signed(lab, claims(lab), "HS512", key="x" * 64), NOT_SIGNED.format("HS512"), 0),
+    (
+        "HS512",
+        lambda lab: signed(lab, claims(lab), "HS512", key="x" * 64),
+        NOT_SIGNED.format("HS512"),
+        0,
+    ),
     ("unknown kid", lambda lab: signed(lab, claims(lab), kid="another"), UNKNOWN, 2),
     ("no kid, another key", lambda lab: signed(lab, claims(lab), kid=None, key=STRANGER), WRONG, 2),
     ("another's key under its kid", lambda lab: signed(lab, claims(lab), key=STRANGER), WRONG, 2),
-    ("an EC signature under an RSA kid", lambda lab: signed(lab, claims(lab), "ES256", key=CURVE), WRONG, 1),
+    (
+        "an EC signature under an RSA kid",
+        lambda lab: signed(lab, claims(lab), "ES256", key=CURVE),
+        WRONG,
+        1,
+    ),
     ("signature missing", lambda lab: signed(lab, claims(lab)).rpartition(".")[0] + ".", WRONG, 2),
     ("claims changed", lambda lab: tampered(signed(lab, claims(lab))), WRONG, 2),
     ("iss", lambda lab: signed(lab, claims(lab, iss="https://evil.example")), ISS, 1),
-    ("iss with a slash more", lambda lab: signed(lab, claims(lab, iss=lab.origin("idp") + "/")), ISS, 1),
+    (
+        "iss with a slash more",
+        lambda lab: signed(lab, claims(lab, iss=lab.origin("idp") + "/")),
+        ISS,
+        1,
+    ),
     ("no iss", lambda lab: signed(lab, claims(lab, iss=None)), ISS, 1),
     ("aud", lambda lab: signed(lab, claims(lab, aud="another")), AUD, 1),
     ("aud of others", lambda lab: signed(lab, claims(lab, aud=["a", "b"])), AUD, 1),
@@ -125,11 +169,36 @@ BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
     ("no iat", lambda lab: signed(lab, claims(lab, iat=None)), OTHERS.format("iat"), 1),
     ("no exp", lambda lab: signed(lab, claims(lab, exp=None)), OTHERS.format("exp"), 1),
     ("exp over", lambda lab: signed(lab, claims(lab, exp=int(lab.clock.time()) - 61)), OLD, 1),
-    ("exp is text", lambda lab: signed(lab, claims(lab, exp="tomorrow")), "it has already expired", 1),
-    ("exp is endless", lambda lab: signed(lab, claims(lab, exp=float("inf"))), "it has already expired", 1),
-    ("exp is NaN", lambda lab: signed(lab, claims(lab, exp=float("nan"))), "it has already expired", 1),
-    ("nonce", lambda lab: signed(lab, claims(lab, nonce="x")), "it belongs to a different sign-in attempt (nonce mismatch)", 1),
-    ("no nonce", lambda lab: signed(lab, claims(lab, nonce=None)), "it belongs to another sign-in (its nonce is", 1),
+    (
+        "exp is text",
+        lambda lab: signed(lab, claims(lab, exp="tomorrow")),
+        "it has already expired",
+        1,
+    ),
+    (
+        "exp is endless",
+        lambda lab: signed(lab, claims(lab, exp=float("inf"))),
+        "it has already expired",
+        1,
+    ),
+    (
+        "exp is NaN",
+        lambda lab: signed(lab, claims(lab, exp=float("nan"))),
+        "it has already expired",
+        1,
+    ),
+    (
+        "nonce",
+        lambda lab: signed(lab, claims(lab, nonce="x")),
+        "it belongs to a different sign-in attempt (nonce mismatch)",
+        1,
+    ),
+    (
+        "no nonce",
+        lambda lab: signed(lab, claims(lab, nonce=None)),
+        "it belongs to another sign-in (its nonce is",
+        1,
+    ),
     ("no email", lambda lab: signed(lab, claims(lab, email=None)), EMAIL, 1),
     ("empty email", lambda lab: signed(lab, claims(lab, email="")), EMAIL, 1),
 ]
@@ -143,9 +212,14 @@ def tampered(token: str) -> str:
     return f"{head}.{b64(body)}.{signature}"
 
 
-@pytest.mark.parametrize(("token", "why", "fetches"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_bad_id_tokens(lab: Lab, exchange: Exchange, token: Callable[[Lab], str], why: str, fetches: int) -> None:
-    """Each is refused with what is wrong with it; the issuer's keys are fetched at most once more."""
+@pytest.mark.parametrize(
+    ("token", "why", "fetches"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
+)
+def test_bad_id_tokens(
+    lab: Lab, exchange: Exchange, token: Callable[[Lab], str], why: str, fetches: int
+) -> None:
+    """Each is refused with what is wrong with it; the issuer's keys are fetched at most
+    once more."""
     spoiled = token(lab)
     with pytest.raises(SignInRefused) as caught:
         openid.verified(exchange, spoiled, NONCE)
@@ -170,7 +244,8 @@ def test_bad_id_tokens(lab: Lab, exchange: Exchange, token: Callable[[Lab], str]
     ids=str,
 )
 def test_good_id_tokens(lab: Lab, exchange: Exchange, changed: dict[str, Any]) -> None:
-    """What OpenID Connect allows is believed: several audiences with azp, clocks that differ by a minute."""
+    """What OpenID Connect allows is believed: several audiences with azp, clocks that differ by a
+    minute."""
     if changed.get("exp"):
         changed = {"exp": int(lab.clock.time()) - 50}
     assert openid.verified(exchange, signed(lab, claims(lab, **changed)), NONCE)["sub"] == "ada"
@@ -182,20 +257,25 @@ def test_good_id_tokens(lab: Lab, exchange: Exchange, changed: dict[str, Any]) -
 @pytest.mark.parametrize("alg", ["EdDSA", "Ed25519"])
 @pytest.mark.parametrize("published", [None, "EdDSA", "Ed25519"])
 def test_ed25519(lab: Lab, exchange: Exchange, alg: str, published: str | None) -> None:
-    """Both names of a signature by an Ed25519 key are believed (RFC 9864), however the key names it."""
+    """Both names of a signature by an Ed25519 key are believed (RFC 9864), however the key names
+    it."""
     key, stranger = (ed25519.Ed25519PrivateKey.generate() for _ in range(2))
     public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     jwk = {**public, "kid": "k", "use": "sig"} | ({"alg": published} if published else {})
     lab.sites["idp"].app.view_functions["jwks"] = lambda: flask.jsonify({"keys": [jwk]})
     head = f"{b64({'alg': alg, 'kid': 'k'})}.{b64(claims(lab))}"
-    assert openid.verified(exchange, f"{head}.{b64(key.sign(head.encode()))}", NONCE)["sub"] == "ada"
+    assert (
+        openid.verified(exchange, f"{head}.{b64(key.sign(head.encode()))}", NONCE)["sub"] == "ada"
+    )
     with pytest.raises(SignInRefused, match=WRONG):
         openid.verified(exchange, f"{head}.{b64(stranger.sign(head.encode()))}", NONCE)
 
 
 def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
-    """A token that says Ed25519 under an RSA key is refused, and so is a set of keys that is none."""
-    token = f"{b64({'alg': 'Ed25519', 'kid': lab.sites['idp'].keys.current[0]})}.{b64(claims(lab))}.{b64(bytes(64))}"
+    """A token that says Ed25519 under an RSA key is refused, and so is a set of keys
+    that is none."""
+    header = {"alg": "Ed25519", "kid": lab.sites["idp"].keys.current[0]}
+    token = f"{b64(header)}.{b64(claims(lab))}.{b64(bytes(64))}"
     with pytest.raises(SignInRefused, match=WRONG):
         openid.verified(exchange, token, NONCE)
     for keys in ({"keys": {}}, {"keys": ["Ed25519", 5]}, {}):
@@ -207,14 +287,18 @@ def test_ed25519_wants_its_key(lab: Lab, exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("alg", ["RS256", "EdDSA", "ES256"])
 def test_token_that_names_no_key(lab: Lab, exchange: Exchange, alg: str) -> None:
-    """Without kid the issuer's only key for that alg counts (OpenID Connect Core 10.1); among several none does."""
+    """Without kid the issuer's only key for that alg counts (OpenID Connect Core 10.1); among
+    several none does."""
     private: dict[str, Any] = {
         "RS256": lab.sites["idp"].keys.current[1],
         "EdDSA": ed25519.Ed25519PrivateKey.generate(),
         "ES256": ec.generate_private_key(ec.SECP256R1()),
     }
     kinds = {"RS256": RSAAlgorithm, "EdDSA": OKPAlgorithm, "ES256": ECAlgorithm}
-    public = [kinds[name].to_jwk(key.public_key(), as_dict=True) | {"use": "sig"} for name, key in private.items()]
+    public = [
+        kinds[name].to_jwk(key.public_key(), as_dict=True) | {"use": "sig"}
+        for name, key in private.items()
+    ]
     lab.sites["idp"].app.view_functions["jwks"] = lambda: flask.jsonify({"keys": public})
     token = signed(lab, claims(lab), alg=alg, kid=None, key=private[alg])
     assert openid.verified(exchange, token, NONCE)["sub"] == "ada"
@@ -226,7 +310,8 @@ def test_token_that_names_no_key(lab: Lab, exchange: Exchange, alg: str) -> None
 
 @pytest.mark.parametrize("keep_kid", [False, True])
 def test_rotated_keys(lab: Lab, exchange: Exchange, keep_kid: bool) -> None:
-    """Keys that have rotated, under a new name or the old one, are fetched once more; a wrong signature no more than that."""
+    """Keys that have rotated, under a new name or the old one, are fetched once more; a wrong
+    signature no more than that."""
     openid.verified(exchange, signed(lab, claims(lab)), NONCE)
     old = signed(lab, claims(lab))
     lab.rotate_keys(keep_kid=keep_kid)
@@ -234,7 +319,8 @@ def test_rotated_keys(lab: Lab, exchange: Exchange, keep_kid: bool) -> None:
     assert fetched(lab) == 2
     with pytest.raises(SignInRefused, match=WRONG if keep_kid else UNKNOWN):
         openid.verified(exchange, old, NONCE)
-    assert fetched(lab) in (2, 3)  # newer PyJWT waits half a minute before it asks for an unknown key again
+    # newer PyJWT waits half a minute before it asks for an unknown key again
+    assert fetched(lab) in (2, 3)
 
 
 @pytest.mark.parametrize("keep_kid", [False, True])
@@ -254,41 +340,58 @@ def test_keys_down(lab: Lab, answer: int | str) -> None:
     """Keys that cannot be had are told with who did not give them; nothing goes to Benchling."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     lab.next("idp", answer, times=99, path="jwks")
-    with pytest.raises(LabauthError, match=r"^The identity provider (responded with 503|did not respond)"):
+    with pytest.raises(
+        LabauthError, match=r"^The identity provider (responded with 503|did not respond)"
+    ):
         attempt.answer(lab.visit(attempt.url))
     assert lab.count("benchling") == 0
 
 
-@pytest.mark.parametrize("scopes", ["email", "openid,email,offline_access", "OpenID email", "openidx"])
+@pytest.mark.parametrize(
+    "scopes", ["email", "openid,email,offline_access", "OpenID email", "openidx"]
+)
 def test_scopes_without_openid(lab: Lab, scopes: str) -> None:
-    """Scopes without openid are refused before anything is sent, with what to type; the field is named."""
+    """Scopes without openid are refused before anything is sent, with what to type; the field is
+    named."""
     with pytest.raises(InvalidInput) as caught:
         begin("benchling", "oidc", tenant="sandbox", scopes=scopes)
-    assert str(caught.value) == (
-        "The scopes must contain openid, else the identity provider sends no ID token. "
+    assert (
+        str(caught.value)
+        == "The scopes must contain openid, else the identity provider sends no ID token. "
         "Give them with spaces between, such as: openid email offline_access"
     )
     assert caught.value.field == "scopes"
     assert lab.count("idp") == 0
 
 
-@pytest.mark.parametrize(("scopes", "prompt"), [("openid offline_access", "consent"), ("openid email", None)])
+@pytest.mark.parametrize(
+    ("scopes", "prompt"), [("openid offline_access", "consent"), ("openid email", None)]
+)
 def test_consent(lab: Lab, scopes: str, prompt: str | None) -> None:
-    """Who asks for offline_access asks for consent, without which issuers ignore it (OpenID Connect Core 11)."""
+    """Who asks for offline_access asks for consent, without which issuers ignore it (OpenID Connect
+    Core 11)."""
     sent = carried(begin("benchling", "oidc", tenant="sandbox", scopes=scopes).url)
     assert (sent["scope"], sent.get("prompt")) == (scopes, prompt)
 
 
 @pytest.mark.parametrize("supported", [True, False, None, "yes"])
-def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch, supported: object) -> None:
-    """The e-mail address is asked for in the ID token itself where the issuer can do that, by a device too."""
+def test_email_by_the_claims_parameter(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, supported: object
+) -> None:
+    """The e-mail address is asked for in the ID token itself where the issuer can do that, by a
+    device too."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
-    attempt._exchange.metadata = {**attempt._exchange.metadata, "claims_parameter_supported": supported}
+    attempt._exchange.metadata = {
+        **attempt._exchange.metadata,
+        "claims_parameter_supported": supported,
+    }
     heard: list[dict[str, str]] = []
     app = lab.sites["idp"].app
     real = app.view_functions["device_authorization"]
     monkeypatch.setitem(
-        app.view_functions, "device_authorization", lambda: (heard.append(flask.request.form.to_dict()), real())[1]
+        app.view_functions,
+        "device_authorization",
+        lambda: (heard.append(flask.request.form.to_dict()), real())[1],
     )
     attempt.device()
     for sent in (carried(attempt.url), *heard):
@@ -310,7 +413,9 @@ def test_email_by_the_claims_parameter(lab: Lab, monkeypatch: pytest.MonkeyPatch
     ],
     ids=str,
 )
-def test_offline_access_where_supported(issuer: Issuer, supported: Any, given: dict[str, str], sent: str) -> None:
+def test_offline_access_where_supported(
+    issuer: Issuer, supported: Any, given: dict[str, str], sent: str
+) -> None:
     """What nobody typed is asked for only where the issuer has it; what was typed always is."""
     listed = {} if supported is None else {"scopes_supported": supported}
     issuer.says(issuer.configuration | listed)
@@ -337,7 +442,9 @@ def test_parameters_once(issuer: Issuer) -> None:
 
 def test_no_consent_elsewhere(lab: Lab) -> None:
     """Foundry, which speaks no OpenID here, is asked for its scopes only."""
-    sent = carried(begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access").url)
+    sent = carried(
+        begin("foundry", "user", tenant="sandbox", scopes="api:ontologies-read offline_access").url
+    )
     assert sent["scope"] == "api:ontologies-read offline_access"
     assert not {"prompt", "claims"} & set(sent)
 
@@ -359,7 +466,8 @@ OFFERED: list[tuple[str, Any, list[str]]] = [
 
 
 def confidential(lab: Lab, registered: str, offered: Any, **given: str) -> Attempt:
-    """A sign-in by a client with a secret, whose issuer offers other ways than that client may use."""
+    """A sign-in by a client with a secret, whose issuer offers other ways than that
+    client may use."""
     lab.set("idp", client_auth=registered, client_secret=SECRET)
     app = lab.sites["idp"].app
     real = app.view_functions["configuration"]
@@ -392,7 +500,8 @@ def authenticated(lab: Lab) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
 def test_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
-    """The client's secret goes as the issuer's metadata say, to each endpoint; what was refused is tried once."""
+    """The client's secret goes as the issuer's metadata say, to each endpoint; what was refused is
+    tried once."""
     seen = authenticated(lab)
     attempt = confidential(lab, registered, offered)
     mine = attempt.answer(lab.visit(attempt.url))
@@ -404,7 +513,9 @@ def test_client_authentication(lab: Lab, registered: str, offered: Any, ways: li
 
 
 @pytest.mark.parametrize(("registered", "offered", "ways"), OFFERED, ids=str)
-def test_device_client_authentication(lab: Lab, registered: str, offered: Any, ways: list[str]) -> None:
+def test_device_client_authentication(
+    lab: Lab, registered: str, offered: Any, ways: list[str]
+) -> None:
     """The device authorization endpoint and its polls are asked by the same client."""
     seen = authenticated(lab)
     lab.set("idp", interval=0.1)
@@ -420,7 +531,8 @@ def test_device_client_authentication(lab: Lab, registered: str, offered: Any, w
 
 @pytest.mark.parametrize("code", ["unauthorized_client", "invalid_request"])
 def test_refused_as_another_error(lab: Lab, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Servers that refuse Basic by 400 and a code of their own choice are asked the other way, too."""
+    """Servers that refuse Basic by 400 and a code of their own choice are asked the
+    other way, too."""
     attempt, app = confidential(lab, POST, [BASIC, POST]), lab.sites["idp"].app
     real = app.view_functions["token"]
 
@@ -439,16 +551,22 @@ def test_scopes_between_lines(lab: Lab) -> None:
 
 
 def test_public_client(lab: Lab) -> None:
-    """A client without a secret is named in the form, whatever the metadata say, and sends no header."""
+    """A client without a secret is named in the form, whatever the metadata say, and sends no
+    header."""
     seen = authenticated(lab)
     attempt = begin("benchling", "oidc", tenant="sandbox")
-    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": ["private_key_jwt"]}
+    attempt._exchange.metadata = {
+        **attempt._exchange.metadata,
+        "token_endpoint_auth_methods_supported": ["private_key_jwt"],
+    }
     attempt.answer(lab.visit(attempt.url))
     logout("benchling")
     assert seen == [("/token", "none"), ("/revoke", "none")]
 
 
-NO_SECRET = "The identity provider accepts no client secret (token_endpoint_auth_methods_supported: {}). "
+NO_SECRET = (
+    "The identity provider accepts no client secret (token_endpoint_auth_methods_supported: {}). "
+)
 KEYS_ONLY = "Ask its admin to allow client_secret_basic for this client."
 PUBLIC = "Leave the client secret empty, if the client is a public one."
 
@@ -464,7 +582,8 @@ PUBLIC = "Leave the client secret empty, if the client is a public one."
     ids=str,
 )
 def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, remedy: str) -> None:
-    """What the issuer wants instead of a secret is said before a page is opened; the field is named."""
+    """What the issuer wants instead of a secret is said before a page is opened; the field is
+    named."""
     with pytest.raises(InvalidInput) as caught:
         confidential(lab, BASIC, offered)
     assert str(caught.value) == NO_SECRET.format(names) + remedy
@@ -473,7 +592,8 @@ def test_no_way_to_authenticate(lab: Lab, offered: Any, names: str, remedy: str)
 
 
 def test_client_authentication_at_revocation(lab: Lab) -> None:
-    """The revocation endpoint is asked as its own list says; where that has no way, log out says so."""
+    """The revocation endpoint is asked as its own list says; where that has no way, log out says
+    so."""
     seen = authenticated(lab)
     for listed in (POST, "private_key_jwt"):
         attempt = confidential(lab, BASIC, [BASIC])
@@ -485,7 +605,10 @@ def test_client_authentication_at_revocation(lab: Lab) -> None:
         assert ("was revoked" in said) == (listed == POST)
     assert seen == [("/token", BASIC), ("/revoke", POST), ("/token", BASIC)]
     wanted = "(revocation_endpoint_auth_methods_supported: private_key_jwt)"
-    assert said.endswith(f"The token was not revoked: The identity provider takes no client secret {wanted}. {KEYS_ONLY}")
+    assert said.endswith(
+        f"The token was not revoked: The identity provider takes no client secret {wanted}."
+        f" {KEYS_ONLY}"
+    )
 
 
 @pytest.mark.parametrize("offered", [[BASIC], [POST], [BASIC, POST]], ids=str)
@@ -494,11 +617,16 @@ def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
     wrong = "kanari-wrong-client-secret-0001"
     lab.set("idp", client_auth=offered[-1])
     attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=wrong)
-    attempt._exchange.metadata = {**attempt._exchange.metadata, "token_endpoint_auth_methods_supported": offered}
+    attempt._exchange.metadata = {
+        **attempt._exchange.metadata,
+        "token_endpoint_auth_methods_supported": offered,
+    }
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
     assert str(caught.value).startswith("The identity provider responded with 401 invalid_client (")
-    assert str(caught.value).endswith("Check the client ID (and the secret of a confidential client) with its admin.")
+    assert str(caught.value).endswith(
+        "Check the client ID (and the secret of a confidential client) with its admin."
+    )
     basic = base64.b64encode(f"{CLIENT_ID}:{wrong}".encode()).decode()
     assert leaks([wrong, basic], str(caught.value), repr(vars(caught.value))) == []
     assert lab.token_requests("idp") == len(offered)
@@ -509,7 +637,8 @@ def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
 
 @pytest.mark.parametrize("skew", [0, 20, 240, 86400, -20, -240, -350, -400, -7200])
 def test_the_issuers_clock(lab: Lab, skew: float) -> None:
-    """However the issuer's clock differs from ours, the token's own life counts down, and one is issued for each life."""
+    """However the issuer's clock differs from ours, the token's own life counts down, and one is
+    issued for each life."""
     lab.set("idp", life=300)
     lab.skew(skew)
     attempt = begin("benchling", "oidc", tenant="sandbox")
@@ -528,7 +657,9 @@ def test_the_issuers_clock(lab: Lab, skew: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("skew", "said"), [(240, "4 min behind"), (-350, "6 min ahead"), (30, ""), (-30, "")], ids=["240", "-350", "30", "-30"]
+    ("skew", "said"),
+    [(240, "4 min behind"), (-350, "6 min ahead"), (30, ""), (-30, "")],
+    ids=["240", "-350", "30", "-30"],
 )
 def test_the_clock_is_told(lab: Lab, skew: float, said: str) -> None:
     """A clock that is off by more than a minute is told in the status, until it is right."""
@@ -560,7 +691,8 @@ def test_iat_that_is_no_time(lab: Lab, monkeypatch: pytest.MonkeyPatch, iat: Any
 
 @pytest.mark.parametrize("skew", [0, 240, -240])
 def test_iat_dated_back(lab: Lab, monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
-    """Where iat is dated back, as Microsoft Entra does with nbf, the clock is taken from the response's Date."""
+    """Where iat is dated back, as Microsoft Entra does with nbf, the clock is taken from the
+    response's Date."""
     lab.skew(skew)
     now = int(lab.clock.time() + skew)
     body = claims(lab, iat=now - 300, nbf=now - 300, exp=now + 3600, nonce=None)
@@ -573,7 +705,8 @@ def test_iat_dated_back(lab: Lab, monkeypatch: pytest.MonkeyPatch, skew: float) 
 
 @pytest.mark.parametrize("left", [600, 100, 61])
 def test_id_token_issued_earlier(lab: Lab, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
-    """A token that was issued before it was asked for, with a Date that is right, moves no clock."""
+    """A token that was issued before it was asked for, with a Date that is right, moves
+    no clock."""
     now = int(lab.clock.time())
     body = claims(lab, iat=now - 3000, exp=now + left, nonce=None)
     attempt = begin("benchling", "oidc", tenant="sandbox")
@@ -610,15 +743,21 @@ def token_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Change) -> 
             lambda lab, body: body.update(id_token=signed(lab, claims(lab, sub="eve", nonce=None))),
             "it is for a different user (sub)",
         ),
-        (lambda lab, body: body.update(id_token=jwt.encode(claims(lab), "", algorithm="none")), NOT_SIGNED.format("none")),
+        (
+            lambda lab, body: body.update(id_token=jwt.encode(claims(lab), "", algorithm="none")),
+            NOT_SIGNED.format("none"),
+        ),
         (
             lambda lab, body: body.update(id_token=signed(lab, claims(lab, aud="another"))),
             AUD.removesuffix(". Sign in again."),
         ),
     ],
 )
-def test_renewal_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Callable[[Lab, Any], None], why: str) -> None:
-    """At renewal, too: another person's ID token, or one that proves nothing, is not sent to Benchling."""
+def test_renewal_refused(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Callable[[Lab, Any], None], why: str
+) -> None:
+    """At renewal, too: another person's ID token, or one that proves nothing, is not sent to
+    Benchling."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     token_answers(lab, monkeypatch, lambda body: change(lab, body))
@@ -631,15 +770,16 @@ def test_renewal_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch, change: Call
 
 
 def test_renewal_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An issuer that gives no ID token for a refresh token: the login has expired, with what to type."""
+    """An issuer that gives no ID token for a refresh token: the login has expired, with what to
+    type."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     token_answers(lab, monkeypatch, lambda body: body.pop("id_token"))
     lab.advance("2h")
     with pytest.raises(LoginExpired) as caught:
         session("benchling").get("plates")
-    assert str(caught.value) == (
-        "The identity provider gives no new ID token for a refresh token. "
+    assert (
+        str(caught.value) == "The identity provider gives no new ID token for a refresh token. "
         "To sign in again, type %labauth login benchling --tenant sandbox --method oidc"
     )
 
@@ -662,7 +802,9 @@ def test_sign_in_without_an_id_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     token_answers(lab, monkeypatch, lambda body: body.pop("id_token"))
     with pytest.raises(SignInRefused) as caught:
         attempt.answer(lab.visit(attempt.url))
-    assert str(caught.value) == REFUSED.format("there was none in the response (is openid among the scopes?)")
+    assert str(caught.value) == REFUSED.format(
+        "there was none in the response (is openid among the scopes?)"
+    )
 
 
 @pytest.mark.parametrize("answer", [429, 500, "html"])
@@ -688,7 +830,8 @@ def test_a_bad_id_token_is_revoked(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_renewal_keeps_or_takes_the_refresh_token(lab: Lab) -> None:
-    """Rotated refresh tokens are taken, others kept: three renewals either way; a revoked one says how to come back."""
+    """Rotated refresh tokens are taken, others kept: three renewals either way; a revoked one says
+    how to come back."""
     for rotate in (True, False):
         lab.set("idp", rotate=rotate)
         attempt = begin("benchling", "oidc", tenant="sandbox")
@@ -721,16 +864,21 @@ def test_revocation(lab: Lab) -> None:
     mine = attempt.answer(lab.visit(attempt.url))
     refresh_token = str.__str__(mine._tokens.current.refresh_token)
     (said,) = logout("benchling")
-    assert said == "Signed out of Benchling (sandbox). The token was revoked at the identity provider."
+    assert (
+        said == "Signed out of Benchling (sandbox). The token was revoked at the identity provider."
+    )
     assert lab.sites["idp"].refresh_tokens[refresh_token].dead
     assert lab.count("idp", "POST /revoke") == 1
 
 
 def test_revocation_not_offered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the issuer offers none, or it fails, the message says that the token was not revoked."""
+    """Where the issuer offers none, or it fails, the message says that the token was
+    not revoked."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
-    mine._exchange.metadata = {n: v for n, v in mine._exchange.metadata.items() if n != "revocation_endpoint"}
+    mine._exchange.metadata = {
+        n: v for n, v in mine._exchange.metadata.items() if n != "revocation_endpoint"
+    }
     assert logout("benchling") == [
         "Signed out of Benchling (sandbox). The token was not revoked: "
         "the identity provider offers no way to do that from here."
@@ -738,14 +886,18 @@ def test_revocation_not_offered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.answer(lab.visit(attempt.url))
     lab.next("idp", 503, times=9, path="revoke")
-    assert "The token was not revoked: The identity provider responded with 503" in logout("benchling")[0]
+    assert (
+        "The token was not revoked: The identity provider responded with 503"
+        in logout("benchling")[0]
+    )
 
 
 # Discovery
 
 
 class Issuer(ThreadingHTTPServer):
-    """An issuer whose configuration is the test's: `answer` gives (status, headers, body) for a path."""
+    """An issuer whose configuration is the test's: `answer` gives (status, headers, body) for a
+    path."""
 
     daemon_threads = True
 
@@ -794,11 +946,18 @@ def begun(issuer: str) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["{}", "{}/", "{}/.well-known/openid-configuration", " {}/.well-known/openid-configuration/ ", "{}//"],
+    [
+        "{}",
+        "{}/",
+        "{}/.well-known/openid-configuration",
+        " {}/.well-known/openid-configuration/ ",
+        "{}//",
+    ],
 )
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
-    """With or without a slash, or as the address of the configuration itself; the issuer's own spelling counts for iss."""
+    """With or without a slash, or as the address of the configuration itself; the issuer's own
+    spelling counts for iss."""
     issuer.says(issuer.configuration | {"issuer": issuer.address + slash})
     attempt = begin("benchling", "oidc", tenant="sandbox", issuer=typed.format(issuer.address))
     assert attempt._exchange.metadata["issuer"] == issuer.address + slash
@@ -816,7 +975,10 @@ DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     (
         "html",
         lambda it: it.says("<h1>Hello</h1>", **{"Content-Type": "text/html"}),
-        "responded with 200 (a web page instead of JSON: check the issuer, or the service may be down). An API sends",
+        (
+            "responded with 200 (a web page instead of JSON: check the issuer, or the service may"
+            " be down). An API sends"
+        ),
     ),
     ("a list", lambda it: it.says([]), CONFIG),
     ("no JSON", lambda it: it.says("{"), CONFIG),
@@ -825,16 +987,32 @@ DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
         lambda it: it.says(it.configuration | {"issuer": "https://evil.example"}),
         "says that it is another issuer",
     ),
-    ("no issuer", lambda it: it.says({**it.configuration, "issuer": None}), "says that it is another issuer"),
+    (
+        "no issuer",
+        lambda it: it.says({**it.configuration, "issuer": None}),
+        "says that it is another issuer",
+    ),
     (
         "redirect",
         lambda it: it.says("", 302, Location="https://evil.example/"),
         "responded with 302 (a redirect to another address).",
     ),
-    ("404", lambda it: it.says("", 404), "Check the issuer: it is the address without /.well-known/openid-configuration."),
-    ("500", lambda it: it.says("", 500), "The identity provider has a problem of its own: try again in a minute."),
+    (
+        "404",
+        lambda it: it.says("", 404),
+        "Check the issuer: it is the address without /.well-known/openid-configuration.",
+    ),
+    (
+        "500",
+        lambda it: it.says("", 500),
+        "The identity provider has a problem of its own: try again in a minute.",
+    ),
     *(
-        (f"no {name}", lambda it, name=name: it.says({**it.configuration, name: None}), MISSING.format(name))
+        (
+            f"no {name}",
+            lambda it, name=name: it.says({**it.configuration, name: None}),
+            MISSING.format(name),
+        )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")
     ),
     *(
@@ -856,13 +1034,20 @@ DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
         lambda it: it.says({**it.configuration, "authorization_endpoint": "javascript:alert(1)"}),
         "is missing or no https",
     ),
-    ("a number", lambda it: it.says({**it.configuration, "token_endpoint": 7}), "is missing or no https"),
+    (
+        "a number",
+        lambda it: it.says({**it.configuration, "token_endpoint": 7}),
+        "is missing or no https",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("says", "why"), [row[1:] for row in DOCUMENTS], ids=[row[0] for row in DOCUMENTS])
+@pytest.mark.parametrize(
+    ("says", "why"), [row[1:] for row in DOCUMENTS], ids=[row[0] for row in DOCUMENTS]
+)
 def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: str) -> None:
-    """A configuration that is none, or another's, is refused before any page is opened; the field is named."""
+    """A configuration that is none, or another's, is refused before any page is opened; the field
+    is named."""
     says(issuer)
     with pytest.raises(LabauthError) as caught:
         begun(issuer.address)
@@ -936,7 +1121,9 @@ def test_no_issuer(lab: Lab, typed: str) -> None:
     """Plain http elsewhere, and what is no address at all, is refused without a request."""
     with pytest.raises(InvalidInput) as caught:
         begun(typed)
-    assert str(caught.value).endswith(" is not a valid issuer URL: give the https address of your lab's identity provider.")
+    assert str(caught.value).endswith(
+        " is not a valid issuer URL: give the https address of your lab's identity provider."
+    )
     assert "kanari" not in str(caught.value)
     assert caught.value.field == "issuer"
 
@@ -952,13 +1139,15 @@ def test_issuer_with_a_user_name(lab: Lab) -> None:
 def test_issuer_gone(lab: Lab) -> None:
     """An issuer that does not answer is said with its host."""
     with pytest.raises(
-        ProviderUnreachable, match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused the connection"
+        ProviderUnreachable,
+        match=r"^The identity provider did not respond: 127\.0\.0\.1:1 refused the connection",
     ):
         begun("http://127.0.0.1:1")
 
 
 def test_the_panel_names_the_issuer(lab: Lab) -> None:
-    """An issuer that cannot be reached is told at its own field of the form, not at the tenant's."""
+    """An issuer that cannot be reached is told at its own field of the form, not at the
+    tenant's."""
     from labauth_nb.logins.plans import Wish, plan
     from labauth_nb.notebook.panel import LoginPanel
     from labauth_nb.providers import PROVIDERS
@@ -971,11 +1160,16 @@ def test_the_panel_names_the_issuer(lab: Lab) -> None:
 
 
 def test_without_cryptography(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package that checks signatures nothing is begun, and the command to install it is named."""
+    """Without the package that checks signatures nothing is begun, and the command to install it is
+    named."""
     monkeypatch.setattr(openid, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput) as caught:
         begun(lab.origin("idp"))
-    assert str(caught.value) == ("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
+    assert (
+        str(caught.value)
+        == "Checking an ID token needs one more package. Install it with: pip install"
+        " 'labauth-nb[oidc]'"
+    )
     assert lab.count("idp") == 0
 
 
@@ -1009,10 +1203,15 @@ DEVICE_ANSWERS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("changed", "why"), DEVICE_ANSWERS, ids=[str(c)[:40].encode("ascii", "replace").decode() for c, _ in DEVICE_ANSWERS]
+    ("changed", "why"),
+    DEVICE_ANSWERS,
+    ids=[str(c)[:40].encode("ascii", "replace").decode() for c, _ in DEVICE_ANSWERS],
 )
-def test_device_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], why: str) -> None:
-    """A device authorization that cannot be used, or that leads elsewhere, is refused; the browser way goes on."""
+def test_device_answers(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], why: str
+) -> None:
+    """A device authorization that cannot be used, or that leads elsewhere, is refused; the browser
+    way goes on."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     app = lab.sites["idp"].app
     real = app.view_functions["device_authorization"]
@@ -1032,7 +1231,8 @@ def test_device_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch, changed: dict
 
 
 def test_renewal_is_quick(lab: Lab) -> None:
-    """A good ID token is believed without another request for keys: twenty renewals fetch them once."""
+    """A good ID token is believed without another request for keys: twenty renewals fetch them
+    once."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
     start = time.monotonic()

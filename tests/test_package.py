@@ -1,4 +1,5 @@
-"""What is installed: the wheel works in an empty environment, and neither it nor the source distribution has strays."""
+"""What is installed: the wheel works in an empty environment, and neither it nor the source
+distribution has strays."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parent.parent
-pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]  # an environment is made, and packages are fetched
+# an environment is made, and packages are fetched
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]
 SMOKE = """
 import pathlib, sys
 import labauth_nb
@@ -20,7 +22,9 @@ from labauth_nb.notebook import panel
 from labauth_nb.sandbox import running
 assert pathlib.Path(labauth_nb.__file__).is_relative_to(sys.prefix), labauth_nb.__file__
 assert "export default" in str(panel.Panel._esm) and ".labauth" in str(panel.Panel._css)
-for name, method, path in (("benchling", "app", "plates"), ("qbench", None, "orders"), ("foundry", None, "ontologies")):
+for name, method, path in (
+    ("benchling", "app", "plates"), ("qbench", None, "orders"), ("foundry", None, "ontologies")
+):
     labauth_nb.login(name, method, tenant="sandbox")
     assert labauth_nb.session(name).get(path).ok
 attempt = labauth_nb.begin("benchling", "oidc", tenant="sandbox")
@@ -33,7 +37,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(the wheel, the source distribution), built from a copy of what git tracks or would."""
     folder = tmp_path_factory.mktemp("dist")
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=REPO, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in listed.stdout.splitlines():
         if (REPO / name).exists():
@@ -54,7 +62,9 @@ def test_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
     """The wheel holds the package whole (panel, sandbox, types) and nothing else."""
     names = set(zipfile.ZipFile(built[0]).namelist())
     own = {
-        p.relative_to(REPO).as_posix() for p in (REPO / "labauth_nb").rglob("*") if p.suffix in (".py", ".js", ".css", ".typed")
+        p.relative_to(REPO).as_posix()
+        for p in (REPO / "labauth_nb").rglob("*")
+        if p.suffix in (".py", ".js", ".css", ".typed")
     }
     assert {n for n in names if ".dist-info/" not in n} == own
     assert "labauth_nb/notebook/panel.js" in names
@@ -62,7 +72,8 @@ def test_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
 
 
 def test_source_distribution_has_no_strays(built: tuple[Path, Path]) -> None:
-    """The source distribution holds the package, the tests, the notebooks and the pages, and nothing that a machine made."""
+    """The source distribution holds the package, the tests, the notebooks and the pages, and
+    nothing that a machine made."""
     with tarfile.open(built[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tops = {name.partition("/")[0] for name in names}
@@ -77,11 +88,14 @@ def test_source_distribution_has_no_strays(built: tuple[Path, Path]) -> None:
         ".gitignore",
     }
     assert tops == {"labauth_nb", "tests", "notebooks", "binder"} | pages
-    assert not [name for name in names if "stray" in name or "__pycache__" in name or "test-output" in name]
+    assert not [
+        name for name in names if "stray" in name or "__pycache__" in name or "test-output" in name
+    ]
 
 
 def test_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
-    """In a new virtual environment, from an empty folder, the wheel signs in on its own sandbox, a browser method too."""
+    """In a new virtual environment, from an empty folder, the wheel signs in on its own sandbox, a
+    browser method too."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     install = [
@@ -96,6 +110,12 @@ def test_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path:
     done = subprocess.run(install, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (tmp_path / "empty").mkdir()
-    ran = subprocess.run([python, "-I", "-c", SMOKE], cwd=tmp_path / "empty", capture_output=True, text=True, timeout=120)
+    ran = subprocess.run(
+        [python, "-I", "-c", SMOKE],
+        cwd=tmp_path / "empty",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "Signed in to Benchling (sandbox) as ada@sandbox.example, method oidc" in ran.stdout

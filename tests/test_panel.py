@@ -1,4 +1,5 @@
-"""The panels' contract without a browser: a real ipykernel, and a page that is played by the test."""
+"""The panels' contract without a browser: a real ipykernel, and a page that is played
+by the test."""
 
 from __future__ import annotations
 
@@ -46,17 +47,23 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 def send(kernel: Kernel, comm: str, content: dict[str, Any]) -> None:
     """What the page's `model.send(content)` does."""
-    message = kernel.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": content}})
+    message = kernel.client.session.msg(
+        "comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": content}}
+    )
     kernel.client.shell_channel.send(message)
 
 
 def drive(
-    kernel: Kernel, code: str, page: Callable[[str, dict[str, Any] | None], bool | None], answers: tuple[str, ...] = ()
+    kernel: Kernel,
+    code: str,
+    page: Callable[[str, dict[str, Any] | None], bool | None],
+    answers: tuple[str, ...] = (),
 ) -> tuple[list[dict[str, Any]], float | None]:
-    """Run `code` with a page that plays: `page(comm, None)` when a panel opens, `page(comm, state)` at each state sent.
+    """Run `code` with a page that plays: `page(comm, None)` when a panel opens, `page(comm, state)`
+    at each state sent.
 
-    Gives the outputs and when the first prompt came, in seconds. It ends when the cell has ended, and `page` (where it
-    says False) is content.
+    Gives the outputs and when the first prompt came, in seconds. It ends when the cell has ended,
+    and `page` (where it says False) is content.
     """
     began, asked, outputs = time.monotonic(), len(kernel.prompts), []
     prompted, ended, content, mine = None, False, True, ""
@@ -67,7 +74,11 @@ def drive(
         if kind == "comm_open" and "provider" in body["data"].get("state", {}):
             mine = body["comm_id"]
             content = page(mine, None) is not False
-        elif kind == "comm_msg" and body["comm_id"] == mine and body["data"].get("content", {}).get("type") == "state":
+        elif (
+            kind == "comm_msg"
+            and body["comm_id"] == mine
+            and body["data"].get("content", {}).get("type") == "state"
+        ):
             content = page(mine, body["data"]["content"]) is not False
         elif kernel.ended(message):
             ended = True
@@ -87,18 +98,22 @@ def opened(kernel: Kernel, since: int = 0) -> list[dict[str, Any]]:
 
 @pytest.mark.old
 def test_credentials_found(kernel: Kernel) -> None:
-    """What is found is not asked for: the panel appears signed in, and its text is the message, at each run."""
+    """What is found is not asked for: the panel appears signed in, and its text is the message, at
+    each run."""
     for _ in range(2):
         (output,) = kernel.run("%labauth login benchling --tenant sandbox", [])
         assert VIEW in output["data"]
-        assert output["data"]["text/plain"] == (
-            "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min; credentials from: sandbox."
+        assert (
+            output["data"]["text/plain"]
+            == "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min;"
+            " credentials from: sandbox."
         )
 
 
 @pytest.mark.old
 def test_only_the_provider_is_a_trait(kernel: Kernel) -> None:
-    """A panel's synced state is the provider's name and the widget library's own: no tenant, no secret, no time."""
+    """A panel's synced state is the provider's name and the widget library's own: no tenant, no
+    secret, no time."""
     since = len(kernel.messages)
     kernel.run("%labauth login qbench --tenant sandbox\n%labauth status", [])
     states = opened(kernel, since)
@@ -125,7 +140,9 @@ def test_no_page_says_hello(kernel: Kernel) -> None:
     """Where no page can show the panel, the cell asks at a prompt after 3 s, by itself."""
     origin = kernel.text("print(lab_.origin('qbench'), end='')")
     fields = ("sandbox-qbench-client", "sandbox-qbench-client-secret-0001")
-    outputs, prompted = drive(kernel, f"%labauth login qbench --as old --tenant {origin}", lambda *_: None, fields)
+    outputs, prompted = drive(
+        kernel, f"%labauth login qbench --as old --tenant {origin}", lambda *_: None, fields
+    )
     assert prompted is not None
     assert 2.5 < prompted < 20
     assert "Signed in to QBench" in outputs[-1]["text"]
@@ -155,7 +172,9 @@ def test_how_long_a_cell_waits(
     monkeypatch.setattr(panel.terminal, "can_ask", lambda: True)
     monkeypatch.setattr(panel, "display", lambda shown: shown)
     monkeypatch.setattr(panel, "LoginPanel", lambda *_, **__: form)
-    waiting = panel.run_login(Wish("qbench"), True, panel.WAIT_SECONDS if wait is None else wait, True)
+    waiting = panel.run_login(
+        Wish("qbench"), True, panel.WAIT_SECONDS if wait is None else wait, True
+    )
     with pytest.raises(NotSignedIn, match=f"Nobody answered the QBench panel {said}"):
         asyncio.run(waiting)  # type: ignore[arg-type]
     assert waited == [seconds]
@@ -183,11 +202,20 @@ def test_found_secrets_stay_here(kernel: Kernel) -> None:
 
 
 def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
-    """Wrong, then right: the error names its field, the cell ends signed in, and no message holds a secret."""
-    since, wrong, right = len(kernel.messages), "kanari/panel+wrong=01", "sandbox-qbench-client-secret-0001"
+    """Wrong, then right: the error names its field, the cell ends signed in, and no message holds a
+    secret."""
+    since, wrong, right = (
+        len(kernel.messages),
+        "kanari/panel+wrong=01",
+        "sandbox-qbench-client-secret-0001",
+    )
     origin = kernel.text("print(lab_.origin('qbench'), end='')")
     typed = {"tenant": origin, "client_id": "sandbox-qbench-client"}
-    tries = [{**typed, "client_secret": ""}, {**typed, "client_secret": wrong}, {**typed, "client_secret": right}]
+    tries = [
+        {**typed, "client_secret": ""},
+        {**typed, "client_secret": wrong},
+        {**typed, "client_secret": right},
+    ]
     seen: list[dict[str, Any]] = []
 
     def page(comm: str, state: dict[str, Any] | None) -> None:
@@ -206,7 +234,10 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
     values = {field["name"]: field["value"] for field in seen[2]["form"]["methods"][0]["fields"]}
     assert values == {**typed, "client_secret": ""}
     assert "Signed in to QBench" in kernel.text("%labauth refresh panel")
-    kernel.run("open('held.txt', 'w').write('\\n'.join(__import__('labauth_nb').logins.logins.get('panel').secrets()))")
+    kernel.run(
+        "open('held.txt',"
+        " 'w').write('\\n'.join(__import__('labauth_nb').logins.logins.get('panel').secrets()))"
+    )
     folder = kernel.text("import os; print(os.getcwd(), end='')")
     secrets = [wrong, right, *(Path(folder) / "held.txt").read_text().split("\n")]
     assert leaks(secrets, *kernel.messages[since:]) == []
@@ -214,18 +245,27 @@ def test_submit_signs_in_and_leaks_nothing(kernel: Kernel) -> None:
 
 @pytest.mark.old
 def test_log_out_from_a_panel_asks_nobody(kernel: Kernel) -> None:
-    """A panel's Log out never waits at a prompt; a pasted token is left alone at the provider, and that is said."""
-    origin = kernel.text("token = lab_.credentials('dnanexus', 'api-token')\nprint(lab_.origin('dnanexus'), end='')")
+    """A panel's Log out never waits at a prompt; a pasted token is left alone at the provider, and
+    that is said."""
+    origin = kernel.text(
+        "token = lab_.credentials('dnanexus', 'api-token')\nprint(lab_.origin('dnanexus'), end='')"
+    )
     notes: list[str] = []
     acts = [
-        {"type": "submit", "method": "api-token", "fields": {"tenant": origin, "token": "sandboxDNAnexusApiToken0001"}},
+        {
+            "type": "submit",
+            "method": "api-token",
+            "fields": {"tenant": origin, "token": "sandboxDNAnexusApiToken0001"},
+        },
         {"type": "logout", "name": "pasted"},
     ]
 
     def page(comm: str, state: dict[str, Any] | None) -> bool:
         if state is None:
             send(kernel, comm, {"type": "hello"})
-        elif (state["form"] and len(acts) == 2) or (state["login"] and not state["form"] and len(acts) == 1):
+        elif (state["form"] and len(acts) == 2) or (
+            state["login"] and not state["form"] and len(acts) == 1
+        ):
             send(kernel, comm, acts.pop(0))
         elif state["note"]:
             notes.append(state["note"])
@@ -242,12 +282,30 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
     """What nbconvert --execute saves, with the widgets' state in it, holds no secret."""
     from nbformat import v4
 
-    cells = ["%load_ext labauth_nb", "%labauth login benchling --tenant sandbox\n%labauth login qbench --tenant sandbox --ask"]
-    held = "from labauth_nb.logins import logins\nheld = [s for x in logins._LOGINS.values() for s in x.secrets()]\n"
+    cells = [
+        "%load_ext labauth_nb",
+        "%labauth login benchling --tenant sandbox\n%labauth login qbench --tenant sandbox --ask",
+    ]
+    held = (
+        "from labauth_nb.logins import logins\nheld = [s for x in logins._LOGINS.values() for s in"
+        " x.secrets()]\n"
+    )
     held += "n = open('held.txt', 'w').write('\\n'.join(held))"
     cells += ["%labauth status", held]
-    (tmp_path / "in.ipynb").write_text(json.dumps(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells])))
-    command = [sys.executable, "-m", "nbconvert", "--execute", "in.ipynb", "--to", "notebook", "--output", "out.ipynb"]
+    (tmp_path / "in.ipynb").write_text(
+        json.dumps(v4.new_notebook(cells=[v4.new_code_cell(cell) for cell in cells]))
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "nbconvert",
+        "--execute",
+        "in.ipynb",
+        "--to",
+        "notebook",
+        "--output",
+        "out.ipynb",
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=90)
     saved = (tmp_path / "out.ipynb").read_text()
     assert "Signed in to QBench" in saved
@@ -260,8 +318,15 @@ def test_nbconvert_saves_no_secret(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_pure_parts_of_the_page() -> None:
-    """What the page decides by itself (time in words, phases, what is announced) passes `node --test`."""
-    done = subprocess.run(["node", "--test", "tests/panel.test.mjs"], cwd=REPO, capture_output=True, text=True, timeout=60)
+    """What the page decides by itself (time in words, phases, what is announced) passes `node
+    --test`."""
+    done = subprocess.run(
+        ["node", "--test", "tests/panel.test.mjs"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -270,7 +335,10 @@ def test_pure_parts_of_the_page() -> None:
 @pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
 def test_types_of_the_page() -> None:
     """panel.js passes TypeScript's strict check."""
-    command = "npx -y -p typescript@5 tsc --noEmit --allowJs --checkJs --strict --target es2022 --module esnext"
+    command = (
+        "npx -y -p typescript@5 tsc --noEmit --allowJs --checkJs --strict --target es2022 --module"
+        " esnext"
+    )
     arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/notebook/panel.js"]
     done = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
@@ -283,7 +351,9 @@ def test_format_of_the_page() -> None:
     files = ["labauth_nb/notebook/panel.js", "tests/panel.test.mjs"]
     command = ["npx", "-y", "prettier@3", "--no-config", "--print-width", "100", "--check", *files]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, f"{done.stderr}To format: {' '.join(command).replace('--check', '--write')}"
+    assert done.returncode == 0, (
+        f"{done.stderr}To format: {' '.join(command).replace('--check', '--write')}"
+    )
 
 
 def test_functions_of_the_page() -> None:
@@ -304,7 +374,8 @@ def test_times_in_words(seconds: float, rounded: str, exact: str) -> None:
 
 @pytest.mark.parametrize("case", [case for case in SHARED["phases"] if case["life"]], ids=str)
 def test_phases(case: dict[str, Any], lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A login is expiring, for the kernel and for its page, in the last minute or tenth of its life."""
+    """A login is expiring, for the kernel and for its page, in the last minute or tenth of its
+    life."""
     now = time.time()
     monkeypatch.setattr(SandboxClock, "time", lambda self: now)
     lab.set("benchling", life=case["life"])
@@ -318,12 +389,20 @@ def test_phases(case: dict[str, Any], lab: Lab, monkeypatch: pytest.MonkeyPatch)
 def test_a_login_without_an_end(lab: Lab) -> None:
     """A login that never expires has no time left and no margin for its page."""
     shown = cards.login_state(login("benchling", "api-key", tenant="sandbox"))
-    assert (shown["life"], shown["left"], shown["margin"], shown["words"]) == (None, None, None, "does not expire")
+    assert (shown["life"], shown["left"], shown["margin"], shown["words"]) == (
+        None,
+        None,
+        None,
+        "does not expire",
+    )
 
 
 @pytest.mark.parametrize("case", SHARED["tenants"], ids=str)
-def test_the_page_is_told_the_address(case: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a tenant is typed the page is told the address that a submit of it goes to, or what to give instead."""
+def test_the_page_is_told_the_address(
+    case: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a tenant is typed the page is told the address that a submit of it goes to, or what to
+    give instead."""
     told: list[dict[str, Any]] = []
     provider = PROVIDERS[case["provider"]]
     form = panel.LoginPanel(plan(Wish(provider.name)), True)
@@ -347,7 +426,11 @@ def in_javascript(kind: Any, names: set[str]) -> str:
     """The JavaScript type that a Python one arrives as."""
     if kind is type(None):
         return "null"
-    parts = [in_javascript(each, names) for each in getattr(kind, "__args__", ()) if not isinstance(each, str)]
+    parts = [
+        in_javascript(each, names)
+        for each in getattr(kind, "__args__", ())
+        if not isinstance(each, str)
+    ]
     if getattr(kind, "__origin__", None) is list:
         return f"{parts[0]}[]"
     if getattr(kind, "__origin__", None) is Literal:
@@ -358,11 +441,18 @@ def in_javascript(kind: Any, names: set[str]) -> str:
 
 
 def test_the_page_knows_what_it_is_sent() -> None:
-    """The shapes of what the kernel sends are those that panel.js is checked with: no key missing, none extra, same types."""
-    states = {name: kind for name, kind in vars(cards).items() if name.endswith("State") and hasattr(kind, "__annotations__")}
+    """The shapes of what the kernel sends are those that panel.js is checked with: no key missing,
+    none extra, same types."""
+    states = {
+        name: kind
+        for name, kind in vars(cards).items()
+        if name.endswith("State") and hasattr(kind, "__annotations__")
+    }
     text = (REPO / "labauth_nb" / "notebook" / "panel.js").read_text("utf-8").replace("\n *", " ")
     found = re.findall(r"@typedef \{\{(.*?)\}\} (\w+State)\b", text)
-    javascript = {name: dict(re.findall(r"(\w+\??): ([^,]+?) ?(?:,|$)", body.strip())) for body, name in found}
+    javascript = {
+        name: dict(re.findall(r"(\w+\??): ([^,]+?) ?(?:,|$)", body.strip())) for body, name in found
+    }
     python = {
         name: {key: in_javascript(hint, set(states)) for key, hint in get_type_hints(kind).items()}
         for name, kind in states.items()
@@ -372,7 +462,8 @@ def test_the_page_knows_what_it_is_sent() -> None:
 
 
 def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
-    """Where a login of that name is there already, the form is shown all the same, and its answer replaces the login."""
+    """Where a login of that name is there already, the form is shown all the same, and its answer
+    replaces the login."""
     kernel.run("%labauth login benchling --tenant sandbox --as twice", [])
     origin = kernel.text("print(lab_.origin('benchling'), end='')")
     fields = {"tenant": origin, "api_key": "sk_sandboxBenchlingApiKey01"}
@@ -383,7 +474,9 @@ def test_another_method_of_a_login_that_is_there(kernel: Kernel) -> None:
         elif state["form"] and not state["busy"]:
             send(kernel, comm, {"type": "submit", "method": "api-key", "fields": fields})
 
-    _, prompted = drive(kernel, f"%labauth login benchling --as twice --method api-key --tenant {origin}", page)
+    _, prompted = drive(
+        kernel, f"%labauth login benchling --as twice --method api-key --tenant {origin}", page
+    )
     assert prompted is None
     assert "api-key" in kernel.text("%labauth status twice")
     kernel.run("%labauth logout twice")
@@ -443,7 +536,9 @@ def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
         if state is None:
             send(kernel, comm, {"type": "hello"})
         elif state["form"] and not state["busy"]:
-            seen.append({field["name"]: field["value"] for field in state["form"]["methods"][0]["fields"]})
+            seen.append(
+                {field["name"]: field["value"] for field in state["form"]["methods"][0]["fields"]}
+            )
             fields = {**typed, "client_secret": "sandbox-qbench-client-secret-0001"}
             send(kernel, comm, {"type": "submit", "method": "client", "fields": fields})
 
@@ -456,16 +551,27 @@ def test_what_was_typed_is_remembered(kernel: Kernel) -> None:
 
 @pytest.mark.slow
 def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
-    """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in what a later cell sees."""
+    """With --debug and every logger at DEBUG, what is typed into a panel is in no log, nor in what
+    a later cell sees."""
     env = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
     kernel = Kernel(tmp_path, env, debug=tmp_path / "kernel.log")
-    wrong, landed = "kanari/panel+wrong=01", "http://127.0.0.1/?code=kanari-code-0001&state=kanari-state-0001"
+    wrong, landed = (
+        "kanari/panel+wrong=01",
+        "http://127.0.0.1/?code=kanari-code-0001&state=kanari-state-0001",
+    )
     try:
-        kernel.run("import logging; logging.basicConfig(level=logging.DEBUG, filename='all.log', force=True)")
+        kernel.run(
+            "import logging; logging.basicConfig(level=logging.DEBUG, filename='all.log',"
+            " force=True)"
+        )
         kernel.run("%load_ext labauth_nb\nfrom labauth_nb.sandbox import running\nlab_ = running()")
         origin = kernel.text("print(lab_.origin('qbench'), end='')")
         acts = [
-            {"type": "submit", "method": "client", "fields": {"tenant": origin, "client_id": "i", "client_secret": wrong}},
+            {
+                "type": "submit",
+                "method": "client",
+                "fields": {"tenant": origin, "client_id": "i", "client_secret": wrong},
+            },
             {"type": "resolve", "tenant": wrong},
             {"type": "answer", "text": landed},
         ]
@@ -480,18 +586,27 @@ def test_debug_logs_hold_nothing_typed(tmp_path: Path) -> None:
             return not acts and bool(state and state["note"])
 
         drive(kernel, "%labauth login qbench --as panel --no-wait", page)
-        kept = "[o for o in gc.get_objects() if isinstance(o, dict) and o.get('msg_type') == 'comm_msg']"
+        kept = (
+            "[o for o in gc.get_objects() if isinstance(o, dict) and o.get('msg_type') =="
+            " 'comm_msg']"
+        )
         parent = kernel.text(f"import gc; print({kept}, get_ipython().get_parent())")
         logs = [(tmp_path / name).read_text() for name in ("all.log", "kernel.log")]
     finally:
         kernel.stop()
     assert all("'type': 'submit'" in log and "'fields': '***'" in log for log in logs)
     assert "comm_msg" in parent
-    assert leaks([wrong, "kanari-code-0001", "kanari-state-0001"], *logs, parent, *kernel.messages) == []
+    assert (
+        leaks([wrong, "kanari-code-0001", "kanari-state-0001"], *logs, parent, *kernel.messages)
+        == []
+    )
 
 
-def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A bug in a panel's thread is one message with its place; nothing is printed that holds what was typed."""
+def test_an_unforeseen_error_has_no_frames(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A bug in a panel's thread is one message with its place; nothing is printed that holds what
+    was typed."""
     caught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", caught.append)
     form = panel.LoginPanel(plan(Wish("qbench", "client", "sandbox")), True)
@@ -507,12 +622,15 @@ def test_an_unforeseen_error_has_no_frames(lab: Lab, monkeypatch: pytest.MonkeyP
             kind = "renew" if name == "get" else "submit"
             message = {"type": kind, "fields": {"client_secret": "kanari-secret-typed-0001"}}
             listen(None, message, [])
-            assert "kanari" not in repr(message)  # the kernel keeps it: it is the parent of what follows
+            # the kernel keeps it: it is the parent of what follows
+            assert "kanari" not in repr(message)
             for thread in set(threading.enumerate()) - before:
                 thread.join(10)
         said = str(form.error or form.note)
         assert re.fullmatch(
-            r"That failed unexpectedly \(KeyError at test_panel\.py:\d+\)\. Please try again; if it recurs, report it\.", said
+            r"That failed unexpectedly \(KeyError at test_panel\.py:\d+\)\. Please try again; if it"
+            r" recurs, report it\.",
+            said,
         )
         form.error, form.note = None, ""
     assert caught == []
@@ -529,7 +647,8 @@ threading.Thread.start = refuse
 
 @pytest.mark.slow
 def test_without_threads(lab: Lab, tmp_path: Path) -> None:
-    """Where no thread can be started, all but a browser and the sandbox works; these say why not."""
+    """Where no thread can be started, all but a browser and the sandbox works; these
+    say why not."""
     kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")})
     origin, secret = lab.origin("qbench"), "sandbox-qbench-client-secret-0001"
     fields = {"tenant": origin, "client_id": "sandbox-qbench-client", "client_secret": secret}
@@ -549,7 +668,9 @@ def test_without_threads(lab: Lab, tmp_path: Path) -> None:
         kernel.run(f"import labauth_nb.notebook.panel\n{REFUSE}")
         drive(kernel, "%labauth login qbench --as typed --no-wait", page)
         assert "Signed in to QBench" in kernel.text("%labauth refresh typed")
-        assert kernel.text("mine = %labauth session typed\nmine.get('customers').status_code") == "200"
+        assert (
+            kernel.text("mine = %labauth session typed\nmine.get('customers').status_code") == "200"
+        )
         assert "Signed out of QBench" in kernel.text("%labauth logout typed")
         way = f"foundry --method user --tenant {lab.origin('foundry')} --client-id mine"
         drive(kernel, f"%labauth login {way} --no-wait", page)

@@ -44,18 +44,30 @@ def test_python_blocks_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pytest_block_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's example of a test passes, with the fixture that installing the package gives pytest."""
+    """The README's example of a test passes, with the fixture that installing the package gives
+    pytest."""
     monkeypatch.delenv("LABAUTH_PATIENCE")  # conftest.py's; a user has none
     [example] = [block for block in blocks("python") if "def test_" in block]
     (tmp_path / "test_report.py").write_text(f"import labauth_nb\n\n\n{example}")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_report.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "test_report.py",
+    ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert "1 passed" in ran.stdout, ran.stdout
 
 
 @pytest.mark.slow
 def test_presets_block_loads(tmp_path: Path) -> None:
-    """The README's presets are ones that the extension takes, and a user then types only the provider."""
+    """The README's presets are ones that the extension takes, and a user then types only the
+    provider."""
     profile = tmp_path / "ipython" / "profile_default"
     profile.mkdir(parents=True)
     [presets] = blocks("py")
@@ -70,8 +82,13 @@ def test_presets_block_loads(tmp_path: Path) -> None:
 
 
 def test_every_method_is_in_the_table() -> None:
-    """The table lists each provider, with its pages, and each of its methods, the default marked; and nothing else."""
-    rows = [line.split(" | ") for line in README.splitlines() if line.startswith("| ") and line.count(" | ") == 3]
+    """The table lists each provider, with its pages, and each of its methods, the default marked;
+    and nothing else."""
+    rows = [
+        line.split(" | ")
+        for line in README.splitlines()
+        if line.startswith("| ") and line.count(" | ") == 3
+    ]
     found: dict[str, list[str]] = {}
     provider = ""
     for row in rows[1:]:
@@ -89,7 +106,11 @@ def test_verbs_agree() -> None:
     [told] = [text for name, text in BLOCKS if not name and text.startswith("%labauth")]
     usages = [verb.usage for verb in options.VERBS.values()]
     assert told.splitlines() == usages
-    assert [line for line in options.TEACH.splitlines() if re.match(r"%labauth [a-z]+( [A-Z\[]|$)", line)] == usages
+    assert [
+        line
+        for line in options.TEACH.splitlines()
+        if re.match(r"%labauth [a-z]+( [A-Z\[]|$)", line)
+    ] == usages
     assert magic.LabauthMagics.labauth.__doc__ == options.TEACH
     assert list(magic.RUN) == list(options.VERBS)
     for name, verb in options.verbs().items():
@@ -114,7 +135,13 @@ def test_names_in_the_text_are_there() -> None:
     known = {option.name for verb in options.verbs().values() for option in verb.options}
     for option in set(re.findall(r"(?<=`)(--[a-z-]+)", README)) - {"--allow-root"}:
         assert option in known, option
-    names = {v for p in PROVIDERS.values() for m in p.methods for f in (p.tenant, *m.fields) for v in variables(p, f)}
+    names = {
+        v
+        for p in PROVIDERS.values()
+        for m in p.methods
+        for f in (p.tenant, *m.fields)
+        for v in variables(p, f)
+    }
     for name in set(re.findall(r"`([A-Z]+_[A-Z_]+)`", README)):
         assert name in {*names, *wire.CA_VARIABLES, "LABAUTH_PATIENCE"}, name
 
@@ -123,8 +150,16 @@ def old_pythons() -> list[str]:
     """Pythons before 3.11 on this computer: on the PATH, or pyenv's."""
     root = Path(os.environ.get("PYENV_ROOT") or Path("~/.pyenv").expanduser())
     found = [shutil.which(f"python3.{minor}") for minor in range(8, 11)]
-    pyenv = [str(path) for minor in range(8, 11) for path in root.glob(f"versions/3.{minor}.*/bin/python3")]
-    return [p for p in (*filter(None, found), *pyenv) if not subprocess.run([p, "-c", ""], capture_output=True).returncode]
+    pyenv = [
+        str(path)
+        for minor in range(8, 11)
+        for path in root.glob(f"versions/3.{minor}.*/bin/python3")
+    ]
+    return [
+        p
+        for p in (*filter(None, found), *pyenv)
+        if not subprocess.run([p, "-c", ""], capture_output=True).returncode
+    ]
 
 
 OLD = old_pythons()
@@ -134,7 +169,8 @@ TOO_OLD = "Python 3.11 or later is needed"
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [text for text in blocks("sh") if "python3 -m venv" in text])
 def test_python_too_old(command: str, tmp_path: Path) -> None:
-    """On each old Python here both commands say one line and make nothing; where there is none, 3.10 is played."""
+    """On each old Python here both commands say one line and make nothing; where there is none,
+    3.10 is played."""
     check, rest = command.split(" && ", 1)
     assert rest.startswith("python3 -m venv ")
     code = shlex.split(check)[2]

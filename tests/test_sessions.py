@@ -1,4 +1,5 @@
-"""The session: where it sends what, when it sends again, how it pages, and what it never gives away."""
+"""The session: where it sends what, when it sends again, how it pages, and what it never gives
+away."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def echo() -> Iterator[Echo]:
 
 @pytest.mark.parametrize("path", ["plates", "/api/v2/plates", "WHOLE"])
 def test_paths(lab: Lab, path: str) -> None:
-    """A path is joined to the API base, one from the root to the origin, and a whole URL is taken as it is."""
+    """A path is joined to the API base, one from the root to the origin, and a whole URL is taken
+    as it is."""
     login("benchling", tenant="sandbox")
     held = session("benchling")
     whole = lab.origin("benchling") + "/api/v2/plates"
@@ -116,7 +118,8 @@ def test_proxy_for_other_hosts(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyP
 
 
 def test_lookalike_host(lab: Lab) -> None:
-    """An address that only begins like the origin gets no token: origins are compared as parsed values."""
+    """An address that only begins like the origin gets no token: origins are compared as parsed
+    values."""
     mine = login("benchling", tenant="sandbox")
     held = mine.session()
     for url in (
@@ -151,7 +154,8 @@ def test_own_authorization_stays(lab: Lab, echo: Echo) -> None:
 
 
 def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A .netrc entry for the provider's host replaces the token nowhere: not at first, not on a redirect."""
+    """A .netrc entry for the provider's host replaces the token nowhere: not at first, not on a
+    redirect."""
     netrc = Path.home() / ".netrc"
     netrc.write_text("default login mallory password netrc-canary\n")
     netrc.chmod(0o600)
@@ -173,12 +177,16 @@ def test_plain_http(lab: Lab) -> None:
 def test_own_authorization(lab: Lab) -> None:
     """An Authorization header that the user sets is left alone."""
     login("benchling", tenant="sandbox")
-    assert session("benchling").get("plates", headers={"Authorization": "Bearer mine"}).status_code == 401
+    assert (
+        session("benchling").get("plates", headers={"Authorization": "Bearer mine"}).status_code
+        == 401
+    )
     assert lab.token_requests("benchling") == 1
 
 
 def test_answer_keeps_no_token(lab: Lab) -> None:
-    """The request of an answer holds no token, so that printing or pickling the answer gives none away."""
+    """The request of an answer holds no token, so that printing or pickling the answer gives none
+    away."""
     mine = login("benchling", tenant="sandbox")
     answer = session("benchling").get("plates")
     assert "Authorization" not in answer.request.headers
@@ -186,12 +194,15 @@ def test_answer_keeps_no_token(lab: Lab) -> None:
 
 
 def test_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timeouts are 10 s to connect and 60 s to read unless said otherwise; None is the user's own choice."""
+    """Timeouts are 10 s to connect and 60 s to read unless said otherwise; None is the user's own
+    choice."""
     login("benchling", tenant="sandbox")
     held, seen = session("benchling"), []
     send = requests.adapters.HTTPAdapter.send
 
-    def spy(self: object, request: requests.PreparedRequest, **options: object) -> requests.Response:
+    def spy(
+        self: object, request: requests.PreparedRequest, **options: object
+    ) -> requests.Response:
         seen.append(options["timeout"])
         return send(self, request, **options)  # type: ignore[arg-type]
 
@@ -208,7 +219,9 @@ def test_slow_answer(lab: Lab) -> None:
     """A read that takes too long is a message, and still a requests.Timeout."""
     login("benchling", tenant="sandbox")
     lab.next("benchling", "slow", seconds=0.6)
-    with pytest.raises(requests.Timeout, match=r"Benchling did not respond: .* sent nothing in time"):
+    with pytest.raises(
+        requests.Timeout, match=r"Benchling did not respond: .* sent nothing in time"
+    ):
         session("benchling").get("plates", timeout=0.1)
 
 
@@ -403,7 +416,8 @@ def test_spent_stream(lab: Lab) -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_retries(lab: Lab, status: int) -> None:
-    """GET is sent again on 429, 502, 503 and 504, five times in all, and then the answer is handed through."""
+    """GET is sent again on 429, 502, 503 and 504, five times in all, and then the answer is handed
+    through."""
     login("benchling", tenant="sandbox")
     held, before = session("benchling"), lab.count("benchling", "/plates")
     lab.next("benchling", status, times=4, path="/plates")
@@ -474,7 +488,8 @@ def test_window_paces_429_only(lab: Lab, naps: list[float], status: int, wait: f
 
 @pytest.mark.parametrize("provider", ["benchling", "qbench"])
 def test_pacing(lab: Lab, provider: str) -> None:
-    """The wait is what the provider's own header says; more than 60 s in all is not waited, but handed through."""
+    """The wait is what the provider's own header says; more than 60 s in all is not waited, but
+    handed through."""
     login(provider, tenant="sandbox")
     held = session(provider)
     path = "plates" if provider == "benchling" else "orders"
@@ -491,7 +506,13 @@ def test_pacing(lab: Lab, provider: str) -> None:
 
 
 SYSTEM = ["system/findProjects", "system/whoami", "project-x/describe", "project-x/listFolder"]
-SYSTEM += ["file-x/download", "record-x/getDetails", "app-x/1.0/get", "job-x/getLog", "system/greet"]
+SYSTEM += [
+    "file-x/download",
+    "record-x/getDetails",
+    "app-x/1.0/get",
+    "job-x/getLog",
+    "system/greet",
+]
 
 
 @pytest.mark.parametrize("path", SYSTEM)
@@ -545,7 +566,8 @@ def test_reading_post_elsewhere(lab: Lab) -> None:
 
 
 def test_permission_denied(lab: Lab) -> None:
-    """DNAnexus' PermissionDenied is a 401 that renews nothing and is sent once; the hint says what it means."""
+    """DNAnexus' PermissionDenied is a 401 that renews nothing and is sent once; the hint says what
+    it means."""
     from labauth_nb.sandbox.dnanexus import LOCKED
 
     login("dnanexus", "password", tenant="sandbox")
@@ -553,13 +575,16 @@ def test_permission_denied(lab: Lab) -> None:
     answer = held.post(f"{LOCKED}/describe", json={})
     assert (answer.status_code, lab.count("dnanexus", LOCKED)) == (401, 1)
     assert lab.token_requests("dnanexus") == before
-    with pytest.raises(ProviderError, match=r"DNAnexus responded with 401 PermissionDenied .*Your sign-in is fine"):
+    with pytest.raises(
+        ProviderError, match=r"DNAnexus responded with 401 PermissionDenied .*Your sign-in is fine"
+    ):
         held.check(answer)
 
 
 @pytest.mark.parametrize("status", [400, 401])
 def test_qbench_dead_token(lab: Lab, status: int) -> None:
-    """QBench may call a token dead by 400 or by 401: both renew, and the request is sent once more."""
+    """QBench may call a token dead by 400 or by 401: both renew, and the request is
+    sent once more."""
     lab.set("qbench", dead_status=status)
     login("qbench", tenant="sandbox")
     lab.revoke("qbench")
@@ -567,7 +592,8 @@ def test_qbench_dead_token(lab: Lab, status: int) -> None:
 
 
 def test_body_sent_again(lab: Lab) -> None:
-    """After a renewal a body that can be wound back is sent again, whole; one that cannot raises, and says so."""
+    """After a renewal a body that can be wound back is sent again, whole; one that cannot raises,
+    and says so."""
     login("dnanexus", "password", tenant="sandbox")
     held, headers = session("dnanexus"), {"Content-Type": "application/json"}
     lab.revoke("dnanexus")
@@ -575,7 +601,9 @@ def test_body_sent_again(lab: Lab) -> None:
     assert len(answer.json()["results"]) == 7
     lab.revoke("dnanexus")
     with pytest.raises(ProviderError, match=r"cannot be sent twice .*run the request again"):
-        held.post("system/findProjects", data=(part for part in [b'{"limit"', b": 7}"]), headers=headers)
+        held.post(
+            "system/findProjects", data=(part for part in [b'{"limit"', b": 7}"]), headers=headers
+        )
     assert held.post("system/findProjects", json={"limit": 7}).status_code == 200
 
 
@@ -599,8 +627,11 @@ LISTS = [
 
 
 @pytest.mark.parametrize(("provider", "path", "json", "size", "total"), LISTS)
-def test_pages(lab: Lab, provider: str, path: str, json: dict[str, int] | None, size: int, total: int) -> None:
-    """pages() walks each provider's paging to its end, lazily, each record once; frame() gives them as a DataFrame."""
+def test_pages(
+    lab: Lab, provider: str, path: str, json: dict[str, int] | None, size: int, total: int
+) -> None:
+    """pages() walks each provider's paging to its end, lazily, each record once; frame() gives them
+    as a DataFrame."""
     login(provider, tenant="sandbox")
     held, before = session(provider), lab.count(provider, path)
     pages = held.pages(path, json=json)
@@ -630,7 +661,11 @@ def test_what_a_walk_is_given(
 
 @pytest.mark.parametrize(
     "params",
-    [[("a", "1"), ("b", "x y"), ("a", ["2", "3"])], {"a": ["1", "2", "3"], "b": "x y"}, "a=1&a=2&a=3&b=x+y"],
+    [
+        [("a", "1"), ("b", "x y"), ("a", ["2", "3"])],
+        {"a": ["1", "2", "3"], "b": "x y"},
+        "a=1&a=2&a=3&b=x+y",
+    ],
     ids=["pairs", "dict", "text"],
 )
 @pytest.mark.parametrize("verb", ["pages", "frame"])
@@ -719,7 +754,9 @@ def test_broken_walk(
     assert len({str(row) for row in rows}) == total
 
 
-def test_frame_without_threads(lab: Lab, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder) -> None:
+def test_frame_without_threads(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     """Where no thread can be started, a frame comes without a warning of the progress bar's."""
 
     def refuse(thread: object) -> None:
@@ -744,7 +781,8 @@ def test_frame_interrupted_between_pages(
     total: int,
     end: type[BaseException],
 ) -> None:
-    """An interrupt while the progress bar is drawn loses no page, and the cursor goes on behind it."""
+    """An interrupt while the progress bar is drawn loses no page, and the cursor goes
+    on behind it."""
     login(provider, tenant="sandbox")
     held, left = session(provider), [end, None]
 
@@ -839,7 +877,10 @@ def test_odd_totals(lab: Lab, total: object) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (lambda number: [{"id": 1}], "sent 101 pages in a row that it had sent before, .* after 101"),
+        (
+            lambda number: [{"id": 1}],
+            "sent 101 pages in a row that it had sent before, .* after 101",
+        ),
         (lambda number: [{"id": number % 3}], "101 pages in a row .* ended after 103 records"),
         (lambda number: [], "sent 101 empty pages in a row, so the walk was ended after 0 records"),
     ],
@@ -857,15 +898,21 @@ DONE = {"status": "DONE"}
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_equal_pages_by_cursor(lab: Lab, size: int) -> None:
-    """Pages whose rows are equal, as with returning=plates.status, do not end a walk that moves on."""
+    """Pages whose rows are equal, as with returning=plates.status, do not end a walk
+    that moves on."""
     rows = [DONE] * size
-    held = listing(lab, "benchling", lambda n: {"plates": rows, "nextToken": f"n{n}" if n < 5 else ""})
+    held = listing(
+        lab, "benchling", lambda n: {"plates": rows, "nextToken": f"n{n}" if n < 5 else ""}
+    )
     assert len(held.frame("/odd")) == 5 * size
 
 
-@pytest.mark.parametrize(("size", "echo"), [(2, "page_num"), (1, "page_num"), (1, "page_number"), (2, "")])
+@pytest.mark.parametrize(
+    ("size", "echo"), [(2, "page_num"), (1, "page_num"), (1, "page_number"), (2, "")]
+)
 def test_equal_pages_by_number(lab: Lab, size: int, echo: str) -> None:
-    """Equal pages are walked to their last where the server says the number, or the rows of one are equal."""
+    """Equal pages are walked to their last where the server says the number, or the rows of one are
+    equal."""
     totals = {"total_pages": 4, "total_count": 4 * size}
     held = listing(lab, "qbench", lambda n: {"data": [DONE] * size, echo: n} | totals)
     assert len(held.frame("/odd")) == 4 * size
@@ -874,7 +921,9 @@ def test_equal_pages_by_number(lab: Lab, size: int, echo: str) -> None:
 @pytest.mark.parametrize("total", [None, 10**9])
 def test_equal_pages_without_end(lab: Lab, total: int | None) -> None:
     """A number that is said back, and pages that are equal for ever, end too."""
-    held = listing(lab, "qbench", lambda n: {"data": [DONE], "page_number": n, "total_pages": total})
+    held = listing(
+        lab, "qbench", lambda n: {"data": [DONE], "page_number": n, "total_pages": total}
+    )
     with pytest.raises(ProviderError, match="QBench sent 101 pages in a row that it had") as caught:
         held.frame("/odd")
     assert len(caught.value.records) == 101
@@ -882,7 +931,8 @@ def test_equal_pages_without_end(lab: Lab, total: int | None) -> None:
 
 
 def test_ignored_page_number_that_is_said(lab: Lab) -> None:
-    """A server that always says and sends its first page ends the walk at once, whatever its totals."""
+    """A server that always says and sends its first page ends the walk at once, whatever its
+    totals."""
     first = {"data": [{"id": 1}], "page_number": 1, "total_pages": 3, "total_count": 3}
     with pytest.raises(ProviderError, match="the same page twice, so the walk was ended after 1"):
         listing(lab, "qbench", lambda _: first).frame("/odd")
@@ -936,7 +986,8 @@ def test_empty_frame(lab: Lab) -> None:
 
 
 def test_check(lab: Lab) -> None:
-    """check() hands a good answer on and raises for a bad one; as a hook it does so for every answer, renewal first."""
+    """check() hands a good answer on and raises for a bad one; as a hook it does so for every
+    answer, renewal first."""
     login("foundry", tenant="sandbox")
     held = session("foundry")
     good = held.get("ontologies")
@@ -966,12 +1017,15 @@ def test_no_cookie_in_an_error(lab: Lab) -> None:
 
 
 def test_expired_pasted_token(lab: Lab) -> None:
-    """A pasted token that has expired raises before sending, with the command to type; signing in again revives the session."""
+    """A pasted token that has expired raises before sending, with the command to type; signing in
+    again revives the session."""
     login("foundry", "token", tenant="sandbox")
     held = session("foundry")
     lab.advance("9h")
     before = lab.count("foundry")
-    with pytest.raises(LoginExpired, match="%labauth login foundry --tenant sandbox --method token"):
+    with pytest.raises(
+        LoginExpired, match="%labauth login foundry --tenant sandbox --method token"
+    ):
         held.get("ontologies")
     assert lab.count("foundry") == before
     login("foundry", "token", tenant="sandbox")
@@ -1074,10 +1128,14 @@ def test_restored_from_another_version(lab: Lab, provider: str, method: str) -> 
     """A provider or method that is not known here is told by the first request, not on loading."""
     origin = login("benchling", tenant="sandbox").origin
     _LOGINS.clear()
-    restored = pickle.loads(pickle.dumps(restored_session(signed_in_here, "mine", origin, provider, method)))
+    restored = pickle.loads(
+        pickle.dumps(restored_session(signed_in_here, "mine", origin, provider, method))
+    )
     assert repr(restored).startswith("<LabSession of mine: ")
     for ask in (restored.get, restored.frame):
-        with pytest.raises(NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"):
+        with pytest.raises(
+            NotSignedIn, match=r"The session mine for .* There is no .* Choose one of"
+        ):
             ask("plates")
 
 
@@ -1105,7 +1163,8 @@ def test_restored_beside_another(lab: Lab) -> None:
 
 
 def test_session_without_login() -> None:
-    """A session asked for without a login raises, with the command to type; a wrong name lists the right ones."""
+    """A session asked for without a login raises, with the command to type; a wrong name lists the
+    right ones."""
     with pytest.raises(NotSignedIn, match="Type %labauth login qbench"):
         session("qbench")
     with pytest.raises(NotSignedIn, match="Did you mean benchling"):

@@ -1,4 +1,5 @@
-"""Remembering: one contract over both stores, with real keyring backends, real processes and kill -9."""
+"""Remembering: one contract over both stores, with real keyring backends, real processes and kill
+-9."""
 
 from __future__ import annotations
 
@@ -26,16 +27,29 @@ from IPython.core.ultratb import VerboseTB
 
 from labauth_nb.credentials import files, keyrings, stores
 from labauth_nb.credentials.entries import CREDENTIALS, REFRESH_TOKEN, Entry, dumps, loads
-from labauth_nb.credentials.stores import FILE, KEYRING, STORES, EntryHead, EntryRef, forget_all, heads, unavailable
+from labauth_nb.credentials.stores import (
+    FILE,
+    KEYRING,
+    STORES,
+    EntryHead,
+    EntryRef,
+    forget_all,
+    heads,
+    unavailable,
+)
 from labauth_nb.errors import InvalidInput, StoreUnavailable
 from labauth_nb.masking import Fields, Secret
 from labauth_nb.tokens.token import Token
 
 pytestmark = [
     pytest.mark.skipif(
-        not all(map(importlib.util.find_spec, ("keyring", "filelock", "platformdirs"))), reason="needs [keyring]"
+        not all(map(importlib.util.find_spec, ("keyring", "filelock", "platformdirs"))),
+        reason="needs [keyring]",
     ),
-    pytest.mark.skipif(os.name == "nt", reason="no variable moves Windows' data folder, and the user's own is not touched"),
+    pytest.mark.skipif(
+        os.name == "nt",
+        reason="no variable moves Windows' data folder, and the user's own is not touched",
+    ),
 ]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permission bits and kill -9 are POSIX's")
 ALT = "keyrings.alt.file.PlaintextKeyring"
@@ -43,13 +57,17 @@ CANARY = "canary-4f1b"
 KEY = ("qbench", "acme", "qbench")
 
 
-def entry(mark: str = CANARY, name: str = "qbench", remember: str = CREDENTIALS, **more: object) -> Entry:
+def entry(
+    mark: str = CANARY, name: str = "qbench", remember: str = CREDENTIALS, **more: object
+) -> Entry:
     """An entry with every part, each of its secrets beginning with `mark`."""
     access, refresh = Secret(f"{mark}-access"), Secret(f"{mark}-refresh")
     made = Entry(
         *("qbench", "acme", name, "token", remember),
         fields=Fields(client_id="lab-1", client_secret=Secret(f"{mark}-secret")),
-        token=Token(access, Secret(f"Bearer {access}"), 1.5, 3601.5, refresh, Secret(f"{mark}-jid"), "read"),
+        token=Token(
+            access, Secret(f"Bearer {access}"), 1.5, 3601.5, refresh, Secret(f"{mark}-jid"), "read"
+        ),
         sub="someone",
     )
     for field, value in more.items():
@@ -62,7 +80,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder and a configuration folder of their own, and keyring as in a new process."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("PYTHON_KEYRING_BACKEND", "DBUS_SESSION_BUS_ADDRESS", "KEYRING_PROPERTY_FILE_PATH"):
+    for name in (
+        "PYTHON_KEYRING_BACKEND",
+        "DBUS_SESSION_BUS_ADDRESS",
+        "KEYRING_PROPERTY_FILE_PATH",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("keyring.core._keyring_backend", None)
     return files.data_folder()
@@ -70,7 +92,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real keyring backend that the user chose, outside of the data folder; for this process and those it starts."""
+    """A real keyring backend that the user chose, outside of the data folder; for this process and
+    those it starts."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", ALT)
     monkeypatch.setenv("KEYRING_PROPERTY_FILE_PATH", str(tmp_path / "ring" / "ring.cfg"))
     return tmp_path / "ring" / "ring.cfg"
@@ -104,7 +127,11 @@ def done(child: subprocess.Popen[str]) -> str:
 
 def texts(folder: Path) -> str:
     """Everything in every file below `folder`, and the files' names."""
-    return "".join(f"{path}\n{path.read_text('utf-8', 'replace')}\n" for path in folder.rglob("*") if path.is_file())
+    return "".join(
+        f"{path}\n{path.read_text('utf-8', 'replace')}\n"
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
 
 
 # The contract
@@ -127,7 +154,10 @@ def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     ):
         assert isinstance(secret, Secret)
     assert type(found.fields["client_id"]) is type(found.sub) is type(found.id) is str
-    code = "found = EntryRef(sys.argv[1], *KEY).read(); print(found == entry(id=found.id, pending=True), found.id)"
+    code = (
+        "found = EntryRef(sys.argv[1], *KEY).read(); print(found == entry(id=found.id,"
+        " pending=True), found.id)"
+    )
     assert done(start(code, store)).split() == ["True", written.id]
 
 
@@ -136,26 +166,41 @@ def test_what_was_remembered_comes_back_in_another_process(store: str) -> None:
     st.dictionaries(st.text(), st.tuples(st.text(), st.booleans())),
     st.none() | st.text(),
     st.none() | st.text(),
-    st.tuples(st.text(), st.text(), st.none() | st.floats(0, 1e11), st.none() | st.text(), st.none() | st.text()),
+    st.tuples(
+        st.text(),
+        st.text(),
+        st.none() | st.floats(0, 1e11),
+        st.none() | st.text(),
+        st.none() | st.text(),
+    ),
 )
 def test_any_entry_survives_the_way_through_json(
-    given_: dict[str, tuple[str, bool]], refresh: str | None, sub: str | None, parts: tuple[str, str, float | None, str, str]
+    given_: dict[str, tuple[str, bool]],
+    refresh: str | None,
+    sub: str | None,
+    parts: tuple[str, str, float | None, str, str],
 ) -> None:
-    """Whatever is in the fields and tokens, also empty, None, the same twice or outside of ASCII, comes back."""
+    """Whatever is in the fields and tokens, also empty, None, the same twice or outside of ASCII,
+    comes back."""
     access, scheme, expires, other, jid = parts
     veil = lambda text: None if text is None else Secret(text)  # noqa: E731
     for header in (scheme + access, access + scheme):
         for inner in (refresh, other):
             written = entry(sub=sub)
-            written.fields = Fields({n: Secret(v) if hidden else v for n, (v, hidden) in given_.items()})
-            written.token = Token(Secret(access), Secret(header), 1.0, expires, veil(inner), veil(jid), sub)
+            written.fields = Fields(
+                {n: Secret(v) if hidden else v for n, (v, hidden) in given_.items()}
+            )
+            written.token = Token(
+                Secret(access), Secret(header), 1.0, expires, veil(inner), veil(jid), sub
+            )
             found = loads(dumps(written))
             assert found == written
             assert found.fields.secrets() == written.fields.secrets()
 
 
 def test_what_was_forgotten_is_gone(store: str, data: Path, plain: Path) -> None:
-    """Forgetting removes the entry and its row, says whether there was one, and may be done twice."""
+    """Forgetting removes the entry and its row, says whether there was one, and may be
+    done twice."""
     ref = EntryRef(store, *KEY)
     assert ref.forget() is False
     ref.write(entry())
@@ -188,7 +233,8 @@ def test_an_entry_deleted_by_hand_is_forgotten_without_complaint(store: str, dat
 
 
 def test_the_index_tells_what_is_remembered(store: str) -> None:
-    """Provider, tenant, name, method, what is kept and where, in the order of remembering; found by provider and name."""
+    """Provider, tenant, name, method, what is kept and where, in the order of remembering; found by
+    provider and name."""
     EntryRef(store, *KEY).write(entry())
     EntryRef(store, "qbench", "acme", "other").write(entry(name="other", remember=REFRESH_TOKEN))
     EntryRef(store, *KEY).write(entry("again"))
@@ -201,7 +247,8 @@ def test_the_index_tells_what_is_remembered(store: str) -> None:
 
 
 def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
-    """Remembering it in the other store forgets it in the first: two copies of one refresh token would burn it."""
+    """Remembering it in the other store forgets it in the first: two copies of one refresh token
+    would burn it."""
     here, there = EntryRef(store, *KEY), EntryRef(FILE if store == KEYRING else KEYRING, *KEY)
     here.write(entry("old"))
     there.write(entry("new"))
@@ -235,7 +282,8 @@ def test_a_login_is_remembered_in_one_place_only(store: str) -> None:
     ids=map(str, range(15)),  # a text holds a random id: two workers must agree on the names
 )
 def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
-    """Torn, foreign, from another version or of another login: as if nothing were there, and nothing else is touched."""
+    """Torn, foreign, from another version or of another login: as if nothing were there, and
+    nothing else is touched."""
     ref, other = EntryRef(store, *KEY), EntryRef(store, "qbench", "acme", "other")
     other.write(entry(name="other"))
     ref.write(entry())
@@ -247,7 +295,8 @@ def test_an_entry_that_cannot_be_read_is_absent(store: str, text: str) -> None:
 
 
 def test_forget_all_leaves_nothing(store: str, data: Path, plain: Path) -> None:
-    """`--all --forget`: every login in every store, and leftovers of killed writers; at most empty lock files stay."""
+    """`--all --forget`: every login in every store, and leftovers of killed writers; at most empty
+    lock files stay."""
     for name, place in (("one", store), ("two", FILE), ("three", KEYRING)):
         EntryRef(place, "qbench", "acme", name).write(entry(name=name))
     (data / "entries" / "leftover.json.tmp").write_text(CANARY)
@@ -259,12 +308,17 @@ def test_forget_all_leaves_nothing(store: str, data: Path, plain: Path) -> None:
     assert forget_all() == []
 
 
-def test_forget_all_goes_on_past_a_store_that_fails(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forget_all_goes_on_past_a_store_that_fails(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What could be forgotten is; the rest is named, and still listed for the next attempt."""
     EntryRef(KEYRING, "qbench", "acme", "one").write(entry(name="one"))
     EntryRef(FILE, "qbench", "acme", "two").write(entry(name="two"))
     monkeypatch.setattr("keyrings.alt.file.PlaintextKeyring.delete_password", lambda *_: 1 / 0)
-    with pytest.raises(StoreUnavailable, match=r"^Forgotten: 1\. Still remembered: one\. The keyring .*ZeroDivisionError"):
+    with pytest.raises(
+        StoreUnavailable,
+        match=r"^Forgotten: 1\. Still remembered: one\. The keyring .*ZeroDivisionError",
+    ):
         forget_all()
     assert [head.name for head in heads()] == ["one"]
     monkeypatch.undo()
@@ -291,8 +345,11 @@ def test_a_failed_write_changes_nothing(store: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("package", ["keyring", "filelock", "platformdirs"])
-def test_without_the_extra_the_command_to_install_it_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing package is one message with the pip command; asking what is remembered goes on as before."""
+def test_without_the_extra_the_command_to_install_it_is_named(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing package is one message with the pip command; asking what is remembered goes on as
+    before."""
     monkeypatch.setitem(sys.modules, package, None)
     assert unavailable(KEYRING) == files.MISSING
     with pytest.raises(StoreUnavailable, match=r"pip install 'labauth-nb\[keyring\]'$"):
@@ -304,7 +361,9 @@ def test_without_the_extra_the_command_to_install_it_is_named(package: str, monk
 # Which keyring
 
 
-@pytest.mark.parametrize("backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"])
+@pytest.mark.parametrize(
+    "backend", ["keyring.backends.fail.Keyring", "keyring.backends.null.Keyring"]
+)
 def test_without_a_keyring_nothing_weaker_is_offered_silently(
     backend: str, monkeypatch: pytest.MonkeyPatch, data: Path
 ) -> None:
@@ -319,7 +378,8 @@ def test_without_a_keyring_nothing_weaker_is_offered_silently(
 
 
 def test_a_plain_text_keyring_that_nobody_chose_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """keyrings.alt is installed with many packages: found by itself, it is not a place for secrets."""
+    """keyrings.alt is installed with many packages: found by itself, it is not a place
+    for secrets."""
     import keyring
     from keyring.backend import get_all_keyring
     from keyrings.alt.file import PlaintextKeyring
@@ -333,11 +393,15 @@ def test_a_plain_text_keyring_that_nobody_chose_is_refused(monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_a_plain_text_keyring_that_the_user_chose_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plain_text_keyring_that_the_user_chose_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Chosen by PYTHON_KEYRING_BACKEND, by keyring's own configuration file or in the notebook."""
     code = "print(unavailable(KEYRING) or 'yes')"
     config = tmp_path / "config" / "python_keyring" / "keyringrc.cfg"
-    in_the_notebook = f"import keyring.core; keyring.set_keyring(keyring.core.load_keyring({ALT!r}))\n"
+    in_the_notebook = (
+        f"import keyring.core; keyring.set_keyring(keyring.core.load_keyring({ALT!r}))\n"
+    )
     assert done(start(in_the_notebook + code)).strip() == "yes"
     config.parent.mkdir(parents=True)
     config.write_text(f"[backend]\ndefault-keyring={ALT}\n")
@@ -348,7 +412,8 @@ def test_a_plain_text_keyring_that_the_user_chose_is_used(tmp_path: Path, monkey
 
 
 def test_of_a_chain_only_a_recommended_member_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keyring's chainer falls back to whatever comes next; here nothing falls back to plain text."""
+    """Keyring's chainer falls back to whatever comes next; here nothing falls back to
+    plain text."""
     import keyring
     from keyring.backend import KeyringBackend
     from keyring.backends.chainer import ChainerBackend
@@ -368,7 +433,9 @@ def test_of_a_chain_only_a_recommended_member_is_used(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("backend", ["nowhere.Keyring", "json.Keyring", "nonsense", ""])
-def test_a_keyring_that_is_set_up_wrongly_is_a_sentence(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyring_that_is_set_up_wrongly_is_a_sentence(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A backend that cannot be loaded is never a traceback."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", backend)
     assert "PYTHON_KEYRING_BACKEND" in unavailable(KEYRING)
@@ -376,7 +443,9 @@ def test_a_keyring_that_is_set_up_wrongly_is_a_sentence(backend: str, monkeypatc
 
 def test_an_unknown_store_is_no_store() -> None:
     """A word that is neither store lists the two."""
-    with pytest.raises(InvalidInput, match=r"There is no store 'cloud'\. Choose one of: keyring, file"):
+    with pytest.raises(
+        InvalidInput, match=r"There is no store 'cloud'\. Choose one of: keyring, file"
+    ):
         unavailable("cloud")
 
 
@@ -401,7 +470,8 @@ class Chatty(Exception):
 def test_an_error_of_the_keyring_is_one_sentence_without_secrets(
     action: str, plain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not in the message, not in a traceback with all locals, not in a pickle, whatever the backend says."""
+    """Not in the message, not in a traceback with all locals, not in a pickle, whatever the backend
+    says."""
     ref = EntryRef(KEYRING, *KEY)
     ref.write(entry())
 
@@ -429,19 +499,34 @@ def test_too_long_for_windows_is_said(plain: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_secrets_are_only_where_they_belong(store: str, data: Path, plain: Path) -> None:
-    """With the keyring no file of ours has any; with the file store only the entry's own has. No repr, no pickle."""
+    """With the keyring no file of ours has any; with the file store only the entry's own has. No
+    repr, no pickle."""
     EntryRef(store, *KEY).write(entry())
     found = EntryRef(store, *KEY).read()
     assert found is not None
-    for thing in (found, found.fields, found.token, heads(), EntryRef(store, *KEY), dumps(found), vars(found)):
+    for thing in (
+        found,
+        found.fields,
+        found.token,
+        heads(),
+        EntryRef(store, *KEY),
+        dumps(found),
+        vars(found),
+    ):
         assert CANARY not in repr(thing)
     for thing in (found, dumps(found)):
         with pytest.raises(TypeError):
             pickle.dumps(thing)
-    holders = {path.parent.name for path in data.rglob("*") if path.is_file() and CANARY in path.read_text()}
+    holders = {
+        path.parent.name
+        for path in data.rglob("*")
+        if path.is_file() and CANARY in path.read_text()
+    }
     assert holders == ({"entries"} if store == FILE else set())
     assert CANARY not in texts(data / "heads")
-    assert set(found.secrets()) >= {f"{CANARY}-{part}" for part in ("secret", "access", "refresh", "jid")}
+    assert set(found.secrets()) >= {
+        f"{CANARY}-{part}" for part in ("secret", "access", "refresh", "jid")
+    }
 
 
 @POSIX
@@ -458,7 +543,9 @@ def test_files_are_for_their_owner_only(store: str, data: Path) -> None:
 
 
 @POSIX
-def test_a_file_is_never_readable_by_others_for_a_moment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_never_readable_by_others_for_a_moment(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is created 0600, under another name, and only then filled and moved into its place."""
     modes: list[tuple[int, int]] = []
     fdopen = os.fdopen
@@ -515,10 +602,11 @@ def holder(store: str) -> Iterator[subprocess.Popen[str]]:
 def test_waiting_for_another_kernel_is_bounded(
     store: str, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After LOCK_SECONDS: one message that says who is waited for and what to do. Reading needs no lock."""
+    """After LOCK_SECONDS: one message that says who is waited for and what to do. Reading needs no
+    lock."""
     busy = (
-        "Another kernel has been renewing qbench of qbench (acme) for 0.3 s. Try again, and look whether the keyring "
-        "waits for your password; if it stays so, restart that kernel."
+        "Another kernel has been renewing qbench of qbench (acme) for 0.3 s. Try again, and look"
+        " whether the keyring waits for your password; if it stays so, restart that kernel."
     )
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.3)
     began = time.monotonic()
@@ -531,7 +619,9 @@ def test_waiting_for_another_kernel_is_bounded(
 
 
 @POSIX
-def test_a_killed_kernel_lets_go(store: str, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_kernel_lets_go(
+    store: str, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kill -9 of the one who holds the lock frees it at once."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -539,8 +629,11 @@ def test_a_killed_kernel_lets_go(store: str, holder: subprocess.Popen[str], monk
     EntryRef(store, *KEY).write(entry())
 
 
-def test_threads_of_one_kernel_exclude_each_other(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same thread may enter its own lock again, another thread may not, and afterwards it may."""
+def test_threads_of_one_kernel_exclude_each_other(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same thread may enter its own lock again, another thread may not, and
+    afterwards it may."""
     ref, said = EntryRef(store, *KEY), []
     monkeypatch.setattr(stores, "LOCK_SECONDS", 0.2)
 
@@ -589,7 +682,8 @@ def test_eight_kernels_lose_no_update(store: str) -> None:
 
 @pytest.mark.slow
 def test_kernels_with_different_logins_lose_neither(store: str) -> None:
-    """4 processes remember and forget 6 logins each at once: the index and the store have exactly what stayed."""
+    """4 processes remember and forget 6 logins each at once: the index and the store have exactly
+    what stayed."""
     code = """
     store, mark = sys.argv[1:]
     for n in range(6):
@@ -606,7 +700,8 @@ def test_kernels_with_different_logins_lose_neither(store: str) -> None:
 
 @pytest.mark.slow
 def test_kernels_do_not_undo_each_others_keyring_items(plain: Path) -> None:
-    """A backend that rewrites all items to write one (files, Windows): 4 processes with a login each never lose a write."""
+    """A backend that rewrites all items to write one (files, Windows): 4 processes with a login
+    each never lose a write."""
     code = """
     ref = EntryRef(KEYRING, "qbench", "acme", sys.argv[1])
     for n in range(40):
@@ -661,7 +756,8 @@ print("whole", last)
 @pytest.mark.slow
 @POSIX
 def test_a_writer_killed_at_any_moment_leaves_a_whole_entry(data: Path) -> None:
-    """Kill -9 at 30 random moments of writing: what is read is whole, never older than the last write that returned."""
+    """Kill -9 at 30 random moments of writing: what is read is whole, never older than the last
+    write that returned."""
     assert done(start(KILLS, FILE, "30", "60000", "0.02")).startswith("whole")
     EntryRef(FILE, *KEY).forget()
     assert list((data / "entries").iterdir()) == []
@@ -717,7 +813,8 @@ for step in itertools.count(1):
         break
     assert status == signal.SIGKILL, status
     action()  # as the next kernel does
-    assert (ref.read(), kept()) == ((None, []) if sys.argv[2] == "forget" else (new, [ref.store])), step
+    wanted = (None, []) if sys.argv[2] == "forget" else (new, [ref.store])
+    assert (ref.read(), kept()) == wanted, step
     assert [head.also for head in heads() if head.name == "qbench"] in ([""], []), step
     ref.forget()
     left = texts(data / "entries") + texts(data / "heads")
@@ -729,9 +826,8 @@ print("steps", step)
 @POSIX
 @pytest.mark.parametrize("action", ["first", "again", "move", "forget"])
 def test_killed_at_every_step(store: str, action: str) -> None:
-    """Kill -9 before and after each system call of writing, moving and forgetting: no login is lost, no secret is
-    unlisted, and whoever comes next finds nothing to mend.
-    """
+    """Kill -9 before and after each system call of writing, moving and forgetting: no login is
+    lost, no secret is unlisted, and whoever comes next finds nothing to mend."""
     word, steps = done(start(STEPS, store, action)).split()
     assert word == "steps"
     assert int(steps) > 8
@@ -742,7 +838,8 @@ def test_killed_at_every_step(store: str, action: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "7", "[" * 100_000, "\x00\xff{", '{"store": "cloud"}'])
 def test_a_head_that_cannot_be_read_hides_no_other(text: str, data: Path) -> None:
-    """Torn, foreign, of a newer version or another login's: that one is not remembered, and may be again."""
+    """Torn, foreign, of a newer version or another login's: that one is not remembered, and may be
+    again."""
     EntryRef(FILE, *KEY).write(entry())
     EntryRef(FILE, "qbench", "acme", "other").write(entry(name="other"))
     torn = data / "heads" / f"{EntryRef(FILE, *KEY).key.digest}.json"
@@ -759,12 +856,18 @@ def test_a_head_that_cannot_be_read_hides_no_other(text: str, data: Path) -> Non
 
 
 def test_the_index_of_an_earlier_version_is_read_once_more(store: str, data: Path) -> None:
-    """What an earlier labauth-nb listed in one file gets its heads, in that order, and forgetting finds it."""
+    """What an earlier labauth-nb listed in one file gets its heads, in that order, and forgetting
+    finds it."""
     refs = [EntryRef(store, "qbench", "acme", name) for name in ("two", "one")]
     for ref in refs:
         ref.write(entry(name=ref.name))
-    rows = [{f: getattr(head, f) for f in ("provider", "tenant", "name", "method", "store")} for head in heads()]
-    (data / stores.INDEX).write_text(json.dumps([7, *({**row, "keeps": CREDENTIALS} for row in rows)]))
+    rows = [
+        {f: getattr(head, f) for f in ("provider", "tenant", "name", "method", "store")}
+        for head in heads()
+    ]
+    (data / stores.INDEX).write_text(
+        json.dumps([7, *({**row, "keeps": CREDENTIALS} for row in rows)])
+    )
     shutil.rmtree(data / "heads")
     assert refs[0].read() is not None
     assert [head.ref for head in heads()] == refs
@@ -775,7 +878,9 @@ def test_the_index_of_an_earlier_version_is_read_once_more(store: str, data: Pat
 
 # A real Secret Service
 
-SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1; exec \"$@\""
+SESSION = (
+    "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/dev/null 2>&1; exec \"$@\""
+)
 
 
 @pytest.mark.slow
@@ -784,7 +889,8 @@ SESSION = "printf '\\n' | gnome-keyring-daemon --unlock --components=secrets >/d
     reason="needs dbus-run-session and gnome-keyring-daemon",
 )
 def test_the_operating_systems_own_keyring(data: Path) -> None:
-    """GNOME's keyring, unlocked: read by another process, 8 kernels, 10 kills, forgotten; no file of ours has a secret."""
+    """GNOME's keyring, unlocked: read by another process, 8 kernels, 10 kills, forgotten; no file
+    of ours has a secret."""
     code = """
     import keyring
     assert unavailable(KEYRING) == "", unavailable(KEYRING)
@@ -801,7 +907,17 @@ def test_the_operating_systems_own_keyring(data: Path) -> None:
     assert keyring.get_password(keyrings.SERVICE, " ".join(KEY)) is None
     print("kept")
     """
-    script = ["dbus-run-session", "--", "sh", "-c", SESSION, "sh", sys.executable, "-c", HEAD + textwrap.dedent(code)]
+    script = [
+        "dbus-run-session",
+        "--",
+        "sh",
+        "-c",
+        SESSION,
+        "sh",
+        sys.executable,
+        "-c",
+        HEAD + textwrap.dedent(code),
+    ]
     ended = subprocess.run(script, capture_output=True, text=True, timeout=180, check=False)
     assert ended.stdout == "kept\n", ended.stderr
 
@@ -821,7 +937,8 @@ def test_keyring_without_threads(plain: Path, monkeypatch: pytest.MonkeyPatch) -
 @POSIX
 @pytest.mark.usefixtures("refusable")
 def test_a_folder_that_may_not_be_written(data: Path) -> None:
-    """Where this user may not write nothing is remembered; what is there and may not be read is said as well."""
+    """Where this user may not write nothing is remembered; what is there and may not be read is
+    said as well."""
     ref = EntryRef(FILE, *KEY)
     ref.write(entry())
     (path,) = (data / "entries").iterdir()
@@ -830,7 +947,11 @@ def test_a_folder_that_may_not_be_written(data: Path) -> None:
         ref.read()
     path.chmod(0o600)
     locks = data / "locks"
-    for folder, said in ((path.parent, "(remembered|removed)"), (data / "heads", "remembered"), (locks, "(locked|remembered)")):
+    for folder, said in (
+        (path.parent, "(remembered|removed)"),
+        (data / "heads", "remembered"),
+        (locks, "(locked|remembered)"),
+    ):
         for each in locks.iterdir():
             each.unlink()
         folder.chmod(0o500)

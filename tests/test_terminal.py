@@ -1,4 +1,5 @@
-"""Signing in with a browser from a terminal: Python and IPython under a real pty, with a browser, by paste, and not at all."""
+"""Signing in with a browser from a terminal: Python and IPython under a real pty, with a browser,
+by paste, and not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +20,10 @@ from labauth_nb.sandbox import Lab
 pexpect = pytest.importorskip("pexpect")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="a pty is POSIX's")]
 PUBLIC = "sandbox-foundry-public"
-QUESTION = "Then press Enter here; if the browser could not come back, paste the address that it landed on: "
+QUESTION = (
+    "Then press Enter here; if the browser could not come back, paste the address that it landed"
+    " on: "
+)
 
 
 @pytest.fixture
@@ -35,21 +39,41 @@ def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(lab: Lab) -> str:
-    return f"labauth_nb.login('foundry', 'user', tenant={lab.origin('foundry')!r}, client_id={PUBLIC!r})"
+    return (
+        f"labauth_nb.login('foundry', 'user', tenant={lab.origin('foundry')!r},"
+        f" client_id={PUBLIC!r})"
+    )
 
 
 def python(lab: Lab) -> Any:
     """A plain Python process at a terminal, which signs in and reads."""
-    code = f"import labauth_nb\nmine = {call(lab)}\nprint('RESULT', mine)\nprint(mine.session().get('ontologies').status_code)"
-    return pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=30, dimensions=(50, 400))
+    code = (
+        f"import labauth_nb\nmine = {call(lab)}\nprint('RESULT',"
+        " mine)\nprint(mine.session().get('ontologies').status_code)"
+    )
+    return pexpect.spawn(
+        sys.executable, ["-c", code], encoding="utf-8", timeout=30, dimensions=(50, 400)
+    )
 
 
 def ipython(lab: Lab) -> Any:
     """Terminal IPython, with the magic."""
-    options = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", "--ext=labauth_nb"]
-    child = pexpect.spawn(sys.executable, options, encoding="utf-8", timeout=30, dimensions=(50, 400))
+    options = [
+        "-m",
+        "IPython",
+        "--simple-prompt",
+        "--no-banner",
+        "--colors=NoColor",
+        "--ext=labauth_nb",
+    ]
+    child = pexpect.spawn(
+        sys.executable, options, encoding="utf-8", timeout=30, dimensions=(50, 400)
+    )
     child.expect(r"In \[1\]: ")
-    child.sendline(f"%labauth login foundry --method user --tenant {lab.origin('foundry')} --client-id {PUBLIC}")
+    child.sendline(
+        f"%labauth login foundry --method user --tenant {lab.origin('foundry')} --client-id"
+        f" {PUBLIC}"
+    )
     return child
 
 
@@ -85,7 +109,8 @@ def close(child: Any) -> None:
 
 @PLACES
 def test_the_browser_comes_back(lab: Lab, browser: Path, place: Place) -> None:
-    """The page is opened; once the browser has come back, Enter ends the question, and one is signed in."""
+    """The page is opened; once the browser has come back, Enter ends the question, and one is
+    signed in."""
     child = place(lab)
     answer = requests.get(lab.visit(page(child, browser)), timeout=30)
     assert "You are signed in to Foundry" in answer.text
@@ -100,7 +125,8 @@ def test_the_browser_comes_back(lab: Lab, browser: Path, place: Place) -> None:
 
 @PLACES
 def test_paste(lab: Lab, browser: Path, place: Place) -> None:
-    """Where the browser cannot come back: the address that it landed on is pasted, and not shown."""
+    """Where the browser cannot come back: the address that it landed on is pasted, and
+    not shown."""
     child = place(lab)
     landed = lab.visit(page(child, browser))
     child.sendline("")
@@ -120,7 +146,8 @@ def test_paste(lab: Lab, browser: Path, place: Place) -> None:
 @PLACES
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
 def test_given_up(lab: Lab, browser: Path, place: Place, key: str) -> None:
-    """Ctrl-C and Ctrl-D end the try in a message, and what the browser brings afterwards is not used."""
+    """Ctrl-C and Ctrl-D end the try in a message, and what the browser brings afterwards is not
+    used."""
     child = place(lab)
     landed = lab.visit(page(child, browser))
     child.send(key)
@@ -158,16 +185,26 @@ def test_no_browser(lab: Lab, browser: Path, monkeypatch: pytest.MonkeyPatch) ->
     close(child)
 
 
-@pytest.mark.parametrize("shell", [["-c"], ["-m", "IPython", "--no-banner", "--colors=NoColor", "-c"]])
+@pytest.mark.parametrize(
+    "shell", [["-c"], ["-m", "IPython", "--no-banner", "--colors=NoColor", "-c"]]
+)
 def test_nobody_there(lab: Lab, browser: Path, shell: list[str]) -> None:
     """Without a terminal (a script, cron, CI): one message at once, and no page is opened."""
     code = f"import labauth_nb; {call(lab)}"
     run: Any = subprocess.run(
-        [sys.executable, *shell, code], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *shell, code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     said = run.stdout + run.stderr
     (sentence,) = [line for line in said.splitlines() if "MissingCredentials: " in line]
-    assert "Foundry user needs a person with a browser, and this run is not interactive. Run %labauth login foundry" in sentence
+    assert (
+        "Foundry user needs a person with a browser, and this run is not interactive. Run %labauth"
+        " login foundry" in sentence
+    )
     assert "once with --remember; or use --method service-user or --method token." in sentence
     assert not browser.exists()
     assert lab.token_requests("foundry") == 0

@@ -32,10 +32,14 @@ class Server:
             raise self.error
         now = self.clock.time()
         value = Secret(f"token-{self.asked}")
-        return Token(value, Secret(f"Bearer {value}"), now, None if self.life is None else now + self.life)
+        return Token(
+            value, Secret(f"Bearer {value}"), now, None if self.life is None else now + self.life
+        )
 
 
-@pytest.mark.parametrize(("life", "margin"), [(900, 60), (3600, 60), (100, 10), (3, 0.3), (0.5, 0.05)])
+@pytest.mark.parametrize(
+    ("life", "margin"), [(900, 60), (3600, 60), (100, 10), (3, 0.3), (0.5, 0.05)]
+)
 def test_margin(life: float, margin: float) -> None:
     """A token is renewed min(60 s, 10 % of its life) before it expires."""
     server = Server(life)
@@ -82,7 +86,8 @@ def test_replaced_tokens_expire() -> None:
 
 
 def test_rejected_twice() -> None:
-    """Two callers who were refused with the same token get the same new one: it is asked for once."""
+    """Two callers who were refused with the same token get the same new one: it is
+    asked for once."""
     server = Server()
     old = server.source.token()
     new = server.source.token(rejected=old)
@@ -91,7 +96,8 @@ def test_rejected_twice() -> None:
 
 
 def test_no_endless_renewal() -> None:
-    """A new token that is called dead as well is not renewed again, until it was accepted somewhere."""
+    """A new token that is called dead as well is not renewed again, until it was accepted
+    somewhere."""
     source = Server().source
     first = source.token()
     assert source.may_renew(first, ("GET", "/a"))
@@ -102,7 +108,8 @@ def test_no_endless_renewal() -> None:
 
 
 def test_denied_place() -> None:
-    """Where a new token is called dead too, no token is renewed any more, until one is accepted there."""
+    """Where a new token is called dead too, no token is renewed any more, until one is accepted
+    there."""
     source, place = Server().source, ("GET", "/a")
     second = source.token(rejected=source.token())
     source.accepted(second, ("GET", "/b"))
@@ -135,7 +142,8 @@ def test_failure_is_not_kept() -> None:
 
 
 def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller who comes just after the refusal, with those who crossed expiry together, shares it: one token request."""
+    """A caller who comes just after the refusal, with those who crossed expiry together, shares it:
+    one token request."""
     server = Server()
     server.error = LabauthError("no")
     lingering, go = threading.Event(), threading.Event()
@@ -171,7 +179,8 @@ def test_late_callers_share_the_failure(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_soft_failure_is_hidden() -> None:
-    """A renewal that fails while the old token is good costs the caller nothing, and is not tried at every call."""
+    """A renewal that fails while the old token is good costs the caller nothing, and is not tried
+    at every call."""
     server = Server()
     old = server.source.token()
     server.error = LabauthError("down for a moment")
@@ -185,7 +194,8 @@ def test_soft_failure_is_hidden() -> None:
 
 
 def test_soft_window_stalls_one() -> None:
-    """In the soft window one caller waits for the renewal; the others go on with the old token at once."""
+    """In the soft window one caller waits for the renewal; the others go on with the old token at
+    once."""
     server = Server()
     old = server.source.token()
     server.clock.advance(700)
@@ -258,7 +268,9 @@ def test_pasted_token_expires() -> None:
     clock = SandboxClock()
     now = clock.time()
     token = Token(Secret("pasted"), Secret("Bearer pasted"), now, now + 100)
-    source = TokenSource(None, clock, token, expired="To sign in again, type %labauth login foundry")
+    source = TokenSource(
+        None, clock, token, expired="To sign in again, type %labauth login foundry"
+    )
     clock.advance(99)
     assert source.token() is token
     clock.advance(1)
@@ -286,7 +298,8 @@ def test_token_is_not_pickled() -> None:
 
 
 def test_interrupt_does_not_lose_a_renewal() -> None:
-    """Ctrl-C while a token is renewed ends the waiting only: the refresh token that was sent is not lost, nor sent again."""
+    """Ctrl-C while a token is renewed ends the waiting only: the refresh token that was sent is not
+    lost, nor sent again."""
     code = """
 import signal, threading, time, os
 from labauth_nb.clocks import Clock
@@ -310,5 +323,7 @@ except KeyboardInterrupt:
     told.set()
 print(source.token().access_token == 'new', len(asked))
 """
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert ran.stdout.split() == ["interrupted", "True", "1"]

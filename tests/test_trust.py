@@ -1,4 +1,5 @@
-"""A secret goes only to an address that a source at least as trusted as its own has named; else a person is asked."""
+"""A secret goes only to an address that a source at least as trusted as its own has named; else a
+person is asked."""
 
 from __future__ import annotations
 
@@ -18,7 +19,17 @@ from test_hostile import Server, token_answer
 from labauth_nb import MissingCredentials, ProviderError, UntrustedOrigin, begin, login, logout
 from labauth_nb.credentials import presets, stores
 from labauth_nb.credentials import sources as credentials
-from labauth_nb.credentials.trust import ASKED, CONFIG, DEFAULT, ENVIRONMENT, GIVEN, LINE, Source, Trust, may_go
+from labauth_nb.credentials.trust import (
+    ASKED,
+    CONFIG,
+    DEFAULT,
+    ENVIRONMENT,
+    GIVEN,
+    LINE,
+    Source,
+    Trust,
+    may_go,
+)
 from labauth_nb.logins import logins
 from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.notebook import panel, terminal
@@ -35,7 +46,9 @@ ORDER = [GIVEN, CONFIG, ENVIRONMENT, HOME, TREE]
 def evil() -> Iterator[Server]:
     """Whoever listens where a hostile file points to; takes whatever it gets."""
     it = Server()
-    it.answer = lambda verb, path, *_: token_answer() if "token" in path.lower() else (200, {}, b"{}")
+    it.answer = lambda verb, path, *_: (
+        token_answer() if "token" in path.lower() else (200, {}, b"{}")
+    )
     threading.Thread(target=it.serve_forever, daemon=True).start()
     yield it
     it.shutdown()
@@ -45,12 +58,14 @@ def evil() -> Iterator[Server]:
 @pytest.mark.parametrize("address", ORDER, ids=str)
 @pytest.mark.parametrize("secret", ORDER, ids=str)
 def test_the_order(secret: Source, address: Source) -> None:
-    """The whole table: a secret may go to what its own source or one that is trusted more has named, and nowhere else."""
+    """The whole table: a secret may go to what its own source or one that is trusted more has
+    named, and nowhere else."""
     assert may_go(secret, address) == (ORDER.index(address) <= ORDER.index(secret))
 
 
 def test_files_trust_no_other_file() -> None:
-    """Two files of the working tree, or of the home, are no two witnesses; what is typed and what is built in are."""
+    """Two files of the working tree, or of the home, are no two witnesses; what is typed and what
+    is built in are."""
     assert not may_go(TREE, OTHER_TREE)
     assert not may_go(HOME, OTHER_HOME)
     assert not may_go(TREE, LINE)
@@ -72,11 +87,17 @@ def toml(path: Path, text: str) -> str:
 
 
 Setting = Callable[[str, pytest.MonkeyPatch], tuple[str, str, dict[str, str], str]]
-"""Given an address: a hostile folder around a victim; what is called, with what, and which file the message must name."""
+"""Given an address: a hostile folder around a victim; what is called, with what, and which file the
+message must name."""
 
 
 def password(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
-    return "dnanexus", "password", {"username": "ada", "password": SECRET}, dotenv(DX_APISERVER_HOST=url)
+    return (
+        "dnanexus",
+        "password",
+        {"username": "ada", "password": SECRET},
+        dotenv(DX_APISERVER_HOST=url),
+    )
 
 
 def a_folder_above(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
@@ -86,7 +107,9 @@ def a_folder_above(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[
     return "dnanexus", "password", {"username": "ada", "password": SECRET}, file
 
 
-def token_of_the_environment(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+def token_of_the_environment(
+    url: str, patch: pytest.MonkeyPatch
+) -> tuple[str, str, dict[str, str], str]:
     patch.setenv("FOUNDRY_TOKEN", SECRET)
     return "foundry", "token", {}, dotenv(FOUNDRY_HOSTNAME=url)
 
@@ -94,17 +117,32 @@ def token_of_the_environment(url: str, patch: pytest.MonkeyPatch) -> tuple[str, 
 def home_jwt(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
     toml(Path.home() / ".config/foundry-dev-tools/config.toml", f'jwt = "{SECRET}"')
     Path(".git").mkdir()
-    return "foundry", "token", {}, toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"')
+    return (
+        "foundry",
+        "token",
+        {},
+        toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"'),
+    )
 
 
 def home_client(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
-    oauth = f'oauth = {{grant_type = "client_credentials", client_id = "i", client_secret = "{SECRET}"}}'
+    oauth = (
+        'oauth = {grant_type = "client_credentials", client_id = "i", client_secret ='
+        f' "{SECRET}"}}'
+    )
     toml(Path.home() / ".foundry-dev-tools/config.toml", oauth)
     Path(".git").mkdir()
-    return "foundry", "service-user", {}, toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"')
+    return (
+        "foundry",
+        "service-user",
+        {},
+        toml(Path(".foundry_dev_tools.toml").absolute(), f'domain = "{url}"'),
+    )
 
 
-def dotenv_above_and_repository(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
+def dotenv_above_and_repository(
+    url: str, patch: pytest.MonkeyPatch
+) -> tuple[str, str, dict[str, str], str]:
     dotenv(FOUNDRY_TOKEN=SECRET)
     repository = Path("cloned").absolute()
     (repository / ".git").mkdir(parents=True)
@@ -113,7 +151,11 @@ def dotenv_above_and_repository(url: str, patch: pytest.MonkeyPatch) -> tuple[st
 
 
 def issuer(url: str, patch: pytest.MonkeyPatch) -> tuple[str, str, dict[str, str], str]:
-    for name, value in (("TENANT", "acme"), ("OIDC_CLIENT_ID", "i"), ("OIDC_CLIENT_SECRET", SECRET)):
+    for name, value in (
+        ("TENANT", "acme"),
+        ("OIDC_CLIENT_ID", "i"),
+        ("OIDC_CLIENT_SECRET", SECRET),
+    ):
         patch.setenv(f"LABAUTH_BENCHLING_{name}", value)
     return "benchling", "oidc", {}, dotenv(LABAUTH_BENCHLING_ISSUER=url)
 
@@ -162,13 +204,17 @@ SETTINGS = [
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.__name__)
 def test_hostile_folders(setting: Setting, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent, no name is looked up; the message names the address, who named it, and what to type."""
+    """Nothing is sent, no name is looked up; the message names the address, who named it, and what
+    to type."""
     provider, method, given, named_by = setting(evil.url, monkeypatch)
     asked: list[Any] = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: asked.append(address))
     call = begin if PROVIDERS[provider].method(method).flow else login
-    if setting is dx_login:  # without a host it is api.dnanexus.com's, so that the file's address is ignored
-        found = credentials.collect(PROVIDERS[provider], PROVIDERS[provider].method(method), None, {})
+    # without a host it is api.dnanexus.com's, so that the file's address is ignored
+    if setting is dx_login:
+        found = credentials.collect(
+            PROVIDERS[provider], PROVIDERS[provider].method(method), None, {}
+        )
         assert found.fields == {"tenant": evil.url}
         assert any("it is for api.dnanexus.com" in reason for reason in found.reasons)
         return
@@ -183,12 +229,18 @@ def test_hostile_folders(setting: Setting, evil: Server, monkeypatch: pytest.Mon
     assert asked == []
 
 
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if s not in (dx_login, issuer)], ids=lambda each: each.__name__)
-def test_what_the_message_says_to_type(setting: Setting, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "setting", [s for s in SETTINGS if s not in (dx_login, issuer)], ids=lambda each: each.__name__
+)
+def test_what_the_message_says_to_type(
+    setting: Setting, evil: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is named in the call is a decision: then it is sent there."""
     provider, method, given, _ = setting(evil.url, monkeypatch)
     if PROVIDERS[provider].method(method).flow:
-        where = {"redirect_uri": f"{evil.url}/landed"} if setting is redirect else {"tenant": evil.url}
+        where = (
+            {"redirect_uri": f"{evil.url}/landed"} if setting is redirect else {"tenant": evil.url}
+        )
         evil.server_close()  # its port is taken by the listener now
         attempt = begin(provider, method, **given, **where)
         assert evil.url.removeprefix("http://") in attempt.url.replace("%3A", ":")
@@ -202,12 +254,15 @@ def test_what_the_message_says_to_type(setting: Setting, evil: Server, monkeypat
 
 
 def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One question with the address on a line of its own and the file; a yes holds for that file and that address only."""
+    """One question with the address on a line of its own and the file; a yes holds for that file
+    and that address only."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(terminal, "can_ask", lambda: True)
     questions: list[str] = []
     answers: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda question: (questions.append(question), answers.pop())[1])
+    monkeypatch.setattr(
+        "builtins.input", lambda question: (questions.append(question), answers.pop())[1]
+    )
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "i")
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
     file = dotenv(BENCHLING_URL=evil.url)
@@ -242,13 +297,16 @@ def test_a_yes_is_remembered(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_prompt_shows_where(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt for a secret names the resolved address, and the file that named it: to type there is the decision."""
+    """A prompt for a secret names the resolved address, and the file that named it: to type there
+    is the decision."""
     monkeypatch.setattr(terminal, "can_ask", lambda: True)
     prompts: list[str] = []
     monkeypatch.setattr("getpass.getpass", lambda prompt: (prompts.append(prompt), SECRET)[1])
     file = dotenv(DX_APISERVER_HOST=evil.url, DX_USERNAME="ada")
     login("dnanexus", "password")
-    assert prompts[0].startswith(f"DNAnexus Password for {evil.url} (named by DX_APISERVER_HOST in .env ({file})) (")
+    assert prompts[0].startswith(
+        f"DNAnexus Password for {evil.url} (named by DX_APISERVER_HOST in .env ({file})) ("
+    )
     assert len(prompts) == 1
     monkeypatch.setenv("BENCHLING_TENANT", "acme")
     prompts.clear()
@@ -258,8 +316,12 @@ def test_a_prompt_shows_where(evil: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The admin's tenant and issuer win over .env and over a repository's settings, which keep what they hold."""
-    values = {"tenants": {"foundry": "acme", "benchling": "acme"}, "issuers": {"benchling": "https://acme.okta.com"}}
+    """The admin's tenant and issuer win over .env and over a repository's settings, which keep what
+    they hold."""
+    values = {
+        "tenants": {"foundry": "acme", "benchling": "acme"},
+        "issuers": {"benchling": "https://acme.okta.com"},
+    }
     monkeypatch.setattr(presets, "presets", presets.LabAuth(**values))
     dotenv(
         FOUNDRY_HOSTNAME="evil.example",
@@ -277,7 +339,9 @@ def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -
     Path(".env").unlink()
     Path(".git").mkdir()
     toml(Path(".foundry_dev_tools.toml"), 'domain = "evil.example"\njwt = "of-the-repository"')
-    assert credentials.collect(foundry, foundry.method("token"), None, {}).fields == {"tenant": "acme"}
+    assert credentials.collect(foundry, foundry.method("token"), None, {}).fields == {
+        "tenant": "acme"
+    }
     dotenv(FOUNDRY_HOSTNAME="acme.palantirfoundry.com", FOUNDRY_TOKEN="of-dotenv")
     found = credentials.collect(foundry, foundry.method("token"), None, {})
     assert found.fields["token"] == "of-dotenv"
@@ -285,22 +349,35 @@ def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_each_file_keeps_its_secrets() -> None:
-    """What foundry-dev-tools' files hold is not mixed: a repository's domain takes no jwt of the home's file along."""
+    """What foundry-dev-tools' files hold is not mixed: a repository's domain takes no jwt of the
+    home's file along."""
     foundry = PROVIDERS["foundry"]
-    home = toml(Path.home() / ".config/foundry-dev-tools/config.toml", f'domain = "acme.example"\njwt = "{SECRET}"')
+    home = toml(
+        Path.home() / ".config/foundry-dev-tools/config.toml",
+        f'domain = "acme.example"\njwt = "{SECRET}"',
+    )
     found = credentials.collect(foundry, foundry.method("token"), None, {})
     assert (found.fields["token"], found.sources["token"].file) == (SECRET, home)
     Path(".git").mkdir()
     toml(Path(".foundry_dev_tools.toml"), 'domain = "evil.example"')
     found = credentials.collect(foundry, foundry.method("token"), None, {})
     assert found.fields == {"tenant": "evil.example"}
-    assert "foundry-dev-tools: ignored, it is for acme.example, not for evil.example" in found.reasons
+    assert (
+        "foundry-dev-tools: ignored, it is for acme.example, not for evil.example" in found.reasons
+    )
 
 
 @pytest.mark.parametrize("where", ["dotenv", "environment"])
-def test_the_same_source_is_not_asked_about(where: str, evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A .env, or an environment, that holds the secret and its address is one decision: nobody is asked."""
-    values = {"BENCHLING_URL": evil.url, "BENCHLING_CLIENT_ID": "i", "BENCHLING_CLIENT_SECRET": SECRET}
+def test_the_same_source_is_not_asked_about(
+    where: str, evil: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .env, or an environment, that holds the secret and its address is one decision: nobody is
+    asked."""
+    values = {
+        "BENCHLING_URL": evil.url,
+        "BENCHLING_CLIENT_ID": "i",
+        "BENCHLING_CLIENT_SECRET": SECRET,
+    }
     if where == "dotenv":
         dotenv(**values)
     for name, value in values.items() if where == "environment" else ():
@@ -310,14 +387,22 @@ def test_the_same_source_is_not_asked_about(where: str, evil: Server, monkeypatc
 
 @pytest.mark.slow
 def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
-    """A notebook's line sends what the environment holds to the provider's own hosts; another host is asked about first."""
-    kernel = Kernel(tmp_path, {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "i"), "FOUNDRY_TOKEN": SECRET})
+    """A notebook's line sends what the environment holds to the provider's own hosts; another host
+    is asked about first."""
+    kernel = Kernel(
+        tmp_path,
+        {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "i"), "FOUNDRY_TOKEN": SECRET},
+    )
     try:
-        kernel.run("%load_ext labauth_nb\nimport labauth_nb.notebook.panel; labauth_nb.notebook.panel.HELLO_SECONDS = 0.1")
+        kernel.run(
+            "%load_ext labauth_nb\nimport labauth_nb.notebook.panel;"
+            " labauth_nb.notebook.panel.HELLO_SECONDS = 0.1"
+        )
         line = f"%labauth login foundry --method token --tenant {evil.url}"
         said = kernel.text(line)
         assert said.startswith(
-            f"UntrustedOrigin: Nothing was sent. Your Token (FOUNDRY_TOKEN in the environment) would be sent to {evil.url}"
+            "UntrustedOrigin: Nothing was sent. Your Token (FOUNDRY_TOKEN in the environment)"
+            f" would be sent to {evil.url}"
         )
         assert "Only the %labauth line of this cell names that address." in said
         assert f"LABAUTH_FOUNDRY_TENANT={evil.url}" in said
@@ -329,16 +414,23 @@ def test_an_unknown_host_on_the_line(evil: Server, tmp_path: Path) -> None:
         evil.seen.clear()
         kernel.text(line)
         assert evil.seen
-        assert "is not a known host" in kernel.text("%labauth login foundry --method token --tenant nobody-there-0")
+        assert "is not a known host" in kernel.text(
+            "%labauth login foundry --method token --tenant nobody-there-0"
+        )
     finally:
         kernel.stop()
 
 
-def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server) -> None:
-    """A refresh token is remembered with its issuer, whoever named that: another issuer of a later .env never gets it."""
+def test_what_is_remembered_goes_where_it_was_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server
+) -> None:
+    """A refresh token is remembered with its issuer, whoever named that: another issuer of a later
+    .env never gets it."""
     monkeypatch.setenv("LABAUTH_BENCHLING_ISSUER", lab.origin("idp"))
     fields = {k: v for k, v in lab.credentials("benchling", "oidc").items() if k != "issuer"}
-    attempt = begin("benchling", "oidc", tenant=lab.origin("benchling"), remember=True, store="file", **fields)
+    attempt = begin(
+        "benchling", "oidc", tenant=lab.origin("benchling"), remember=True, store="file", **fields
+    )
     attempt.answer(lab.visit(attempt.url))
     forget_logins()
     monkeypatch.delenv("LABAUTH_BENCHLING_ISSUER")
@@ -351,8 +443,11 @@ def test_what_is_remembered_goes_where_it_was_kept(lab: Lab, monkeypatch: pytest
     assert evil.seen == []
 
 
-def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server) -> None:
-    """What was remembered without the issuer that it was kept with is not used: nobody can tell where it may go."""
+def test_remembered_without_its_issuer(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, evil: Server
+) -> None:
+    """What was remembered without the issuer that it was kept with is not used: nobody can tell
+    where it may go."""
     fields = lab.credentials("benchling", "oidc")
     tenant = lab.origin("benchling")
     attempt = begin("benchling", "oidc", tenant=tenant, remember=True, store="file", **fields)
@@ -372,7 +467,8 @@ def test_remembered_without_its_issuer(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form: the resolved address of what was found or preset, who named it, what is no secret in clear, the question."""
+    """The form: the resolved address of what was found or preset, who named it, what is no secret
+    in clear, the question."""
     monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"benchling": "acme"}))
     monkeypatch.setenv("BENCHLING_CLIENT_ID", "my-client")
     state = panel.LoginPanel(plan(Wish("benchling", "app"))).state()["form"]
@@ -405,7 +501,9 @@ def test_success_names_the_address(lab: Lab) -> None:
     assert repr(mine).startswith("Signed in to QBench (https://acme.qbench.net)")
 
 
-def form_of(provider: str, method: str, tenant: str | None = None, ask: bool = True) -> panel.LoginPanel:
+def form_of(
+    provider: str, method: str, tenant: str | None = None, ask: bool = True
+) -> panel.LoginPanel:
     """The form as `%labauth login --ask` shows it, seen by a page."""
     form = panel.LoginPanel(plan(Wish(provider, method, tenant, line=True)), ask)
     form.state()
@@ -414,12 +512,19 @@ def form_of(provider: str, method: str, tenant: str | None = None, ask: bool = T
 
 @pytest.mark.parametrize(
     ("shown", "typed"),
-    [("acme", ""), ("acme", "ac me"), (None, "ac me"), (None, "acme.evil.example"), (None, "a@benchling.com")],
+    [
+        ("acme", ""),
+        ("acme", "ac me"),
+        (None, "ac me"),
+        (None, "acme.evil.example"),
+        (None, "a@benchling.com"),
+    ],
 )
 def test_a_yes_is_only_to_what_was_shown(
     shown: str | None, typed: str, evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A box that was cleared, or holds a typo, is no yes to the address that the folder names; nor is it remembered."""
+    """A box that was cleared, or holds a typo, is no yes to the address that the folder names; nor
+    is it remembered."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("BENCHLING_API_KEY", SECRET)
     dotenv(BENCHLING_URL=evil.url)
@@ -443,8 +548,11 @@ def test_again_keeps_the_doubt(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
         form.heard({"type": "again"})
 
 
-def test_a_yes_is_to_one_provider(evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A yes for one provider's secret, or for a page to sign in at, lets no other secret go there."""
+def test_a_yes_is_to_one_provider(
+    evil: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A yes for one provider's secret, or for a page to sign in at, lets no other
+    secret go there."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(terminal, "can_ask", lambda: True)
     questions: list[str] = []
@@ -459,19 +567,25 @@ def test_a_yes_is_to_one_provider(evil: Server, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_tenant_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source whose own tenant cannot be read keeps its secrets, unless the person names the tenant."""
+    """A source whose own tenant cannot be read keeps its secrets, unless the person names the
+    tenant."""
     monkeypatch.setenv("DX_APISERVER_HOST", "stag.example")
     monkeypatch.setenv("DX_APISERVER_PORT", "eight")
     monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": SECRET}))
     dnanexus = PROVIDERS["dnanexus"]
-    assert "token" not in credentials.collect(dnanexus, dnanexus.method("api-token"), None, {}).fields
+    assert (
+        "token" not in credentials.collect(dnanexus, dnanexus.method("api-token"), None, {}).fields
+    )
     given = credentials.collect(dnanexus, dnanexus.method("api-token"), "api.cn.dnanexus.com", {})
     assert given.fields["token"] == SECRET
 
 
 def test_a_preset_host_stands_above_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that names no host takes the admin's, not the provider's default; a user name alone names none."""
-    monkeypatch.setattr(presets, "presets", presets.LabAuth(tenants={"dnanexus": "api.cn.dnanexus.com"}))
+    """An environment that names no host takes the admin's, not the provider's default; a user name
+    alone names none."""
+    monkeypatch.setattr(
+        presets, "presets", presets.LabAuth(tenants={"dnanexus": "api.cn.dnanexus.com"})
+    )
     monkeypatch.setenv("DX_SECURITY_CONTEXT", json.dumps({"auth_token": SECRET}))
     monkeypatch.setenv("DX_USERNAME", "ada")
     dnanexus = PROVIDERS["dnanexus"]
@@ -482,15 +596,21 @@ def test_a_preset_host_stands_above_the_default(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_redirect_on_the_line() -> None:
-    """Where a code is bound to nothing, another computer that a line sends it to is asked about, and shown."""
+    """Where a code is bound to nothing, another computer that a line sends it to is asked about,
+    and shown."""
     dnanexus = PROVIDERS["dnanexus"]
     for redirect, doubted in (("https://evil.example/cb", 1), ("http://127.0.0.1:8765/", 0)):
         sources = credentials.Sources(line=True)
-        found = credentials.collect(dnanexus, dnanexus.method("browser"), None, {"redirect_uri": redirect}, sources)
+        found = credentials.collect(
+            dnanexus, dnanexus.method("browser"), None, {"redirect_uri": redirect}, sources
+        )
         doubts = credentials.doubts(dnanexus, dnanexus.method("browser"), found)
         assert [doubt.address for doubt in doubts] == [redirect][:doubted]
         assert all("your browser would take its code to" in str(doubt) for doubt in doubts)
-        shown = [place.address for place in credentials.places(dnanexus, dnanexus.method("browser"), found)]
+        shown = [
+            place.address
+            for place in credentials.places(dnanexus, dnanexus.method("browser"), found)
+        ]
         assert ("https://evil.example/cb" in shown) == bool(doubted)
 
 
@@ -506,7 +626,8 @@ FORGED = [
 
 @pytest.mark.parametrize("forged", FORGED)
 def test_a_forged_address(forged: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that looks like another one, or steers a terminal, is ignored, never shown in a question."""
+    """An address that looks like another one, or steers a terminal, is ignored, never shown in a
+    question."""
     monkeypatch.setenv("LABAUTH_BENCHLING_OIDC_CLIENT_SECRET", SECRET)
     dotenv(LABAUTH_BENCHLING_ISSUER=forged)
     benchling = PROVIDERS["benchling"]
@@ -535,15 +656,25 @@ def test_the_issuer_gets_the_client_secret(monkeypatch: pytest.MonkeyPatch) -> N
     dotenv(BENCHLING_TENANT="acme")
     benchling = PROVIDERS["benchling"]
     (doubt,) = credentials.doubts(
-        benchling, benchling.method("oidc"), credentials.collect(benchling, benchling.method("oidc"), None, {})
+        benchling,
+        benchling.method("oidc"),
+        credentials.collect(benchling, benchling.method("oidc"), None, {}),
     )
-    assert str(doubt).startswith("You would sign in at https://acme.benchling.com. Only BENCHLING_TENANT in .env")
+    assert str(doubt).startswith(
+        "You would sign in at https://acme.benchling.com. Only BENCHLING_TENANT in .env"
+    )
 
 
 def test_a_redirect_that_cannot_be_read() -> None:
     """A redirect address that cannot even be parsed is one message in the form, not a crash."""
     form = form_of("foundry", "user", "acme")
-    form.heard({"type": "submit", "method": "user", "fields": {"client_id": "i", "redirect_uri": "http://["}})
+    form.heard(
+        {
+            "type": "submit",
+            "method": "user",
+            "fields": {"client_id": "i", "redirect_uri": "http://["},
+        }
+    )
     assert "redirect address" in str(form.error)
     assert form.state()["form"]
 

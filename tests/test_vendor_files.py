@@ -1,4 +1,5 @@
-"""Files that supply credentials, a hostile one among them: what is read, how often, and what is said of the others."""
+"""Files that supply credentials, a hostile one among them: what is read, how often, and what is
+said of the others."""
 
 from __future__ import annotations
 
@@ -70,11 +71,15 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("LABAUTH_NO_SKIP"), reason="only root can give a file away")
+@pytest.mark.skipif(
+    os.geteuid() != 0 and not os.environ.get("LABAUTH_NO_SKIP"),
+    reason="only root can give a file away",
+)
 @pytest.mark.parametrize(("make", "why"), BAD, ids=lambda each: getattr(each, "__name__", ""))
 @pytest.mark.parametrize("name", [".env", ".foundry_dev_tools.toml"])
 def test_unsafe_files(make: Callable[[Path], None], why: str, name: str) -> None:
-    """What somebody else may have written, what never ends or is huge is ignored at once, and the message says why."""
+    """What somebody else may have written, what never ends or is huge is ignored at once, and the
+    message says why."""
     Path(".git").mkdir()
     path, began = Path(name).absolute(), time.monotonic()
     make(path)
@@ -105,14 +110,20 @@ def test_a_file_that_may_not_be_read(name: str) -> None:
     Path(name).write_text(KEY)
     Path(name).chmod(0)
     provider, method = (BENCHLING, "api-key") if name == ".env" else (FOUNDRY, "token")
-    with pytest.raises(MissingCredentials, match=f"{re.escape(name)} was ignored .it could not be read"):
+    with pytest.raises(
+        MissingCredentials, match=f"{re.escape(name)} was ignored .it could not be read"
+    ):
         login(provider.name, method, tenant="acme")
 
 
 @pytest.mark.usefixtures("refusable")
-@pytest.mark.parametrize(("provider", "method"), [("benchling", "api-key"), ("foundry", "token"), ("dnanexus", "api-token")])
+@pytest.mark.parametrize(
+    ("provider", "method"),
+    [("benchling", "api-key"), ("foundry", "token"), ("dnanexus", "api-token")],
+)
 def test_folders_that_may_not_be_searched(provider: str, method: str) -> None:
-    """Where this user may search neither the folders above nor those at home, nothing is found there, and nothing breaks."""
+    """Where this user may search neither the folders above nor those at home, nothing is found
+    there, and nothing breaks."""
     below = Path("closed/below")
     below.mkdir(parents=True)
     closed = [Path("closed").absolute(), Path.home() / ".config", Path.home() / ".dnanexus_config"]
@@ -129,21 +140,27 @@ def test_folders_that_may_not_be_searched(provider: str, method: str) -> None:
 
 
 def test_own_group() -> None:
-    """Where umask is 002 files belong to the user's own group: it may write them where nobody else is in it."""
+    """Where umask is 002 files belong to the user's own group: it may write them where nobody else
+    is in it."""
     Path(".env").write_text(KEY)
     Path(".env").chmod(0o664)
     group = grp.getgrgid(Path(".env").stat().st_gid)
     alone = group.gr_name == pwd.getpwuid(os.geteuid()).pw_name and not group.gr_mem
-    assert ("api_key" in collect(BENCHLING, BENCHLING.method("api-key"), "acme", {}).fields) == alone
+    assert (
+        "api_key" in collect(BENCHLING, BENCHLING.method("api-key"), "acme", {}).fields
+    ) == alone
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_read_once(lab: Lab, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sign-in reads each file once: the form with all its methods, its updates and the submit after it together."""
+    """A sign-in reads each file once: the form with all its methods, its updates and the submit
+    after it together."""
     read: list[str] = []
     real = vendor_files.small_text
     for room in (vendor_files, panel.credentials):
-        monkeypatch.setattr(room, "small_text", lambda path, **how: (read.append(str(path)), real(path, **how))[1])
+        monkeypatch.setattr(
+            room, "small_text", lambda path, **how: (read.append(str(path)), real(path, **how))[1]
+        )
     Path(".env").write_text("UNRELATED=1\n")
     Path(".git").mkdir()
     login(provider, tenant="sandbox")

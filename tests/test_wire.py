@@ -194,7 +194,9 @@ def test_slow_page(server: Wire, monkeypatch: pytest.MonkeyPatch, case: str) -> 
     monkeypatch.setattr(wire, "SECONDS", 0.7)
     began = time.monotonic()
     said = "sent nothing in time" if case == "silence" else SLOW
-    with pytest.raises(ProviderUnreachable, match=f"Benchling did not respond: .* {said}") as caught:
+    with pytest.raises(
+        ProviderUnreachable, match=f"Benchling did not respond: .* {said}"
+    ) as caught:
         held.frame("odd")
     assert time.monotonic() - began < 15
     assert (caught.value.records, caught.value.cursor) == ([{"id": 1}], "t2")

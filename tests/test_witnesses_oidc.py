@@ -1,4 +1,5 @@
-"""A certified identity provider, unmodified, as the lab's own: oidc-provider of npm, by its default policies."""
+"""A certified identity provider, unmodified, as the lab's own: oidc-provider of npm, by its default
+policies."""
 
 from __future__ import annotations
 
@@ -35,21 +36,35 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def issuers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The issuers of tests/oidc_provider.mjs by name, in one process of node that ends with its standard input."""
-    asked = subprocess.run([str(NODE), "-p", "parseInt(process.versions.node)"], capture_output=True, text=True)
+    """The issuers of tests/oidc_provider.mjs by name, in one process of node that ends with its
+    standard input."""
+    asked = subprocess.run(
+        [str(NODE), "-p", "parseInt(process.versions.node)"], capture_output=True, text=True
+    )
     if int(asked.stdout) < 20:
         pytest.skip("oidc-provider needs node 20 or later")
     where = str(tmp_path_factory.mktemp("oidc-provider"))
-    options = ["--prefix", where, "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--no-save"]
+    options = [
+        "--prefix",
+        where,
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--no-package-lock",
+        "--no-save",
+    ]
     command = [str(NPM), "install", *options, f"oidc-provider@{MAJOR}"]
     installed = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if installed.returncode:
         pytest.skip(f"oidc-provider cannot be installed: {installed.stderr[-300:]}")
     run = [str(NODE), str(CONFIGURATION), where]
-    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as node:
+    with subprocess.Popen(
+        run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as node:
         assert node.stdin
         assert node.stdout
-        ender = threading.Timer(60, node.kill)  # else a node that says nothing is waited for without end
+        # else a node that says nothing is waited for without end
+        ender = threading.Timer(60, node.kill)
         ender.start()
         line = next((line for line in node.stdout if line.startswith("issuers ")), "")
         ender.cancel()
@@ -95,7 +110,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def signing_in(benchling: Server, issuer: str, client_id: str = "rsa", **fields: str) -> Attempt:
     given = {"redirect_uri": CALLBACK} | fields
-    return begin("benchling", "oidc", tenant=benchling.url, issuer=issuer, client_id=client_id, **given)
+    return begin(
+        "benchling", "oidc", tenant=benchling.url, issuer=issuer, client_id=client_id, **given
+    )
 
 
 def visit(url: str, **typed: str) -> requests.Response:
@@ -127,7 +144,9 @@ CLIENTS = [
     ("basic", "a lab", SECRET, "basic"),
     ("post", "a lab", SECRET, "body"),
 ]
-EVERY = pytest.mark.parametrize(("name", "client_id", "secret", "by"), CLIENTS, ids=[f"{n}-{c}" for n, c, _, _ in CLIENTS])
+EVERY = pytest.mark.parametrize(
+    ("name", "client_id", "secret", "by"), CLIENTS, ids=[f"{n}-{c}" for n, c, _, _ in CLIENTS]
+)
 
 
 @EVERY
@@ -140,7 +159,8 @@ def test_browser(
     secret: str,
     by: str,
 ) -> None:
-    """Signed in by the listener you are shown your address; it is renewed without you, and revoked at log out."""
+    """Signed in by the listener you are shown your address; it is renewed without you, and revoked
+    at log out."""
     given = {"client_secret": secret} if secret else {}
     attempt = signing_in(benchling, issuers[name], client_id, **given)
     landed = visit(attempt.url)
@@ -175,7 +195,9 @@ def test_device(
 ) -> None:
     """A code typed on another device signs in the same, with a refresh token."""
     monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.2)
-    attempt = signing_in(benchling, issuers[name], client_id, **({"client_secret": secret} if secret else {}))
+    attempt = signing_in(
+        benchling, issuers[name], client_id, **({"client_secret": secret} if secret else {})
+    )
     _, user_code = attempt.device()
     assert visit(attempt.device_link, user_code=user_code).status_code == 200
     mine = attempt.wait(30)
@@ -187,7 +209,8 @@ def test_device(
 
 
 def test_rotation(issuers: dict[str, str], benchling: Server) -> None:
-    """A public client's refresh token works once; a copy that is used ends the sign-in, with how to come back."""
+    """A public client's refresh token works once; a copy that is used ends the sign-in, with how to
+    come back."""
     attempt = signing_in(benchling, issuers["public"])
     visit(attempt.url)
     mine = attempt.wait(20)
@@ -195,18 +218,27 @@ def test_rotation(issuers: dict[str, str], benchling: Server) -> None:
     for _ in range(3):
         mine.refresh()
         assert mine._tokens.current.refresh_token != used.refresh_token
-    form = {"grant_type": "refresh_token", "refresh_token": str.__str__(used.refresh_token), "client_id": "rsa"}
-    assert requests.post(issuers["public"] + "/token", data=form, timeout=20).json()["error"] == "invalid_grant"
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": str.__str__(used.refresh_token),
+        "client_id": "rsa",
+    }
+    assert (
+        requests.post(issuers["public"] + "/token", data=form, timeout=20).json()["error"]
+        == "invalid_grant"
+    )
     with pytest.raises(LoginExpired) as caught:
         mine.refresh()
     assert str(caught.value).startswith(
-        "The identity provider no longer accepts the refresh token of this sign-in. To sign in again, type %labauth login"
+        "The identity provider no longer accepts the refresh token of this sign-in. To sign in"
+        " again, type %labauth login"
     )
     assert leaks([str.__str__(used.refresh_token)], str(caught.value)) == []
 
 
 def test_no_refresh_token(issuers: dict[str, str], benchling: Server) -> None:
-    """Without offline_access no refresh token comes: the login ends with its ID token, and says how to come back."""
+    """Without offline_access no refresh token comes: the login ends with its ID token, and says how
+    to come back."""
     attempt = signing_in(benchling, issuers["public"], scopes="openid email")
     visit(attempt.url)
     mine = attempt.wait(20)
@@ -215,10 +247,14 @@ def test_no_refresh_token(issuers: dict[str, str], benchling: Server) -> None:
 
 
 def test_no_email(issuers: dict[str, str], benchling: Server) -> None:
-    """Without the claims parameter, its default, the ID token has no email: what to ask the admin for is said."""
+    """Without the claims parameter, its default, the ID token has no email: what to ask the admin
+    for is said."""
     attempt = signing_in(benchling, issuers["plain"])
     landed = visit(attempt.url)
-    said = "it has no claim 'email', by which Benchling finds the user. Ask the admin of your identity provider"
+    said = (
+        "it has no claim 'email', by which Benchling finds the user. Ask the admin of your identity"
+        " provider"
+    )
     assert said in unescape(landed.text)
     with pytest.raises(SignInRefused, match="it has no claim 'email'"):
         attempt.wait(20)
@@ -232,15 +268,19 @@ def test_wrong_client_secret(issuers: dict[str, str], benchling: Server) -> None
         visit(attempt.url)
         with pytest.raises(SignInRefused) as caught:
             attempt.wait(20)
-        assert str(caught.value) == (
-            "The identity provider responded with 401 invalid_client (client authentication failed). "
-            "Check the client ID (and the secret of a confidential client) with its admin."
+        assert (
+            str(caught.value)
+            == "The identity provider responded with 401 invalid_client (client authentication"
+            " failed). Check the client ID (and the secret of a confidential client) with its"
+            " admin."
         )
 
 
 def test_private_keys_only(issuers: dict[str, str], benchling: Server) -> None:
     """An issuer that wants a key of the client is said to, before a page is opened."""
-    with pytest.raises(InvalidInput, match=r"takes no client secret \(.*: private_key_jwt\)\. Ask its admin"):
+    with pytest.raises(
+        InvalidInput, match=r"takes no client secret \(.*: private_key_jwt\)\. Ask its admin"
+    ):
         signing_in(benchling, issuers["keys"], "a lab", client_secret=SECRET)
 
 

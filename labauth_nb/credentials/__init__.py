@@ -1,4 +1,7 @@
-"""Where the value of a field comes from: environment, .env, vendors' files, presets, what is remembered.
+"""Where the value of a field comes from.
 
-Every value keeps its source and how far that is trusted. It never sends a request, and never asks a person.
+Environment, .env, vendors' files, presets, what is remembered.
+
+Every value keeps its source and how far that is trusted. It never sends a request, and never asks a
+person.
 """

@@ -34,9 +34,10 @@ class Key(NamedTuple):
 class Entry:
     """What the next kernel needs of one login.
 
-    `id`: of the act of remembering (another id: somebody else signed in under the same name); `remember`: what the user
-    chose; `fields`: what the user gave, the secrets as `Secret`; `sub`: what the next ID token is checked by;
-    `pending`: a refresh was begun and its response never written, so the refresh token may be used up.
+    `id`: of the act of remembering (another id: somebody else signed in under the same name);
+    `remember`: what the user chose; `fields`: what the user gave, the secrets as `Secret`; `sub`:
+    what the next ID token is checked by; `pending`: a refresh was begun and its response never
+    written, so the refresh token may be used up.
     """
 
     provider: str
@@ -62,15 +63,25 @@ class Entry:
 
 
 def dumps(entry: Entry) -> Secret:
-    """`entry` as JSON, as short as it goes (`WINDOWS_MOST`): what repeats and what is None is left out."""
+    """`entry` as JSON, as short as it goes (`WINDOWS_MOST`).
+
+    What repeats and what is None is left out.
+    """
     row: dict[str, object] = {f.name: getattr(entry, f.name) for f in fields(entry)}
-    row |= {"version": VERSION, "secrets": [name for name, value in entry.fields.items() if isinstance(value, Secret)]}
+    row |= {
+        "version": VERSION,
+        "secrets": [name for name, value in entry.fields.items() if isinstance(value, Secret)],
+    }
     if token := entry.token:
         held: dict[str, object] = {f.name: getattr(token, f.name) for f in fields(token)}
         if token.header.endswith(token.access_token):
             held |= {"header": None, "scheme": token.header.removesuffix(token.access_token)}
         row["token"] = {name: value for name, value in held.items() if value is not None}
-    return Secret(json.dumps({name: value for name, value in row.items() if value is not None}, separators=(",", ":")))
+    return Secret(
+        json.dumps(
+            {name: value for name, value in row.items() if value is not None}, separators=(",", ":")
+        )
+    )
 
 
 def loads(text: str) -> Entry | None:
@@ -81,7 +92,12 @@ def loads(text: str) -> Entry | None:
         if row["version"] != VERSION or kind not in KINDS:
             return None
         hidden = [str(name) for name in row["secrets"]]
-        given = Fields({name: _secret(v) if name in hidden else str(_secret(v)) for name, v in row["fields"].items()})
+        given = Fields(
+            {
+                name: _secret(v) if name in hidden else str(_secret(v))
+                for name, v in row["fields"].items()
+            }
+        )
         entry = Entry(
             provider=str(_secret(row["provider"])),
             tenant=str(_secret(row["tenant"])),
@@ -97,7 +113,11 @@ def loads(text: str) -> Entry | None:
             access = _secret(held["access_token"])
             entry.token = Token(
                 access_token=access,
-                header=_secret(held["header"]) if "header" in held else Secret(_secret(held["scheme"]) + access),
+                header=(
+                    _secret(held["header"])
+                    if "header" in held
+                    else Secret(_secret(held["scheme"]) + access)
+                ),
                 issued_at=float(held["issued_at"]),
                 expires_at=None if held.get("expires_at") is None else float(held["expires_at"]),
                 refresh_token=_optional(held, "refresh_token"),

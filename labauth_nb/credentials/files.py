@@ -1,4 +1,7 @@
-"""The data folder: files that only this user can read, replaced as a whole, and locks among kernels."""
+"""The data folder.
+
+Files that only this user can read, replaced as a whole, and locks among kernels.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def data_folder() -> Path:
     try:
         return platformdirs.user_data_path("labauth-nb", appauthor=False)
     except RuntimeError:
-        raise StoreUnavailable("Nothing can be remembered: this user has no home folder. Set HOME.") from None
+        raise StoreUnavailable(
+            "Nothing can be remembered: this user has no home folder. Set HOME."
+        ) from None
 
 
 def make_folder(path: Path) -> None:
@@ -52,9 +57,14 @@ def write(path: Path, text: str) -> None:
     try:
         make_folder(path.parent)
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb") as file:
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600),
+            "wb",
+        ) as file:
             if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-                raise StoreUnavailable(f"The file system of {path.parent} cannot keep a file to you alone.")
+                raise StoreUnavailable(
+                    f"The file system of {path.parent} cannot keep a file to you alone."
+                )
             file.write(text.encode(errors="replace"))
             file.flush()
             os.fsync(file.fileno())
@@ -73,7 +83,9 @@ def write(path: Path, text: str) -> None:
             finally:
                 os.close(folder)
     except OSError as error:
-        raise StoreUnavailable(f"Nothing can be remembered in {path.parent} ({error.strerror}).") from None
+        raise StoreUnavailable(
+            f"Nothing can be remembered in {path.parent} ({error.strerror})."
+        ) from None
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
@@ -85,7 +97,7 @@ _held = threading.local()
 
 @contextmanager
 def lock(name: str, seconds: float, busy: str) -> Iterator[None]:
-    """Hold the lock `name`; after `seconds` of waiting raises `StoreUnavailable` with the message `busy`."""
+    """Hold the lock `name`; after `seconds` of waiting raises `StoreUnavailable` (`busy`)."""
     try:
         import filelock
     except ImportError:
@@ -102,7 +114,9 @@ def lock(name: str, seconds: float, busy: str) -> Iterator[None]:
     except filelock.Timeout:
         raise StoreUnavailable(busy) from None
     except (OSError, NotImplementedError) as error:
-        raise StoreUnavailable(f"Nothing can be locked in {path.parent} ({type(error).__name__}).") from None
+        raise StoreUnavailable(
+            f"Nothing can be locked in {path.parent} ({type(error).__name__})."
+        ) from None
     held.add(path)
     try:
         yield
@@ -114,22 +128,31 @@ def lock(name: str, seconds: float, busy: str) -> Iterator[None]:
 class InFiles:
     """A file per login, 0600 from its first moment on, in a folder 0700.
 
-    One that others can read is refused, as ssh refuses such a key: what is in it may be known to them.
+    One that others can read is refused, as ssh refuses such a key: what is in it may be known to
+    them.
     """
 
     def get(self, key: Key) -> Secret | None:
-        """The text of `key`; None where there is none. Raises `StoreUnavailable` for a file that others may read."""
+        """The text of `key`; None where there is none.
+
+        Raises `StoreUnavailable` for a file that others may read.
+        """
         path = self._path(key)
         try:
             with path.open("rb") as file:
                 if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-                    advice = "If nobody has, type: chmod 600 on it; else sign in again, and change the secret at the provider."
+                    advice = (
+                        "If nobody has, type: chmod 600 on it; else sign in again, and change the"
+                        " secret at the provider."
+                    )
                     raise StoreUnavailable(f"Others on this computer can read {path}. {advice}")
                 return Secret(file.read().decode(errors="replace"))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreUnavailable(f"What is remembered cannot be read: {path} ({error.strerror}).") from None
+            raise StoreUnavailable(
+                f"What is remembered cannot be read: {path} ({error.strerror})."
+            ) from None
 
     def put(self, key: Key, text: Secret) -> None:
         """Keep `text`, whole or not at all. Raises `StoreUnavailable`."""

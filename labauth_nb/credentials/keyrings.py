@@ -30,7 +30,8 @@ NO_KEYRING = (
 class InKeyring:
     """One item of the operating system's keyring per login.
 
-    One at a time among our kernels: some backends (Windows, files) rewrite the items of others when they write one.
+    One at a time among our kernels: some backends (Windows, files) rewrite the items of others when
+    they write one.
     """
 
     def get(self, key: Key) -> Secret | None:
@@ -40,7 +41,11 @@ class InKeyring:
 
     def put(self, key: Key, text: Secret) -> None:
         """Keep `text`. Raises `StoreUnavailable`."""
-        long = f" It has {len(text)} characters; Windows keeps {WINDOWS_MOST}." if _WINDOWS and len(text) > WINDOWS_MOST else ""
+        long = (
+            f" It has {len(text)} characters; Windows keeps {WINDOWS_MOST}."
+            if _WINDOWS and len(text) > WINDOWS_MOST
+            else ""
+        )
         _asked(lambda ring: ring.set_password(SERVICE, " ".join(key), text), "keep it", long)
 
     def delete(self, key: Key) -> None:
@@ -55,7 +60,11 @@ class InKeyring:
 
 def _asked(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
     ring = chosen_keyring()
-    with lock("keyring", LOCK_SECONDS, "Another kernel is waiting for the keyring. Unlock it, then try again."):
+    with lock(
+        "keyring",
+        LOCK_SECONDS,
+        "Another kernel is waiting for the keyring. Unlock it, then try again.",
+    ):
         # In a thread: a keyring may wait for a password in a window that nobody sees.
         answers: list[T] = []
         trouble = ["it is waiting for a response"]
@@ -63,7 +72,8 @@ def _asked(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
         def work() -> None:
             try:
                 answers.append(what(ring))
-            except Exception as error:  # a backend may raise anything, and its text may hold what it was given
+            # a backend may raise anything, and its text may hold what it was given
+            except Exception as error:
                 trouble[0] = type(error).__name__
 
         thread = started(work, name="labauth keyring")
@@ -80,11 +90,14 @@ def _asked(what: Callable[[KeyringBackend], T], verb: str, note: str = "") -> T:
 
 
 def chosen_keyring() -> KeyringBackend:
-    """The keyring to use. Raises `StoreUnavailable` where there is none, or a weak one that nobody chose.
+    """The keyring to use.
 
-    keyring calls a backend of priority 1 and more recommended. One with less (it keeps plain text, say) counts as
-    chosen when it is not among those that keyring found by itself: it then comes from PYTHON_KEYRING_BACKEND,
-    keyring's configuration file or `keyring.set_keyring`. Of a chain, the first recommended member is used.
+    Raises `StoreUnavailable` where there is none, or a weak one that nobody chose.
+
+    keyring calls a backend of priority 1 and more recommended. One with less (it keeps plain text,
+    say) counts as chosen when it is not among those that keyring found by itself: it then comes
+    from PYTHON_KEYRING_BACKEND, keyring's configuration file or `keyring.set_keyring`. Of a chain,
+    the first recommended member is used.
     """
     try:
         import keyring
@@ -107,5 +120,7 @@ def chosen_keyring() -> KeyringBackend:
         raise StoreUnavailable(f"{said} {check}, {OR_A_FILE}") from None
     if weak:
         said = f"The only keyring found here ({ring.name}) does not protect what it keeps."
-        raise StoreUnavailable(f"{said} Install another (on Linux: GNOME Keyring or KWallet), {OR_A_FILE}")
+        raise StoreUnavailable(
+            f"{said} Install another (on Linux: GNOME Keyring or KWallet), {OR_A_FILE}"
+        )
     return ring

@@ -1,4 +1,7 @@
-"""What an admin presets, by traitlets: ``c.LabAuth...`` in ``ipython_config.py``, shown by ``%config LabAuth``."""
+"""What an admin presets, by traitlets.
+
+``c.LabAuth...`` in ``ipython_config.py``, shown by ``%config LabAuth``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ _KEY = "Keys: a provider, such as foundry, or provider/method, such as benchling
 
 
 class LabAuth(Configurable):
-    """Presets: what is neither given, nor in the environment, nor in a .env file, nor in a vendor's file comes from here.
+    """Presets.
+
+    What is neither given, nor in the environment, nor in a .env file, nor in a vendor's file comes
+    from here.
 
     So a user types only ``%labauth login foundry``.
     """
@@ -22,15 +28,20 @@ class LabAuth(Configurable):
     issuers = Dict(help=f"The issuer of OpenID Connect. {_KEY}").tag(config=True)
     redirect_uris = Dict(help=f"The redirect address of browser methods. {_KEY}").tag(config=True)
     methods = Dict(
-        value_trait=List(Unicode()), help="The methods that are allowed, the default one first. Keys: a provider."
+        value_trait=List(Unicode()),
+        help="The methods that are allowed, the default one first. Keys: a provider.",
     ).tag(config=True)
 
     @validate("tenants", "client_ids", "scopes", "issuers", "redirect_uris", "methods")
     def _known(self, proposal: Any) -> Any:
-        from ..errors import LabauthError  # not at the top: it brings requests, and loading the extension stays light
+        # not at the top: it brings requests, and loading the extension stays light
+        from ..errors import LabauthError
         from ..providers import find
 
-        trait, value = proposal["trait"].name, {str(k).strip().lower(): v for k, v in proposal["value"].items()}
+        trait, value = (
+            proposal["trait"].name,
+            {str(k).strip().lower(): v for k, v in proposal["value"].items()},
+        )
         try:
             for key, given in value.items():
                 provider, _, method = key.partition("/")
@@ -40,12 +51,18 @@ class LabAuth(Configurable):
                 for name in given if trait == "methods" else filter(None, [method]):
                     known.method(name)
                 if trait == "methods" and not given:
-                    raise TraitError(f"LabAuth.{trait}: {key} allows no method; leave it out to allow all.")
+                    raise TraitError(
+                        f"LabAuth.{trait}: {key} allows no method; leave it out to allow all."
+                    )
                 if trait != "methods" and not isinstance(given, str):
                     raise TraitError(f"LabAuth.{trait}: {key} must be text.")
                 if trait == "tenants" and given.strip().lower() != "sandbox":
                     known.origin(given)
-                if trait == "issuers" and "://" in given and not given.lower().startswith(("https://", "http://127.0.0.1")):
+                if (
+                    trait == "issuers"
+                    and "://" in given
+                    and not given.lower().startswith(("https://", "http://127.0.0.1"))
+                ):
                     raise TraitError(f"LabAuth.{trait}: {given[:80]!r} is not an https address.")
         except LabauthError as error:
             raise TraitError(f"LabAuth.{trait}: {error}") from None

@@ -43,12 +43,18 @@ class Recall:
         return all(found.fields.get(name) == given[name] for name in names)
 
 
-def candidates(provider: Provider, name: str, method: str | None, tenant: str | None) -> list[EntryHead]:
+def candidates(
+    provider: Provider, name: str, method: str | None, tenant: str | None
+) -> list[EntryHead]:
     """The entries called `name`, of that method and that tenant where they are given.
 
     Raises `InvalidInput` for a tenant that is not valid, `StoreUnavailable`.
     """
-    found = [head for head in stores.heads(provider.name, name) if method in (None, head.method) and _usable(provider, head)]
+    found = [
+        head
+        for head in stores.heads(provider.name, name)
+        if method in (None, head.method) and _usable(provider, head)
+    ]
     if tenant is None or not found:
         return found
     wanted = sources.address_of(provider, provider.tenant, tenant)

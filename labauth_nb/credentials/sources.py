@@ -1,8 +1,8 @@
 """Where a field's value comes from, and why a source did not serve.
 
-In this order: given in Python; the process environment; the nearest `.env` from the notebook's folder upward (read, never
-loaded into os.environ); what was remembered; the vendor's own files; the admin's presets; else somebody is asked, where
-somebody can answer.
+In this order: given in Python; the process environment; the nearest `.env` from the notebook's
+folder upward (read, never loaded into os.environ); what was remembered; the vendor's own files; the
+admin's presets; else somebody is asked, where somebody can answer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,31 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidInput, miscopied, refuse_secret
 from ..masking import Fields, Secret, holds_key, looks_secret
-from ..providers import RETURN, SERVER, Env, Field, Method, Provider, is_loopback, whole_address, without_page
+from ..providers import (
+    RETURN,
+    SERVER,
+    Env,
+    Field,
+    Method,
+    Provider,
+    is_loopback,
+    whole_address,
+    without_page,
+)
 from . import presets
-from .trust import ASKED, CONFIG, DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, Doubt, Source, Trust, may_go
+from .trust import (
+    ASKED,
+    CONFIG,
+    DEFAULT,
+    DOTENV,
+    ENVIRONMENT,
+    GIVEN,
+    LINE,
+    Doubt,
+    Source,
+    Trust,
+    may_go,
+)
 from .vendor_files import FILES, Unusable, nearest_dotenv, small_text, unwrapped, why_unread
 
 _PRESETS = {
@@ -33,7 +55,7 @@ _PRESETS = {
 
 
 def preset(provider: Provider, method: Method, wanted: str) -> str:
-    """What the admin preset for the field `wanted`: for this method, else for the provider; "" for nothing."""
+    """What the admin preset for the field `wanted`, by method or provider; "" for nothing."""
     given: Mapping[str, str] = getattr(presets.presets, _PRESETS.get(wanted, ""), None) or {}
     return (given.get(f"{provider.name}/{method.name}") or given.get(provider.name) or "").strip()
 
@@ -46,10 +68,13 @@ def allowed(provider: Provider) -> tuple[Method, ...]:
 
 @dataclass
 class Found:
-    """What was found for one sign-in: the fields, which source each came from, and why other sources did not serve.
+    """What was found for one sign-in.
 
-    `variables`: the environment variable that supplied a field, where one did; `named`: for each field that is an address
-    every source that names this address, with its variable; `ignored`: variables that were not taken.
+    The fields, which source each came from, and why other sources did not serve.
+
+    `variables`: the environment variable that supplied a field, where one did; `named`: for each
+    field that is an address every source that names this address, with its variable; `ignored`:
+    variables that were not taken.
     """
 
     fields: Fields = field(default_factory=Fields)
@@ -74,11 +99,15 @@ class Found:
 
     def source(self) -> str:
         """One word or a few for the status: where the credentials came from."""
-        return " + ".join(dict.fromkeys(s for s in self.sources.values() if s != DEFAULT)) or "nothing"
+        return (
+            " + ".join(dict.fromkeys(s for s in self.sources.values() if s != DEFAULT)) or "nothing"
+        )
 
     def story(self) -> str:
         """Where each field came from, by which variable, and why other sources did not serve."""
-        told = [f"{n} from {s} {self.variables.get(n, '')}".rstrip() for n, s in self.sources.items()]
+        told = [
+            f"{n} from {s} {self.variables.get(n, '')}".rstrip() for n, s in self.sources.items()
+        ]
         return ", ".join(told) + "".join(f"; {reason}" for reason in self.reasons)
 
 
@@ -185,23 +214,31 @@ def collect(
     given: Mapping[str, str],
     sources: Sources | None = None,
 ) -> Found:
-    """What can be had for `method` without asking. `tenant`: the one given, if any; `sources`: as read for this sign-in.
+    """What can be had for `method` without asking.
 
-    A source that names another tenant than the one asked for keeps its secrets: they are that tenant's.
-    Raises `InvalidInput` for a tenant that is none.
+    `tenant`: the one given, if any; `sources`: as read for this sign-in.
+
+    A source that names another tenant than the one asked for keeps its secrets: they are that
+    tenant's. Raises `InvalidInput` for a tenant that is none.
     """
     found, sources = Found(), sources or Sources()
     wanted = {f.name: f for f in (provider.tenant, *method.fields)}
     refuse_secrets(wanted.values(), given)
     for name, value in given.items():
         if not _sendable(value):
-            raise InvalidInput(f"{wanted[name].label} holds characters that cannot be sent: copy it again.")
+            raise InvalidInput(
+                f"{wanted[name].label} holds characters that cannot be sent: copy it again."
+            )
         if value.strip():
             value = healed(provider, wanted[name], value)
             found.take(wanted[name], value, sources.giver(provider, wanted[name], value))
     if tenant is not None:
         _origin(provider, tenant.strip())
-        found.take(provider.tenant, without_page(tenant), sources.giver(provider, provider.tenant, tenant.strip()))
+        found.take(
+            provider.tenant,
+            without_page(tenant),
+            sources.giver(provider, provider.tenant, tenant.strip()),
+        )
     for source, lookup in sources.each(provider, method, found):
         _supply(provider, method, found, source, lookup)
     for f in wanted.values():
@@ -211,7 +248,9 @@ def collect(
     return found
 
 
-def _supply(provider: Provider, method: Method, found: Found, source: Source, lookup: Lookup) -> None:
+def _supply(
+    provider: Provider, method: Method, found: Found, source: Source, lookup: Lookup
+) -> None:
     """Take what one source has, as far as the addresses that it names are those chosen already."""
     fields = (provider.tenant, *method.fields)
     offer = _Offer(provider, method, source, {f.name: lookup(f) for f in fields})
@@ -276,7 +315,10 @@ class _Offer:
 
 
 def address_of(provider: Provider, field: Field, value: str) -> str:
-    """What the value of an address field stands for, in one spelling. Raises `InvalidInput` for a tenant that is none."""
+    """What the value of an address field stands for, in one spelling.
+
+    Raises `InvalidInput` for a tenant that is none.
+    """
     return _origin(provider, value) if field is provider.tenant else whole_address(value)
 
 
@@ -288,11 +330,15 @@ def _check_address(provider: Provider, field: Field, value: str) -> None:
 
 
 _ADDRESS = re.compile(r"(?=.{1,200}$)https?://(\[::1\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\x21-\x7e]*)?")
-"""What may be shown, and asked about: without a user name, and in ASCII, so that nothing looks like another host."""
+"""What may be shown, and asked about: without a user name, and in ASCII, so that nothing looks like
+another host."""
 
 
 def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) -> bool:
-    """Whether `value` is the address that was chosen already, where there is one. Raises as `address_of`."""
+    """Whether `value` is the address that was chosen already, where there is one.
+
+    Raises as `address_of`.
+    """
     if not field.address:
         return True
     address = address_of(provider, field, value)
@@ -300,7 +346,9 @@ def _agrees(provider: Provider, field: Field, chosen: str | None, value: str) ->
 
 
 class Place(NamedTuple):
-    """An address that gets credentials: the field that names it, the address as it is resolved, and who names it.
+    """An address that gets credentials.
+
+    The field that names it, the address as it is resolved, and who names it.
 
     The last is "" but for a file of the working tree.
     """
@@ -314,41 +362,65 @@ class Place(NamedTuple):
 
 
 def places(provider: Provider, method: Method, found: Found) -> list[Place]:
-    """Where a sign-in by `method` goes, as far as it is known; where it comes back to only if that is another computer."""
+    """Where a sign-in by `method` goes, as far as it is known.
+
+    Where it comes back to only if that is another computer.
+    """
     result = []
     for f in (provider.tenant, *method.fields):
         away = f.address == RETURN and _is_away(found.fields.get(f.name, ""))
         if f.name in found.fields and (f.address == SERVER or away):
             source, variable = found.named[f.name][0]
-            tree = source != LINE and all(each.trust is Trust.TREE for each, _ in found.named[f.name])
+            tree = source != LINE and all(
+                each.trust is Trust.TREE for each, _ in found.named[f.name]
+            )
             by = source.named(variable) if tree else ""
             result.append(Place(f.name, address_of(provider, f, found.fields[f.name]), by))
     return result
 
 
 def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
-    """Each address that a secret would go to, or that one would sign in at, and that is named by nobody trusted as much."""
+    """Each address of the plan that is named by nobody trusted as much as what goes there."""
     result = []
     secrets = [f for f in method.fields if f.secret and f.name in found.fields]
-    target = next((f for f in method.fields if f.address == SERVER), provider.tenant)  # an issuer gets them, not the tenant
+    # an issuer gets them, not the tenant
+    target = next((f for f in method.fields if f.address == SERVER), provider.tenant)
     for f in (provider.tenant, *method.fields):
         if not f.address or f.name not in found.fields:
             continue
         address, named = address_of(provider, f, found.fields[f.name]), found.named[f.name]
-        going = [s for s in secrets if not any(may_go(found.sources[s.name], source) for source, _ in named)]
+        going = [
+            s
+            for s in secrets
+            if not any(may_go(found.sources[s.name], source) for source, _ in named)
+        ]
         going = going if f is target else []
         source, variable = named[0]
         on_line = source.phrase == LINE.phrase
-        # A page to sign in at is chosen by a click: only where a file of the working tree alone names it, it is in doubt.
+        # A page to sign in at is chosen by a click: only where a file of the working tree alone
+        # names it, it is in doubt.
         page = method.flow is not None and not any(may_go(LINE, each) for each, _ in named)
         # A code that is bound to nothing opens the account to whoever gets it.
-        page |= f.address == RETURN and method.flow is not None and not method.flow.pkce and on_line and _is_away(address)
+        page |= (
+            f.address == RETURN
+            and method.flow is not None
+            and not method.flow.pkce
+            and on_line
+            and _is_away(address)
+        )
         if (going or page) and address != "sandbox":
             _check_address(provider, f, found.fields[f.name])
-            what = tuple(f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going)
-            place = source.file or (f"{source.named()} in {_folder()}" if on_line else source.named(variable))
+            what = tuple(
+                f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})"
+                for s in going
+            )
+            place = source.file or (
+                f"{source.named()} in {_folder()}" if on_line else source.named(variable)
+            )
             key = " ".join((place, provider.name, f.name, *(s.name for s in going)))
-            result.append(Doubt(address, f.name, source.named(variable), key, what, f.address == RETURN))
+            result.append(
+                Doubt(address, f.name, source.named(variable), key, what, f.address == RETURN)
+            )
     return result
 
 
@@ -381,10 +453,12 @@ Lookup = Callable[[Field], tuple[str, str]]
 
 
 class Sources:
-    """What supplies fields on this computer, as it was when this was made: one of these per sign-in.
+    """What supplies fields on this computer, as it was when this was made.
 
-    The environment and each file are read once, so that what a form showed is what a submit sends. `line`: whether
-    what is given stands on a ``%labauth`` line.
+    One of these per sign-in.
+
+    The environment and each file are read once, so that what a form showed is what a submit sends.
+    `line`: whether what is given stands on a ``%labauth`` line.
     """
 
     def __init__(self, line: bool = False) -> None:
@@ -398,12 +472,14 @@ class Sources:
         self._files: dict[str, tuple[list[tuple[Source, dict[str, str]]], list[str]]] = {}
 
     def giver(self, provider: Provider, field: Field, value: str) -> Source:
-        """Who gives `value`: what a notebook's line names is typed by a person only where it is the provider's own."""
+        """Who gives `value`: a notebook's line counts as typed for own hosts of the provider."""
         if field.name in self._asked:
             return ASKED
         if not self.line or not field.address:
             return GIVEN
-        own = field is provider.tenant and (_origin(provider, value) == "sandbox" or provider.owns(value))
+        own = field is provider.tenant and (
+            _origin(provider, value) == "sandbox" or provider.owns(value)
+        )
         return GIVEN if own else LINE
 
     def with_asked(self, names: Iterable[str]) -> Sources:
@@ -418,8 +494,13 @@ class Sources:
         mine._recalled = source, values  # noqa: SLF001 - a copy of its own
         return mine
 
-    def each(self, provider: Provider, method: Method, found: Found) -> Iterator[tuple[Source, Lookup]]:
-        """Each source and its look-up, the first to be asked first; why one does not serve goes to `found`."""
+    def each(
+        self, provider: Provider, method: Method, found: Found
+    ) -> Iterator[tuple[Source, Lookup]]:
+        """Each source and its look-up, the first to be asked first.
+
+        Why one does not serve goes to `found`.
+        """
         yield ENVIRONMENT, _in_mapping(provider, self.environment, ENVIRONMENT, found)
         found.reasons += self._reasons
         if self._dotenv is not None:
@@ -444,7 +525,9 @@ def _in_values(values: Mapping[str, str]) -> Lookup:
     return lambda wanted: (values.get(wanted.name, "").strip(), "")
 
 
-def _in_mapping(provider: Provider, mapping: Mapping[str, str | None], source: Source, found: Found) -> Lookup:
+def _in_mapping(
+    provider: Provider, mapping: Mapping[str, str | None], source: Source, found: Found
+) -> Lookup:
     """The look-up in environment variables, or in a file that holds the like."""
 
     def lookup(wanted: Field) -> tuple[str, str]:
@@ -491,7 +574,9 @@ def _environment() -> Mapping[str, str]:
     return {name: Secret(value) for name, value in os.environ.items()}
 
 
-def _dotenv(reasons: list[str], refused: list[str]) -> tuple[Source, Mapping[str, str | None]] | None:
+def _dotenv(
+    reasons: list[str], refused: list[str]
+) -> tuple[Source, Mapping[str, str | None]] | None:
     """What the nearest `.env` holds; None where there is none that can be used."""
     try:
         path = nearest_dotenv()
@@ -511,7 +596,8 @@ def _dotenv(reasons: list[str], refused: list[str]) -> tuple[Source, Mapping[str
 
     source = Source(DOTENV, Trust.TREE, str(path))
     return source, {
-        name: value and Secret(value) for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items()
+        name: value and Secret(value)
+        for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items()
     }
 
 

@@ -47,13 +47,18 @@ BACKENDS: dict[str, _Backend] = {KEYRING: InKeyring(), FILE: InFiles()}
 
 
 def unavailable(store: str) -> str:
-    """Why `store` cannot be used here and what to do; "" where it can. Asks for nothing and creates nothing."""
+    """Why `store` cannot be used here and what to do; "" where it can.
+
+    Asks for nothing and creates nothing.
+    """
     if store not in STORES:
         raise nearest(store, STORES, "store")
     try:
         import filelock  # noqa: F401
 
-        there = next(folder for folder in (data_folder(), *data_folder().parents) if folder.exists())
+        there = next(
+            folder for folder in (data_folder(), *data_folder().parents) if folder.exists()
+        )
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             return f"Nothing can be remembered: {there} cannot be written to."
         if store == KEYRING:
@@ -83,14 +88,17 @@ class EntryRef:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone with this login, among all threads and kernels of this user; the same thread may enter it again.
+        """Alone with this login, among all threads and kernels of this user.
+
+        The same thread may enter it again.
 
         A kernel that is killed lets go. Raises `StoreUnavailable` after `LOCK_SECONDS` of waiting.
         """
         wait = f"{LOCK_SECONDS:g} s"
         busy = (
-            f"Another kernel has been renewing {self.name} of {self.provider} ({self.tenant}) for {wait}. Try again, and look "
-            "whether the keyring waits for your password; if it stays so, restart that kernel."
+            f"Another kernel has been renewing {self.name} of {self.provider} ({self.tenant}) for"
+            f" {wait}. Try again, and look whether the keyring waits for your password; if it stays"
+            " so, restart that kernel."
         )
         with lock(self.key.digest, LOCK_SECONDS, busy):
             yield
@@ -125,7 +133,10 @@ class EntryRef:
         return head is not None and head.store == self.store
 
     def read(self) -> Entry | None:
-        """What is remembered here; None: nothing, or nothing that can be read. Raises `StoreUnavailable`."""
+        """What is remembered here; None: nothing, or nothing that can be read.
+
+        Raises `StoreUnavailable`.
+        """
         if not self.listed():
             return None
         text = BACKENDS[self.store].get(self.key)
@@ -180,7 +191,10 @@ class EntryRef:
         self._write_head(head)
 
     def forget(self) -> bool:
-        """Remove it; whether there was anything. Raises `StoreUnavailable`: it is then still listed."""
+        """Remove it; whether there was anything.
+
+        Raises `StoreUnavailable`: it is then still listed.
+        """
         if not self.listed():
             return False
         with self.locked():
@@ -280,7 +294,10 @@ def _split_index() -> None:
             old = {"remember": row.get("keeps"), "also": "", **row} if isinstance(row, dict) else {}
             head = _head_of({**old, "since": float(n)})
             if head and not (data_folder() / "heads" / f"{head.ref.key.digest}.json").exists():
-                write(data_folder() / "heads" / f"{head.ref.key.digest}.json", json.dumps(asdict(head)))
+                write(
+                    data_folder() / "heads" / f"{head.ref.key.digest}.json",
+                    json.dumps(asdict(head)),
+                )
         index.unlink(missing_ok=True)
 
 
@@ -324,7 +341,11 @@ _agreed: set[tuple[str, str]] = set()
 
 
 def _agreement(named_by: str, address: str) -> Path:
-    return data_folder() / "agreed" / hashlib.sha256(json.dumps([named_by, address]).encode()).hexdigest()
+    return (
+        data_folder()
+        / "agreed"
+        / hashlib.sha256(json.dumps([named_by, address]).encode()).hexdigest()
+    )
 
 
 def agreed(named_by: str, address: str) -> bool:

@@ -1,8 +1,9 @@
 """Where a secret may go: only to an address that a source at least as trusted as its own has named.
 
-Trust falls in this order: typed or given; an admin's preset; the process environment; remembered, or a file in the user's
-home; a file of the working tree, which came with whatever was cloned or unpacked there. A file in the home or the working
-tree trusts no other of its kind: what it holds goes where it says itself, or where something more trusted says.
+Trust falls in this order: typed or given; an admin's preset; the process environment; remembered,
+or a file in the user's home; a file of the working tree, which came with whatever was cloned or
+unpacked there. A file in the home or the working tree trusts no other of its kind: what it holds
+goes where it says itself, or where something more trusted says.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ class Trust(IntEnum):
 
 
 class Source(str):
-    """Where a value came from: a word for the status, how far it is trusted, the path of the file ("" for none).
+    """Where a value came from.
+
+    A word for the status, how far it is trusted, the path of the file ("" for none).
 
     `phrase`: what a message calls it, where that is another word.
     """
 
-    def __new__(cls, word: str, trust: Trust = Trust.TREE, file: str = "", phrase: str = "") -> Source:
+    def __new__(
+        cls, word: str, trust: Trust = Trust.TREE, file: str = "", phrase: str = ""
+    ) -> Source:
         """`word`: as a status shows it; the others are the attributes below."""
         new = super().__new__(cls, word)
         new.trust, new.file, new.phrase = trust, file, phrase
@@ -56,11 +61,12 @@ ENVIRONMENT = Source("environment", Trust.ENVIRONMENT, phrase="the environment")
 DOTENV = Source(".env", Trust.TREE)
 SANDBOX, DEFAULT = Source("sandbox", Trust.BUILT_IN), Source("default", Trust.BUILT_IN)
 LINE = Source("you", Trust.TREE, phrase="the %labauth line of this cell")
-"""A line of a notebook that names a host which is not the provider's own: notebooks are cloned, too."""
+"""A line of a notebook that names a host which is not the provider's own: notebooks are cloned,
+too."""
 
 
 def may_go(secret: Source, address: Source) -> bool:
-    """Whether a secret that came from one source may go to an address that came from the other, unasked."""
+    """Whether a secret from one source may go, unasked, to an address from the other."""
     if (secret, secret.trust, secret.file) == (address, address.trust, address.file):
         return True
     if secret.trust == address.trust:
@@ -70,11 +76,12 @@ def may_go(secret: Source, address: Source) -> bool:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A secret, or a person who signs in, is about to go to an address that nobody has named who is trusted as much.
+    """A secret or a person is about to go to an address that nobody trusted as much has named.
 
-    `address`: as it was resolved, with its scheme; `field`: what names it (tenant, issuer, redirect_uri), `comes_back`:
-    whether it gets the code after the sign-in; `named_by`: who does, and `key`: what a yes is remembered by; `secrets`:
-    what would go there, each with where it came from.
+    `address`: as it was resolved, with its scheme; `field`: what names it (tenant, issuer,
+    redirect_uri), `comes_back`: whether it gets the code after the sign-in; `named_by`: who does,
+    and `key`: what a yes is remembered by; `secrets`: what would go there, each with where it came
+    from.
     """
 
     address: str
@@ -85,7 +92,11 @@ class Doubt:
     comes_back: bool = False
 
     def __str__(self) -> str:
-        plain = ", unencrypted (http), to whatever program listens there" if self.address.startswith("http:") else ""
+        plain = (
+            ", unencrypted (http), to whatever program listens there"
+            if self.address.startswith("http:")
+            else ""
+        )
         what = f"Your {' and '.join(self.secrets)} would be sent to {self.address}{plain}."
         if self.comes_back:
             what = f"After the sign-in your browser would take its code to {self.address}."

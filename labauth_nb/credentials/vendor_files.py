@@ -1,7 +1,10 @@
-"""Files that supply credentials: the nearest `.env`, and the vendors' own by name. Read, never copied, never changed.
+"""Files that supply credentials: the nearest `.env`, and the vendors' own by name.
 
-What stands in the working tree came with whatever was cloned or unpacked there, so that it may be hostile: only small
-regular files are read, and of the working tree only those that nobody else can have written.
+Read, never copied, never changed.
+
+What stands in the working tree came with whatever was cloned or unpacked there, so that it may be
+hostile: only small regular files are read, and of the working tree only those that nobody else can
+have written.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ class Unusable(ValueError):
 
 
 def small_text(path: Path, alone: bool = False) -> str:
-    """The text of a regular file of 64 kB or less. `alone`: nobody but this user (and root) may be able to write it.
+    """The text of a regular file of 64 kB or less.
 
-    Raises `FileNotFoundError`, `OSError`, `UnicodeDecodeError` or `Unusable`; never waits, on a FIFO neither.
+    `alone`: nobody but this user (and root) may be able to write it.
+
+    Raises `FileNotFoundError`, `OSError`, `UnicodeDecodeError` or `Unusable`; never waits, on a
+    FIFO neither.
     """
     if alone:
         _check_owner(path.lstat())  # whoever owns a link chooses where it leads
@@ -47,7 +53,7 @@ def small_text(path: Path, alone: bool = False) -> str:
 
 
 def _check_owner(status: os.stat_result) -> None:
-    """Raises `Unusable` where another user owns the file or can write it (as ssh's StrictModes has it)."""
+    """Raises `Unusable` where another user owns or can write the file (as ssh's StrictModes)."""
     if os.name != "posix":
         return
     if status.st_uid not in (os.geteuid(), 0):
@@ -60,13 +66,15 @@ def _check_owner(status: os.stat_result) -> None:
 
 
 def _private(group: int) -> bool:
-    """Whether `group` is this user's own, by name and members (where umask is 002, each user has one)."""
+    """Whether `group` is this user's own, by name and members (each has one where umask is 002)."""
     import grp
     import pwd
 
     try:
         entry = grp.getgrgid(group)
-        return entry.gr_name == (me := pwd.getpwuid(os.geteuid()).pw_name) and set(entry.gr_mem) <= {me}
+        return entry.gr_name == (me := pwd.getpwuid(os.geteuid()).pw_name) and set(
+            entry.gr_mem
+        ) <= {me}
     except KeyError:
         return False
 
@@ -75,11 +83,17 @@ def why_unread(error: Exception) -> str:
     """What is wrong with a file that `small_text` or a parser refused, in a few words."""
     if isinstance(error, Unusable):
         return str(error)
-    return "it must be a text file in UTF-8" if isinstance(error, UnicodeDecodeError) else "it could not be read"
+    return (
+        "it must be a text file in UTF-8"
+        if isinstance(error, UnicodeDecodeError)
+        else "it could not be read"
+    )
 
 
 def nearest_dotenv() -> Path | None:
-    """The `.env` in this folder or the nearest above it; a folder of that name (a virtual environment) does not count.
+    """The `.env` in this folder or the nearest above it.
+
+    A folder of that name (a virtual environment) does not count.
 
     Raises `OSError` where this folder is gone.
     """
@@ -107,7 +121,10 @@ def unwrapped(env: Env, value: str) -> str:
 
 
 def _home() -> Path:
-    """The user's home; a folder that is not there for a user who has none (a container with any uid)."""
+    """The user's home.
+
+    A folder that is not there for a user who has none (a container with any uid).
+    """
     try:
         return Path.home()
     except RuntimeError:
@@ -124,7 +141,10 @@ def _there() -> bool:
 
 
 def _dxpy_files(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
-    """What `dx login` wrote: this shell's session, the user's, the machine's. Source: dxpy, DXConfig."""
+    """What `dx login` wrote: this shell's session, the user's, the machine's.
+
+    Source: dxpy, DXConfig.
+    """
     user = Path(os.environ.get("DX_USER_CONF_DIR") or _home() / ".dnanexus_config")
     for folder in (user / "sessions" / str(os.getppid()), user, Path("/etc/dnanexus")):
         path = folder / "environment.json"
@@ -148,9 +168,10 @@ def _dxpy_files(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
 
 
 def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[Source, dict[str, str]]]:
-    """foundry-dev-tools' config.toml files, each a source of its own, first the one that it reads last."""
+    """foundry-dev-tools' config.toml files, each a source; first the one that it reads last."""
     home, here = _home(), Path.cwd() if _there() else Path("/")
-    root = next((p for p in (here, *here.parents) if os.path.exists(p / ".git")), None)  # closed above: no error
+    # closed above: no error
+    root = next((p for p in (here, *here.parents) if os.path.exists(p / ".git")), None)
     paths = [
         home / ".config/foundry-dev-tools/config.toml",
         home / ".foundry-dev-tools/config.toml",
@@ -166,7 +187,10 @@ def _foundry_dev_tools(reasons: list[str]) -> Iterator[tuple[Source, dict[str, s
             continue
         trust = Trust.HOME if path in paths else Trust.TREE
         if isinstance(content, dict) and content:
-            yield Source("foundry-dev-tools", trust, str(path)), _foundry_credentials(content, reasons)
+            yield (
+                Source("foundry-dev-tools", trust, str(path)),
+                _foundry_credentials(content, reasons),
+            )
 
 
 def _foundry_credentials(content: dict[str, Any], reasons: list[str]) -> dict[str, str]:

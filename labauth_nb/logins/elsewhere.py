@@ -74,7 +74,10 @@ class _Elsewhere:
         if found.origin != self.origin:
             raise self._missing(f"That name is for {found.address} here: sign in with another one.")
         if self.identity is not None and found.acts_for(self.identity) is False:
-            raise self._missing(f"It was {named(self.identity)}'s; here {name} is the login of {named(found.identity)}.")
+            raise self._missing(
+                f"It was {named(self.identity)}'s; here {name} is the login of"
+                f" {named(found.identity)}."
+            )
         return found
 
     def pickled(self) -> tuple[Callable[..., LabSession], tuple[Any, ...]]:

@@ -1,4 +1,7 @@
-"""`Login`, the logins of this process by name, and the verbs on them: session, status, refresh, logout."""
+"""`Login`, the logins of this process by name, and the verbs on them.
+
+Session, status, refresh, logout.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,15 @@ from ..credentials import recalls
 from ..credentials.recalls import Recall
 from ..credentials.sources import Found
 from ..credentials.trust import ASKED, GIVEN
-from ..errors import InvalidInput, LabauthError, LoginExpired, NotSignedIn, SignInRefused, StoreUnavailable, nearest
+from ..errors import (
+    InvalidInput,
+    LabauthError,
+    LoginExpired,
+    NotSignedIn,
+    SignInRefused,
+    StoreUnavailable,
+    nearest,
+)
 from ..masking import Fields
 from ..providers import PROVIDERS, Method, Provider
 from ..sessions.link import Link
@@ -43,8 +54,9 @@ Revoke = Callable[["Login"], bool] | bool | None
 class Login:
     """One provider + tenant + method + token source, under a name.
 
-    `who`: who the provider says you are (None where it does not tell); `found`: where the credentials came from;
-    `kept`: a message about what is remembered of it ("": nothing was asked to be).
+    `who`: who the provider says you are (None where it does not tell); `found`: where the
+    credentials came from; `kept`: a message about what is remembered of it ("": nothing was asked
+    to be).
     """
 
     def __init__(
@@ -66,18 +78,25 @@ class Login:
         self.signed_in = True
         method, self._advice = exchange.method, f"To sign in again, type {self.command}"
         token = first if method.issued_here else GRANTS[method.grant](exchange, None)
-        renews = method.issued_here and (method.flow is None or (first is not None and first.refresh_token is not None))
+        renews = method.issued_here and (
+            method.flow is None or (first is not None and first.refresh_token is not None)
+        )
         what = "The token has expired, and what was pasted cannot be renewed."
         if method.flow is not None:
             what = "The sign-in has expired, and cannot be renewed without you."
         said = f"{what} {self._advice}"
-        self._tokens = TokenSource(self._obtain if renews else None, exchange.clock, token, changed, said)
+        self._tokens = TokenSource(
+            self._obtain if renews else None, exchange.clock, token, changed, said
+        )
         exchange.held = self._tokens.secrets
 
     def adopt(self, new: Login) -> None:
-        """Go on with the sign-in of `new`, which is the same person's: sessions that cells hold stay alive.
+        """Go on with the sign-in of `new`, which is the same person's.
 
-        `new` is not to be used any more. The newest of the earlier tokens are masked from now on, too.
+        Sessions that cells hold stay alive.
+
+        `new` is not to be used any more. The newest of the earlier tokens are masked from now on,
+        too.
         """
         new._tokens.former = self._tokens.secrets()[-FORMER_MOST:]
         if new._tokens.renewable:
@@ -85,16 +104,20 @@ class Login:
         vars(self).update(vars(new))
 
     def _obtain(self, previous: Token | None) -> Token:
-        """The next token, from the provider or, where kernels share this login, from the one that was quicker."""
+        """The next token: the provider's, or that of another kernel of this login, if quicker."""
         exchange, grant, held = self._exchange, GRANTS[self.method.grant], self._tokens.current
         try:
             if self.shared is not None and not self.sandbox:
                 token, whose = self.shared.renewed(exchange, held, previous, grant)
                 self._tokens.adopted = token if whose is Renewal.ADOPTED else None
                 if whose is Renewal.UNSHARED:
-                    self.shared, self.kept = None, "No longer remembered: it could not be written any more."
+                    self.shared, self.kept = (
+                        None,
+                        "No longer remembered: it could not be written any more.",
+                    )
                 return token
-            # A browser's refresh token is all there is, also when the provider refused the access token.
+            # A browser's refresh token is all there is, also when the provider refused the access
+            # token.
             return grant(exchange, held if self.method.flow else previous)
         except LoginExpired as error:
             raise LoginExpired(f"{error} {self._advice}") from None
@@ -134,7 +157,10 @@ class Login:
 
     @property
     def address(self) -> str:
-        """Where its token goes, as a message shows it; "sandbox" on the sandbox, whose port changes."""
+        """Where its token goes, as a message shows it.
+
+        "sandbox" on the sandbox, whose port changes.
+        """
         return "sandbox" if self.sandbox else self.origin
 
     @property
@@ -146,18 +172,24 @@ class Login:
         return f"%labauth login {self.provider.name}{tenant}{method}{name}"
 
     def token(self, rejected: Token | None = None) -> Token:
-        """A good token (`TokenSource.token`). Raises `NotSignedIn` after a log out, `LoginExpired` and what grants raise."""
+        """A good token (`TokenSource.token`).
+
+        Raises `NotSignedIn` after a log out, `LoginExpired` and what grants raise.
+        """
         self._require()
         return self._tokens.token(rejected)
 
     def _require(self) -> None:
-        """Raise `NotSignedIn` unless it is signed in; where another login has its name, say whose."""
+        """Raise `NotSignedIn` unless it is signed in; say who has its name now."""
         new = _LOGINS.get(self.name)
         if self.signed_in:
             return
         if new is None or new is self:
             raise NotSignedIn(f"{self.name} is signed out. To sign in again, type {self.command}")
-        old, now = (named(each.identity) + (f" at {each.address}" if self.origin != new.origin else "") for each in (self, new))
+        old, now = (
+            named(each.identity) + (f" at {each.address}" if self.origin != new.origin else "")
+            for each in (self, new)
+        )
         raise NotSignedIn(
             f"{self.name} is signed out for this session, which was taken from the login of {old}: "
             f"it is now the login of {now}{', by another sign-in' if now == old else ''}. "
@@ -166,16 +198,23 @@ class Login:
 
     @property
     def identity(self) -> Identity:
-        """Whom it acts for: (client, (issuer, subject of its token), name); "" for what is unknown."""
+        """Whom it acts for: (client, (issuer, subject of its token), name); "": unknown."""
         method, fields, token = self.method, self._exchange.fields, self._tokens.current
         alone = method.issued_here and method.flow is None
         claims = claims_of(token.access_token) if token is not None else {}
         subject = (str(claims.get("iss") or ""), str(claims.get("sub") or ""))
-        return (alone and fields.get("client_id")) or "", subject, self.who or fields.get("username", "")
+        return (
+            (alone and fields.get("client_id")) or "",
+            subject,
+            self.who or fields.get("username", ""),
+        )
 
     def acts_for(self, identity: Identity) -> bool | None:
         """Whether it acts for the same person or client; None where the provider names nobody."""
-        (client, (issuer, subject), who), (old, (old_issuer, old_subject), old_who) = self.identity, identity
+        (client, (issuer, subject), who), (old, (old_issuer, old_subject), old_who) = (
+            self.identity,
+            identity,
+        )
         if client or old:
             return client == old
         if subject and old_subject and issuer == old_issuer:
@@ -198,7 +237,9 @@ class Login:
         return token is self._recalled or token is self._tokens.adopted
 
     def refresh(self, attended: bool = False) -> None:
-        """Renew the token now; `attended`: a person waits for it, so that an outage is waited out longer.
+        """Renew the token now.
+
+        `attended`: a person waits for it, so that an outage is waited out longer.
 
         Raises `LoginExpired` where it was pasted, and what grants raise.
         """
@@ -207,7 +248,9 @@ class Login:
             if self.method.flow is not None:
                 raise LoginExpired(f"This sign-in cannot be renewed without you. {self._advice}")
             label = self.method.secret.label
-            raise LoginExpired(f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}")
+            raise LoginExpired(
+                f"A pasted {label} cannot be renewed. Get a new one, then type {self.command}"
+            )
         self._exchange.patience = patience_seconds(attended)
         try:
             self._tokens.renew()
@@ -249,7 +292,9 @@ class Login:
     def margin(self) -> float | None:
         """It is expiring while it has so many seconds left; None: unknown, or it never expires."""
         token = self._tokens.current
-        return None if token is None or token.expires_at is None else token.expires_at - token.renew_at
+        return (
+            None if token is None or token.expires_at is None else token.expires_at - token.renew_at
+        )
 
     @property
     def status(self) -> str:
@@ -292,7 +337,7 @@ class Login:
 
     @property
     def clock_note(self) -> str:
-        """What is wrong with this computer's clock, where the provider's responses show it; else ""."""
+        """What is wrong with this computer's clock, by the provider's responses; else ""."""
         offset = self._exchange.offset  # to the second at best: a Date header has no fractions
         return "" if abs(offset) < 30 else clock_words(offset)
 
@@ -310,10 +355,13 @@ class Login:
         return result
 
     def logout(self, revoke: Revoke = None) -> str:
-        """Forget, and revoke what we asked for where the provider offers it; a message that says what was done.
+        """Forget, and revoke what we asked for where the provider offers it.
 
-        `revoke`: True revokes a token that was not made here too, False nothing, None what was made here; a function
-        is asked about a pasted one. What came from the environment, a file or the sandbox is left alone unless you say so.
+        A message that says what was done.
+
+        `revoke`: True revokes a token that was not made here too, False nothing, None what was made
+        here; a function is asked about a pasted one. What came from the environment, a file or the
+        sandbox is left alone unless you say so.
         """
         self.signed_in, revoking = False, self._ended()
         live = self._tokens.close() if revoke is False else self._tokens.close(_late(revoking))
@@ -331,7 +379,10 @@ class Login:
         return " ".join(filter(None, (said, forgotten, kept)))
 
     def _forget(self) -> tuple[str, Token | None]:
-        """Forget what is remembered of it; a message ("": nothing is), and the newest token that was kept."""
+        """Forget what is remembered of it.
+
+        A message ("": nothing is), and the newest token that was kept.
+        """
         shared = self.shared
         if shared is None:  # signed in again, over one that was remembered
             ref = recalls.find(self.provider.name, self.tenant, self.name)
@@ -339,16 +390,22 @@ class Login:
         return ("", None) if shared is None else shared.forget()
 
     def _revoked(self, live: list[Token], exchange: Exchange, revoke: Revoke) -> str:
-        """Revoke the tokens that may be `live`, as far as `revoke` (see `logout`) says so; what became of them."""
+        """Revoke what may be `live`, as `revoke` says (see `logout`); what became of it."""
         title, method = self.provider.title, self.method
         if method.why_not_revoked:
             return method.why_not_revoked
         if not live:
             return "There was no live token to revoke."
         if not method.revoke:
-            return f"Not revoked: {title} offers no way to revoke {'a token' if method.issued_here else 'it'} from here."
+            return (
+                f"Not revoked: {title} offers no way to revoke"
+                f" {'a token' if method.issued_here else 'it'} from here."
+            )
         if callable(revoke):
-            pasted = not method.issued_here and self.found.sources.get(method.secret.name) in (GIVEN, ASKED)
+            pasted = not method.issued_here and self.found.sources.get(method.secret.name) in (
+                GIVEN,
+                ASKED,
+            )
             revoke = revoke(self) if pasted else None
         if revoke or (revoke is None and method.issued_here):
             try:
@@ -364,7 +421,7 @@ class Login:
         return f"The {label} was not revoked, as it was not made here: {how}."
 
     def abandon(self) -> None:
-        """End a login that its sign-in does not keep, and revoke its token, or the one under way."""
+        """End a login that its sign-in does not keep; revoke its token, or the one under way."""
         self.signed_in, revoking = False, self._ended()
         discard(revoking, lambda: self._tokens.close(_late(revoking)))
 
@@ -380,12 +437,16 @@ class Login:
         who = f" as {self.who}" if self.who else ""
         note = f" Note: {self.clock_note}." if self.clock_note else ""
         return (
-            f"{mark}Signed in to {self.provider.title} ({self.address}){who}, method {self.method.name}; "
-            f"time left: {self.time_left}; credentials from: {self.found.source()}.{note}{f' {self.kept}' if self.kept else ''}"
+            f"{mark}Signed in to {self.provider.title} ({self.address}){who}, method"
+            f" {self.method.name}; time left: {self.time_left}; credentials from:"
+            f" {self.found.source()}.{note}{f' {self.kept}' if self.kept else ''}"
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A login is not pickled: it holds secrets. Pickle its session, or sign in in the other process.")
+        raise TypeError(
+            "A login is not pickled: it holds secrets. Pickle its session, or sign in in the other"
+            " process."
+        )
 
 
 def _late(exchange: Exchange) -> Callable[[Token], None]:
@@ -409,7 +470,8 @@ FORMER_MOST = 40
 attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
 """The browser sign-ins under way."""
 watchers: list[Callable[[], None]] = []
-"""Called, by whichever thread, after any login came, went, was renewed, or failed to be; and when the sandbox's clock moved."""
+"""Called, by whichever thread, after any login came, went, was renewed, or failed to be; and when
+the sandbox's clock moved."""
 
 
 def changed() -> None:
@@ -431,7 +493,9 @@ def find(name: str) -> Login | None:
 
 
 def keep(login: Login) -> Login:
-    """The login of that name from now on: `login`, or the one before it, where it is the same person's.
+    """The login of that name from now on.
+
+    `login`, or the one before it, where it is the same person's.
 
     Where it is somebody else's, the one before it is signed out: its sessions raise `NotSignedIn`.
     """
@@ -447,23 +511,35 @@ def keep(login: Login) -> Login:
 
 
 def get(name: str | None = None) -> Login:
-    """The login called `name`, signed in or not (None: the only one). Raises `NotSignedIn`, naming the command to type."""
+    """The login called `name`, signed in or not (None: the only one).
+
+    Raises `NotSignedIn`, naming the command to type.
+    """
     there = {login.name: login for login in known()}
     if name is None:
         if len(there) == 1:
             return next(iter(there.values()))
-        names = f" Give one of: {', '.join(there)}." if there else " Type %labauth login " + " | ".join(PROVIDERS)
+        names = (
+            f" Give one of: {', '.join(there)}."
+            if there
+            else " Type %labauth login " + " | ".join(PROVIDERS)
+        )
         raise NotSignedIn(f"There are {len(there) or 'no'} logins.{names}")
     if name in there:
         return there[name]
     if name in PROVIDERS:
         others = f" (there is {', '.join(there)})" if there else ""
-        raise NotSignedIn(f"You are not signed in to {PROVIDERS[name].title}{others}. Type %labauth login {name}")
+        raise NotSignedIn(
+            f"You are not signed in to {PROVIDERS[name].title}{others}. Type %labauth login {name}"
+        )
     raise NotSignedIn(str(nearest(name, there or PROVIDERS, "login")))
 
 
 def session(name: str | None = None) -> LabSession:
-    """An authenticated session on the login called `name` (None: the only one). Raises `NotSignedIn`, `LoginExpired`."""
+    """An authenticated session on the login called `name` (None: the only one).
+
+    Raises `NotSignedIn`, `LoginExpired`.
+    """
     result = get(name)
     if not result.signed_in:
         raise NotSignedIn(f"{result.name} is signed out. To sign in again, type {result.command}")
@@ -479,11 +555,13 @@ def status(name: str | None = None) -> Status:
     return Status([login.row() for login in shown], stories)
 
 
-def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None, forget: bool = False) -> list[str]:
+def logout(
+    name: str | None = None, *, all: bool = False, revoke: Revoke = None, forget: bool = False
+) -> list[str]:
     """Log out of `name` (None: the only one) or of `all`, as `Login.logout`; a message for each.
 
-    A login that is remembered is forgotten there too; `forget`: also one that this kernel has not signed in to, with
-    `all` everything that is remembered.
+    A login that is remembered is forgotten there too; `forget`: also one that this kernel has not
+    signed in to, with `all` everything that is remembered.
     """
     from ..credentials import stores
 
@@ -498,7 +576,10 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
         if attempt.state not in (DONE, OVER):
             attempt.cancel()
             said.append(f"A sign-in to {attempt.provider.title} in progress was cancelled.")
-    said += [each.logout(revoke) if each.signed_in else f"{each.name} was already signed out." for each in chosen]
+    said += [
+        each.logout(revoke) if each.signed_in else f"{each.name} was already signed out."
+        for each in chosen
+    ]
     if all and forget:
         try:
             return [*said, *(sharing.forgotten(head) for head in stores.forget_all())]
@@ -509,11 +590,16 @@ def logout(name: str | None = None, *, all: bool = False, revoke: Revoke = None,
 
 
 def sandbox_lab() -> Lab:
-    """The embedded sandbox, started if need be. Raises `InvalidInput` without the extra `[sandbox]`, or threads."""
+    """The embedded sandbox, started if need be.
+
+    Raises `InvalidInput` without the extra `[sandbox]`, or threads.
+    """
     try:
         from ..sandbox import running
     except ImportError:
-        raise InvalidInput("The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'") from None
+        raise InvalidInput(
+            "The sandbox needs one more package. Install it with: pip install 'labauth-nb[sandbox]'"
+        ) from None
     try:
         lab = running()
     except RuntimeError as error:

@@ -80,9 +80,9 @@ class Look:
 class Plan:
     """A sign-in as far as it is known: see `plan`.
 
-    `found`: the values with their sources and reasons; `recall`: what is remembered, where its token
-    is to be used; `keeps`: what is to be remembered; `missing`: the fields that somebody has to
-    supply; `doubts`: the addresses that a person has to say yes to first.
+    `found`: the values with their sources and reasons; `recall`: what is remembered, where its
+    token is to be used; `keeps`: what is to be remembered; `missing`: the fields that somebody has
+    to supply; `doubts`: the addresses that a person has to say yes to first.
     """
 
     wish: Wish
@@ -98,7 +98,10 @@ class Plan:
 
     def __repr__(self) -> str:
         missing = ", ".join(each.name for each in self.missing)
-        return f"<Plan: {self.provider.name} {self.method.name}{f', missing: {missing}' * bool(missing)}>"
+        return (
+            f"<Plan: {self.provider.name}"
+            f" {self.method.name}{f', missing: {missing}' * bool(missing)}>"
+        )
 
     @property
     def sandboxed(self) -> bool:
@@ -116,20 +119,29 @@ class Plan:
         return credentials.places(self.provider, self.method, self.found)
 
     def filled(
-        self, values: Mapping[str, str], seen: Iterable[str] = (), asked: bool = False, remember: str | None = None
+        self,
+        values: Mapping[str, str],
+        seen: Iterable[str] = (),
+        asked: bool = False,
+        remember: str | None = None,
     ) -> Plan:
-        """The plan with what a form or a prompt has brought, a tenant among it; looks nothing up again.
+        """The plan with what a form or a prompt has brought; looks nothing up again.
 
-        `seen`: addresses that the person has seen, and gone on with; `asked`: the values were asked for at a prompt;
-        `remember`: as in the wish, where that was chosen, too. Raises `InvalidInput` for a value that cannot be one.
+        `seen`: addresses that the person has seen, and gone on with; `asked`: the values were asked
+        for at a prompt; `remember`: as in the wish, where that was chosen, too. Raises
+        `InvalidInput` for a value that cannot be one.
         """
         tenant = values.get("tenant", self.wish.tenant) or None
         typed = {name: value for name, value in values.items() if name != "tenant"}
         fields = Fields({**self.wish.given, **typed})
         keeps = self.wish.remember if remember is None else remember
-        wish = replace(self.wish, method=self.method.name, tenant=tenant, fields=fields, remember=keeps)
+        wish = replace(
+            self.wish, method=self.method.name, tenant=tenant, fields=fields, remember=keeps
+        )
         sources = self.look.sources.with_asked(values) if asked else self.look.sources
-        return _planned(wish, replace(self.look, sources=sources, agreed=self.look.agreed | frozenset(seen)))
+        return _planned(
+            wish, replace(self.look, sources=sources, agreed=self.look.agreed | frozenset(seen))
+        )
 
     def by(self, method: Method) -> Plan:
         """The plan for another method, with what was given for it."""
@@ -137,16 +149,20 @@ class Plan:
             return self
         names = [each.name for each in method.fields]
         fields = Fields({name: value for name, value in self.wish.given.items() if name in names})
-        return _planned(replace(self.wish, method=method.name, fields=fields, remember=""), self.look)
+        return _planned(
+            replace(self.wish, method=method.name, fields=fields, remember=""), self.look
+        )
 
     def without_token(self, why: str) -> Plan:
         """The plan where what was remembered has expired: its fields are still good."""
         return _planned(self.wish, replace(self.look, spent=True, trouble=why))
 
     def wanted(self, error: LabauthError) -> Field | None:
-        """The one-time code that the provider wants only now, by its `error`; None: another error, or it was given."""
+        """The one-time code that `error` asks for; None: it asks for none, or it was given."""
         fields = (each for each in self.method.fields if each.once)
-        return next((f for f in fields if f.name == error.field and f.name not in self.found.sources), None)
+        return next(
+            (f for f in fields if f.name == error.field and f.name not in self.found.sources), None
+        )
 
     def error(self) -> LabauthError:
         """What is wrong with it where nobody can be asked: what is missing, and what to do."""
@@ -159,7 +175,9 @@ class Plan:
 
 
 def plan(wish: Wish, recalling: bool = True) -> Plan:
-    """Everything that is known of a sign-in before its first request: what was typed, looked up, or remembered.
+    """Everything that is known of a sign-in before its first request.
+
+    What was typed, looked up, or remembered.
 
     Without `recalling` nothing that is remembered is used. Raises `InvalidInput` for a word that
     is not known, or a value that cannot be one.
@@ -176,7 +194,8 @@ def plan(wish: Wish, recalling: bool = True) -> Plan:
         try:
             look = replace(look, recall=_recalled(wish, provider, look.sources))
         except StoreUnavailable as error:
-            look = replace(look, trouble=str(error))  # what cannot be remembered can still be asked for
+            # what cannot be remembered can still be asked for
+            look = replace(look, trouble=str(error))
     return _planned(wish, look)
 
 
@@ -185,7 +204,11 @@ def _planned(wish: Wish, look: Look) -> Plan:
     provider = find(wish.provider)
     tenant = wish.tenant and credentials.healed(provider, provider.tenant, wish.tenant)
     given, known = wish.given, _known(wish, provider, tenant, look.recall)
-    method = provider.method(known.entry.method) if known and not given else _choose_method(wish, provider, tenant, look)
+    method = (
+        provider.method(known.entry.method)
+        if known and not given
+        else _choose_method(wish, provider, tenant, look)
+    )
     if known is not None and known.entry.method != method.name:
         known = None
     keeps = sharing.what_to_remember(provider, method, wish.remember, wish.store)
@@ -199,12 +222,29 @@ def _planned(wish: Wish, look: Look) -> Plan:
         found, missing = _on_sandbox(provider, method, given, found), []
     else:
         missing = _missing(provider, method, found, recall)
-        doubts = [doubt for doubt in credentials.doubts(provider, method, found) if not _is_agreed(doubt, look)]
-    return Plan(wish, provider, method, _checked_name(wish.name or provider.name), found, recall, keeps, missing, doubts, look)
+        doubts = [
+            doubt
+            for doubt in credentials.doubts(provider, method, found)
+            if not _is_agreed(doubt, look)
+        ]
+    return Plan(
+        wish,
+        provider,
+        method,
+        _checked_name(wish.name or provider.name),
+        found,
+        recall,
+        keeps,
+        missing,
+        doubts,
+        look,
+    )
 
 
-def _found(wish: Wish, method: Method, tenant: str | None, known: Recall | None, look: Look) -> tuple[Found, bool]:
-    """What is there for `method`, and whether that is what is remembered, so that its token is this login's."""
+def _found(
+    wish: Wish, method: Method, tenant: str | None, known: Recall | None, look: Look
+) -> tuple[Found, bool]:
+    """What is there for `method`, and whether it is what is remembered: then its token is used."""
     provider, given, sources = find(wish.provider), wish.given, look.sources
     with_known = sources.with_recalled(known.source, known.values) if known else sources
     found = credentials.collect(provider, method, tenant, given, with_known)
@@ -214,25 +254,33 @@ def _found(wish: Wish, method: Method, tenant: str | None, known: Recall | None,
         # A client's secret goes with no other client.
         found = credentials.collect(provider, method, tenant, given, sources)
         found.reasons.append(f"{known.source}: ignored, it is of another client or address")
-    return found, False  # the environment has other credentials by now: they win, and share no token
+    # the environment has other credentials by now: they win, and share no token
+    return found, False
 
 
-def _known(wish: Wish, provider: Provider, tenant: str | None, recall: Recall | None) -> Recall | None:
+def _known(
+    wish: Wish, provider: Provider, tenant: str | None, recall: Recall | None
+) -> Recall | None:
     """What is remembered, unless another method or tenant was asked for."""
     if recall is None or (wish.method and provider.method(wish.method).name != recall.entry.method):
         return None
     if not tenant:
         return recall
     field, own = provider.tenant, recall.entry.tenant
-    same = credentials.address_of(provider, field, tenant) == credentials.address_of(provider, field, own)
+    same = credentials.address_of(provider, field, tenant) == credentials.address_of(
+        provider, field, own
+    )
     return recall if same else None
 
 
-def _missing(provider: Provider, method: Method, found: Found, recall: Recall | None) -> list[Field]:
+def _missing(
+    provider: Provider, method: Method, found: Found, recall: Recall | None
+) -> list[Field]:
     """The fields that have no value and need one."""
     missing = found.missing(method)
     if recall is not None and recall.entry.remember == REFRESH_TOKEN:
-        missing = [f for f in missing if method.flow and not f.secret]  # the refresh token stands for the secret
+        # the refresh token stands for the secret
+        missing = [f for f in missing if method.flow and not f.secret]
     return missing if "tenant" in found.fields else [provider.tenant, *missing]
 
 
@@ -251,9 +299,10 @@ def _check_fields(provider: Provider, method: Method, given: Mapping[str, str]) 
 
 
 def _recalled(wish: Wish, provider: Provider, sources: Sources) -> Recall | None:
-    """What is remembered of that name, unless the environment says another tenant, or the admin another method.
+    """What is remembered of that name, unless the environment or the admin says otherwise.
 
-    Where several tenants are remembered, what comes after memory in the order of sources may say which.
+    Where several tenants are remembered, what comes after memory in the order of sources may say
+    which.
     """
     name = _checked_name(wish.name or provider.name)
     method = None if wish.method is None else _allowed(provider, wish.method).name
@@ -262,12 +311,18 @@ def _recalled(wish: Wish, provider: Provider, sources: Sources) -> Recall | None
     if not heads:
         return None
     if tenant is None:
-        found = credentials.collect(provider, provider.method(method or heads[0].method), None, {}, sources)
+        found = credentials.collect(
+            provider, provider.method(method or heads[0].method), None, {}, sources
+        )
         source = found.sources.get("tenant")
         if source in (ENVIRONMENT, DOTENV) or (len(heads) > 1 and source != DEFAULT):
             tenant = found.fields.get("tenant")
     recall = recalls.recall(provider, name, method, tenant)
-    return recall if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider) else None
+    return (
+        recall
+        if recall is None or provider.method(recall.entry.method) in credentials.allowed(provider)
+        else None
+    )
 
 
 def _in_job(provider: Provider, sources: Sources) -> bool:
@@ -276,12 +331,16 @@ def _in_job(provider: Provider, sources: Sources) -> bool:
 
 
 def _allowed(provider: Provider, name: str) -> Method:
-    """The method called `name`. Raises `InvalidInput` where there is none, or the admin does not allow it."""
+    """The method called `name`.
+
+    Raises `InvalidInput` where there is none, or the admin does not allow it.
+    """
     method, methods = provider.method(name), credentials.allowed(provider)
     if method not in methods:
         names = ", ".join(m.name for m in methods)
         raise InvalidInput(
-            f"{provider.title} {method.name} is not allowed here by your admin (LabAuth.methods). Choose: {names}."
+            f"{provider.title} {method.name} is not allowed here by your admin (LabAuth.methods)."
+            f" Choose: {names}."
         )
     return method
 
@@ -292,9 +351,12 @@ def is_sandbox(tenant: str | None) -> bool:
 
 
 def _choose_method(wish: Wish, provider: Provider, tenant: str | None, look: Look) -> Method:
-    """The method asked for; else the one whose fields were given; else one that the environment supplies; else the default.
+    """The method asked for; else the one whose fields were given.
 
-    A browser method is chosen by itself only where it is the default, or where something of it was preset.
+    Else one that the environment supplies; else the default.
+
+    A browser method is chosen by itself only where it is the default, or where something of it was
+    preset.
     """
     if wish.method is not None:
         return _allowed(provider, wish.method)
@@ -310,7 +372,9 @@ def _choose_method(wish: Wish, provider: Provider, tenant: str | None, look: Loo
     for method in methods:
         if not method.job_variable:
             found = credentials.collect(provider, method, tenant, {}, look.sources)
-            preset = {source for field, source in found.sources.items() if field != "tenant"} - {DEFAULT}
+            preset = {source for field, source in found.sources.items() if field != "tenant"} - {
+                DEFAULT
+            }
             if not found.missing(method) and (preset or not method.flow):
                 return method
     return methods[0]
@@ -325,8 +389,10 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _on_sandbox(provider: Provider, method: Method, given: Mapping[str, str], before: Found) -> Found:
-    """The sandbox's own credentials, and what was given instead of them (to practise a wrong one), or remembered."""
+def _on_sandbox(
+    provider: Provider, method: Method, given: Mapping[str, str], before: Found
+) -> Found:
+    """The sandbox's own credentials, and what was given or remembered instead of them."""
     found, own = Found(), sandbox_lab().credentials(provider.name, method.name)
     found.take(provider.tenant, "sandbox", before.sources["tenant"], before.variables["tenant"])
     for each in method.fields:
@@ -347,7 +413,9 @@ def _missing_error(plan: Plan) -> MissingCredentials:
     provider, method, found = plan.provider, plan.method, plan.found
     *first, last = [f.label for f in plan.missing]
     labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
-    names = ", ".join(filter(None, (credentials.main_variable(provider, f, found) for f in plan.missing)))
+    names = ", ".join(
+        filter(None, (credentials.main_variable(provider, f, found) for f in plan.missing))
+    )
     ways = [f"set {names} in the environment or in a .env file"] if names else []
     if provider.tenant in plan.missing and "--tenant" not in names:
         ways.append("give the tenant with --tenant")
@@ -356,8 +424,9 @@ def _missing_error(plan: Plan) -> MissingCredentials:
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     return MissingCredentials(
-        f"{provider.title} {labels} missing, and this run is not interactive. {told[0].upper()}{told[1:]}"
-        f"{more}, or run this cell interactively: %labauth login {provider.name}{tenant}{several}{as_option(plan)}",
+        f"{provider.title} {labels} missing, and this run is not interactive."
+        f" {told[0].upper()}{told[1:]}{more}, or run this cell interactively: %labauth login"
+        f" {provider.name}{tenant}{several}{as_option(plan)}",
         field=plan.missing[0].name,
     )
 
@@ -375,11 +444,16 @@ def _job_error(plan: Plan) -> MissingCredentials:
 def _browser_error(plan: Plan) -> MissingCredentials:
     """The error where a browser method is asked for, and nobody with a browser can be reached."""
     provider, method = plan.provider, plan.method
-    others = " or ".join(f"--method {m.name}" for m in credentials.allowed(provider) if not m.flow and not m.job_variable)
+    others = " or ".join(
+        f"--method {m.name}"
+        for m in credentials.allowed(provider)
+        if not m.flow and not m.job_variable
+    )
     remember = ", once with --remember" if method.refreshes else ""
     return MissingCredentials(
-        f"{provider.title} {method.name} needs a person with a browser, and this run is not interactive.{spent_note(plan)} "
-        f"Run %labauth login {provider.name} --method {method.name} interactively{remember}; or use {others}."
+        f"{provider.title} {method.name} needs a person with a browser, and this run is not"
+        f" interactive.{spent_note(plan)} Run %labauth login {provider.name} --method {method.name}"
+        f" interactively{remember}; or use {others}."
     )
 
 
@@ -394,14 +468,27 @@ def as_option(plan: Plan) -> str:
 
 
 def _remedy(plan: Plan) -> str:
-    """What to type where an address in doubt is right: it is then named by somebody who is trusted enough."""
+    """What to type where an address in doubt is right.
+
+    It is then named by somebody who is trusted enough.
+    """
     provider, method, sources = plan.provider, plan.method, plan.look.sources
     if not plan.wish.line:
         return f"pass {', '.join(f'{doubt.field}={doubt.address!r}' for doubt in plan.doubts)}."
     fields = {f.name: f for f in (provider.tenant, *method.fields)}
-    if all(sources.giver(provider, fields[d.field], d.address) is GIVEN or not d.secrets for d in plan.doubts):
-        options = "".join(f" --{doubt.field.replace('_', '-')} {doubt.address}" for doubt in plan.doubts)
+    if all(
+        sources.giver(provider, fields[d.field], d.address) is GIVEN or not d.secrets
+        for d in plan.doubts
+    ):
+        options = "".join(
+            f" --{doubt.field.replace('_', '-')} {doubt.address}" for doubt in plan.doubts
+        )
         way = f" --method {method.name}" if method is not provider.methods[0] else ""
         return f"type %labauth login {provider.name}{options}{way}{as_option(plan)}"
-    names = ", ".join(f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in plan.doubts)
-    return f"run this cell once interactively, in a notebook or terminal, or set {names} in the environment."
+    names = ", ".join(
+        f"{credentials.variables(provider, fields[d.field])[0]}={d.address}" for d in plan.doubts
+    )
+    return (
+        f"run this cell once interactively, in a notebook or terminal, or set {names} in the"
+        " environment."
+    )

@@ -78,7 +78,9 @@ class SharedEntry:
     ref: EntryRef
     entry_id: str
 
-    def renewed(self, exchange: Exchange, held: Token | None, previous: Token | None, grant: Grant) -> tuple[Token, Renewal]:
+    def renewed(
+        self, exchange: Exchange, held: Token | None, previous: Token | None, grant: Grant
+    ) -> tuple[Token, Renewal]:
         """The next token of this login, and whose it is.
 
         `held`: the token that this kernel has; `previous`: the same, or None where the provider
@@ -177,7 +179,9 @@ def _newer(entry: Entry, held: Token | None, exchange: Exchange) -> Token | None
     return stored if other and stored.issued_at >= held.issued_at else None
 
 
-def _base(exchange: Exchange, entry: Entry, held: Token | None, previous: Token | None) -> Token | None:
+def _base(
+    exchange: Exchange, entry: Entry, held: Token | None, previous: Token | None
+) -> Token | None:
     """The token whose refresh token is used for the next one; None: begin with the secret."""
     # Where the provider refused a token, its family may be dead too; where a refresh was begun
     # and never ended, its refresh token may be used up.
@@ -187,7 +191,9 @@ def _base(exchange: Exchange, entry: Entry, held: Token | None, previous: Token 
     return max(known, key=lambda token: token.issued_at, default=None)
 
 
-def remember(exchange: Exchange, found: Found, kind: str, ref: EntryRef, token: Token) -> SharedEntry | None:
+def remember(
+    exchange: Exchange, found: Found, kind: str, ref: EntryRef, token: Token
+) -> SharedEntry | None:
     """Remember a login that has just signed in; None where there is nothing to remember.
 
     `kind`: as `what_to_remember` gives it. Raises `StoreUnavailable` where it cannot be written.

@@ -37,7 +37,8 @@ NOT_REMEMBERED = "Not remembered: "
 def resumed(plan: Plan, attended: bool = False) -> Login | Plan:
     """The login that is remembered; where there is none, or it has expired, the plan without it.
 
-    `attended`: whether a person waits, so that an outage is waited out longer. Raises as `carry_out`.
+    `attended`: whether a person waits, so that an outage is waited out longer. Raises as
+    `carry_out`.
     """
     if plan.recall is None or not plan.ready:
         return plan
@@ -60,10 +61,17 @@ def carry_out(plan: Plan, attended: bool = False) -> Login:
     return _signed_in(plan, _exchange(plan, found, attended), found)
 
 
-def attempt(plan: Plan, watch: Callable[[], None] = lambda: None, attended: bool = False) -> Attempt:
-    """Begin to sign in with a browser; `watch` is called when the attempt changes. Raises as `carry_out`."""
+def attempt(
+    plan: Plan, watch: Callable[[], None] = lambda: None, attended: bool = False
+) -> Attempt:
+    """Begin to sign in with a browser; `watch` is called when the attempt changes.
+
+    Raises as `carry_out`.
+    """
     if plan.method.flow is None:
-        raise InvalidInput(f"{plan.provider.title} {plan.method.name} needs no browser: use login for it.")
+        raise InvalidInput(
+            f"{plan.provider.title} {plan.method.name} needs no browser: use login for it."
+        )
     if not plan.ready:
         raise plan.error()
     plan = replace(plan, recall=None)
@@ -83,7 +91,7 @@ def agreed(plan: Plan, seen: set[str]) -> Plan:
 
 
 def signed_in_here(provider: str, method: str, tenant: str, name: str) -> Login:
-    """The login of a session that came from another process, from what this one has; nobody is asked."""
+    """The login of a session from another process, by what this one has; asks nobody."""
     result = resumed(plans.plan(Wish(provider, method, tenant, name)))
     return result if isinstance(result, Login) else carry_out(result)
 
@@ -108,7 +116,9 @@ def _exchange(plan: Plan, found: Found, attended: bool) -> Exchange:
         exchange = Exchange(provider, plan.method, origin, origin, found.fields, lab.clock)
     else:
         origin = provider.origin(found.fields["tenant"])
-        exchange = Exchange(provider, plan.method, origin, provider.auth_origin(origin), found.fields, WALL)
+        exchange = Exchange(
+            provider, plan.method, origin, provider.auth_origin(origin), found.fields, WALL
+        )
         if recall is not None:
             exchange.subject = recall.entry.sub or ""
             if recall.entry.token is not None:
@@ -118,7 +128,7 @@ def _exchange(plan: Plan, found: Found, attended: bool) -> Exchange:
 
 
 def _signed_in(plan: Plan, exchange: Exchange, found: Found, first: Token | None = None) -> Login:
-    """The login, once it has a token (`first`: one that is there already) and has proved good; kept and remembered."""
+    """The login, proved good, kept and remembered; `first`: a token that is there already."""
     try:
         login = Login(plan.name, exchange, found, first, plan.recall)
         with _revoked_if_lost(login, plan):
@@ -143,14 +153,18 @@ def _revoked_if_lost(login: Login, plan: Plan) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        asked = login.method.issued_here and plan.recall is None  # what is remembered is other kernels' too
+        # what is remembered is other kernels' too
+        asked = login.method.issued_here and plan.recall is None
         if asked and (login.acquired or not isinstance(error, LabauthError)):
             login.abandon()
         raise
 
 
 def _remember(login: Login, exchange: Exchange, plan: Plan) -> None:
-    """Keep what the next kernel needs, and say so in `login.kept`. The sign-in stands, whatever becomes of that."""
+    """Keep what the next kernel needs, and say so in `login.kept`.
+
+    The sign-in stands, whatever becomes of that.
+    """
     ref = EntryRef(plan.wish.store, login.provider.name, login.tenant, login.name)
     place = stores.STORES[plan.wish.store]
     same = login.shared is not None and login.shared.ref == ref
@@ -184,13 +198,18 @@ def _nothing_kept(exchange: Exchange, plan: Plan) -> str:
 
 
 def _from_where(error: LabauthError, plan: Plan) -> LabauthError:
-    """`error`, with where the secret came from, if not from the user just now: else a stale variable wins again and again."""
+    """`error`, with where the secret came from, if not from the user just now.
+
+    Else a stale variable wins again and again.
+    """
     method, found = plan.method, plan.found
     name = method.secret.name
     if plan.recall is not None:
         error.args = (
-            f"{error} (It was remembered in the {plan.recall.source}: sign in again with --ask, or forget it with "
-            f"%labauth logout {plan.name} --forget.)",
+            (
+                f"{error} (It was remembered in the {plan.recall.source}: sign in again with --ask,"
+                f" or forget it with %labauth logout {plan.name} --forget.)"
+            ),
         )
         return error
     if method.flow is not None:
@@ -200,12 +219,20 @@ def _from_where(error: LabauthError, plan: Plan) -> LabauthError:
         error.args = (f"{error} {more}",)
     source, variable = found.sources.get(name, ""), found.variables.get(name, "")
     if source not in ("", GIVEN, ASKED, SANDBOX):
-        error.args = (f"{error} (The {method.secret.label} came from: {source}{' ' + variable if variable else ''}.)",)
+        error.args = (
+            (
+                f"{error} (The {method.secret.label} came from:"
+                f" {source}{' ' + variable if variable else ''}.)"
+            ),
+        )
     return error
 
 
 def _who(login: Login, exchange: Exchange) -> str | None:
-    """Who the provider says you are. For what was pasted this is the proof that it is good: raises `SignInRefused`."""
+    """Who the provider says you are.
+
+    For what was pasted this is the proof that it is good: raises `SignInRefused`.
+    """
     who: str | None = None
     for probe in login.provider.probes:
         if login.method.issued_here and not probe.keys:
@@ -220,7 +247,10 @@ def _who(login: Login, exchange: Exchange) -> str | None:
 
 
 def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None) -> str | None:
-    """The name that `probe` tells, if any. Raises what says that a pasted credential is not proven."""
+    """The name that `probe` tells, if any.
+
+    Raises what says that a pasted credential is not proven.
+    """
     proves = not login.method.issued_here and previous is None
     url = login.origin + probe.path.replace("{previous}", previous or "")
 
@@ -239,7 +269,11 @@ def _probe(login: Login, exchange: Exchange, probe: Probe, previous: str | None)
     good = isinstance(body, dict) and not code and not message and not body.get("error")
     if good and proves and isinstance(body, dict):
         within = body["data"] if isinstance(body.get("data"), dict) else body
-        good = isinstance(body.get(probe.items), list) if probe.items else any(key in within for key in probe.keys)
+        good = (
+            isinstance(body.get(probe.items), list)
+            if probe.items
+            else any(key in within for key in probe.keys)
+        )
     # Any firewall can say "forbidden"; in these words only the provider does.
     good = good or f"{response.status_code} {code}" in probe.forbidden
     if is_dead(login.provider, response) or not good:
@@ -262,12 +296,16 @@ def _unproven(exchange: Exchange, response: Response) -> LabauthError:
     return error
 
 
-def _answered(exchange: Exchange, probe: Probe, url: str, header: str, proves: bool) -> Response | None:
+def _answered(
+    exchange: Exchange, probe: Probe, url: str, header: str, proves: bool
+) -> Response | None:
     """The response to a probe; None where there is none, and none is needed as proof."""
     request: Callable[..., Response] = ask if proves else send
     parts: dict[str, Any] = {"json": {}} if probe.verb == "POST" else {}
     try:
-        return request(exchange, verb=probe.verb, url=url, headers={"Authorization": header}, **parts)
+        return request(
+            exchange, verb=probe.verb, url=url, headers={"Authorization": header}, **parts
+        )
     except LabauthError:
         if proves:
             raise

@@ -21,12 +21,28 @@ SIGNED_OUT, VALID, EXPIRING, EXPIRED, UNKNOWN = (
 
 
 class Status:
-    """All logins as rows; shows as a text table, or an HTML one in a notebook. `frame()` gives a DataFrame."""
+    """All logins as rows; shows as a text table, or an HTML one in a notebook.
 
-    COLUMNS = ("login", "provider", "tenant", "method", "who am I", "status", "time left", "credentials from", "note")
+    `frame()` gives a DataFrame.
+    """
+
+    COLUMNS = (
+        "login",
+        "provider",
+        "tenant",
+        "method",
+        "who am I",
+        "status",
+        "time left",
+        "credentials from",
+        "note",
+    )
 
     def __init__(self, rows: list[tuple[str, ...]], stories: list[str]) -> None:
-        """`rows`: the cells of `COLUMNS`, one per login; `stories`: where each one's credentials came from."""
+        """`rows`: the cells of `COLUMNS`, one per login.
+
+        `stories`: where each one's credentials came from.
+        """
         self.rows, self.stories = rows, stories
         noted = any(row[-1] for row in self.rows)
         self._columns = self.COLUMNS if noted else self.COLUMNS[:-1]
@@ -45,10 +61,15 @@ class Status:
 
     def __repr__(self) -> str:
         if not self.rows:
-            return "Not signed in anywhere. To sign in, type %labauth login " + " | ".join(PROVIDERS)
+            return "Not signed in anywhere. To sign in, type %labauth login " + " | ".join(
+                PROVIDERS
+            )
         table = [self._columns, *(row[: len(self._columns)] for row in self.rows)]
         widths = [max(len(row[i]) for row in table) for i in range(len(self._columns))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
         return "\n".join([*lines, *self.stories])
 
     def _repr_html_(self) -> str:
@@ -56,6 +77,8 @@ class Status:
             return f"<p>{escape(repr(self))}</p>"
         head = "".join(f"<th>{escape(c)}</th>" for c in self._columns)
         rows = (row[: len(self._columns)] for row in self.rows)
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows
+        )
         stories = "".join(f"<p>{escape(story)}</p>" for story in self.stories)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{stories}"

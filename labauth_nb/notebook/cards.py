@@ -1,4 +1,6 @@
-"""What a page shows of a plan, a sign-in under way and a login: the states that are sent to it, as typed dicts.
+"""What a page shows of a plan, a sign-in under way and a login.
+
+The states that are sent to it, as typed dicts.
 
 None holds a secret: of a field that is one, only who supplies it.
 """
@@ -134,7 +136,10 @@ class LoginState(TypedDict):
 
 
 class PanelState(TypedDict):
-    """What the page of a `LoginPanel` shows: the attempt if there is one, else the form, else the login."""
+    """What the page of a `LoginPanel` shows.
+
+    The attempt if there is one, else the form, else the login.
+    """
 
     view: Literal["login"]
     title: str
@@ -168,7 +173,8 @@ class ResolvedState(TypedDict):
 
 
 typed_before: dict[tuple[str, str], dict[str, str]] = {}
-"""What was typed at the last sign-in by provider and login name, and is no secret: the next form starts with it."""
+"""What was typed at the last sign-in by provider and login name, and is no secret: the next form
+starts with it."""
 
 
 def login_state(login: Login) -> LoginState:
@@ -219,9 +225,12 @@ def attempt_state(attempt: Attempt, plan: Plan) -> AttemptState | None:
 
 
 def form_state(plan: Plan, ask: bool) -> FormState:
-    """What a page shows of a plan that somebody has to fill in; `ask`: what was found may be typed over.
+    """What a page shows of a plan that somebody has to fill in.
 
-    Looks up what is remembered of this login, and whether the store can be used: keep it as long as the plan.
+    `ask`: what was found may be typed over.
+
+    Looks up what is remembered of this login, and whether the store can be used: keep it as long as
+    the plan.
     """
     wish, why = plan.wish, stores.unavailable(plan.wish.store)
     kept: list[stores.EntryHead] = []
@@ -230,7 +239,9 @@ def form_state(plan: Plan, ask: bool) -> FormState:
     except StoreUnavailable as error:
         why = str(error)
     return {
-        "methods": [_method_state(plan.by(method), ask) for method in credentials.allowed(plan.provider)],
+        "methods": [
+            _method_state(plan.by(method), ask) for method in credentials.allowed(plan.provider)
+        ],
         "method": plan.method.name,
         "sandbox": plan.sandboxed,
         "remember": wish.remember or (kept[0].remember if kept else ""),
@@ -250,9 +261,14 @@ def _method_state(plan: Plan, ask: bool) -> MethodState:
         "note": method.flow.note if method.flow else "",
         "browser": method.flow is not None,
         "keeps": _can_keep(method),
-        "fields": [_field_state(field, plan, ask) for field in (plan.provider.tenant, *method.fields)],
+        "fields": [
+            _field_state(field, plan, ask) for field in (plan.provider.tenant, *method.fields)
+        ],
         "where": places(plan),
-        "doubts": [{"address": doubt.address, "field": doubt.field, "why": str(doubt)} for doubt in plan.doubts],
+        "doubts": [
+            {"address": doubt.address, "field": doubt.field, "why": str(doubt)}
+            for doubt in plan.doubts
+        ],
     }
 
 
@@ -282,7 +298,7 @@ def _field_state(field: Field, plan: Plan, ask: bool) -> FieldState:
 
 
 def places(plan: Plan) -> list[PlaceState]:
-    """Where a sign-in goes, as far as it is known, and who says so where that is a file of the working tree.
+    """Where a sign-in goes, as far as it is known, and which file of the working tree says so.
 
     A tenant of the last sign-in stands in the form, too.
     """

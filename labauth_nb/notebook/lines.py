@@ -1,4 +1,7 @@
-"""What IPython does with lines: a login is awaited by its cell, and the history is stored without the secrets in it."""
+"""What IPython does with lines.
+
+A login is awaited by its cell, and the history is stored without the secrets in it.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def _clean_lines(code: str) -> str:
 
 
 def _spelled(secret: str) -> set[str]:
-    """`secret` as code spells it: as it is, URL-encoded, and in base64 (alone, and as the user name of Basic)."""
+    """`secret` as code spells it.
+
+    As it is, URL-encoded, and in base64 (alone, and as the user name of Basic).
+    """
     raw = secret.encode(errors="surrogatepass")
     coded = {base64.b64encode(raw).decode(), base64.b64encode(raw + b":").decode()}
     return {secret, quote(raw, safe=""), quote_plus(raw), *coded} if len(secret) >= 4 else set()
@@ -133,7 +139,11 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
     if manager.enabled:
         # Not a daemon: the kernel ends only when the file is clean.
         shared = manager.hist_file != ":memory:"  # which IPython 7 reads in one thread only
-        work = started(_mask_rows, manager, clean, name="labauth history", daemon=False) if shared else None
+        work = (
+            started(_mask_rows, manager, clean, name="labauth history", daemon=False)
+            if shared
+            else None
+        )
         if work is None:
             _mask_rows(manager, clean)
         else:
@@ -142,7 +152,8 @@ def _mask_earlier(ip: Any, secrets: list[str]) -> None:
 
 def _live() -> list[str]:
     """The secrets of the logins that are signed in."""
-    if "labauth_nb.logins.logins" not in sys.modules:  # slow to import, and without it there are none
+    # slow to import, and without it there are none
+    if "labauth_nb.logins.logins" not in sys.modules:
         return []
     from ..logins.logins import known
 
@@ -150,13 +161,18 @@ def _live() -> list[str]:
 
 
 class _Known:
-    """What turned out to be secret in this kernel, as keyed digests: after a log out nothing else of it is left here."""
+    """What turned out to be secret in this kernel, as keyed digests.
+
+    After a log out nothing else of it is left here.
+    """
 
     def __init__(self) -> None:
         self._key, self._digests = token_bytes(16), set[bytes]()
 
     def _digest(self, word: str) -> bytes:
-        return hashlib.blake2b(word.encode(errors="surrogatepass"), key=self._key, digest_size=16).digest()
+        return hashlib.blake2b(
+            word.encode(errors="surrogatepass"), key=self._key, digest_size=16
+        ).digest()
 
     def add(self, secrets: Iterable[str]) -> None:
         """From now on these are masked, where they stand as a word of their own."""
@@ -164,7 +180,9 @@ class _Known:
 
     def mask(self, code: str) -> str:
         """`code` without the words that are known."""
-        return re.sub(_WORD, lambda word: MASK if self._digest(word[0]) in self._digests else word[0], code)
+        return re.sub(
+            _WORD, lambda word: MASK if self._digest(word[0]) in self._digests else word[0], code
+        )
 
 
 _WORD = r"""[^\s'"=,;()\[\]{}<>]{8,}"""
@@ -174,8 +192,8 @@ _WORD = r"""[^\s'"=,;()\[\]{}<>]{8,}"""
 def clean_stored(ip: Any) -> Callable[[], None]:
     """Have IPython store cells without the secrets of our logins; gives a function that undoes it.
 
-    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and what
-    turns out to be one, in earlier cells and later ones.
+    Masked are: what looks like one in a cell that mentions labauth; what a live login holds; and
+    what turns out to be one, in earlier cells and later ones.
     """
     manager = ip.history_manager
     original = manager.store_inputs
@@ -210,17 +228,21 @@ _LOGIN_LINE = re.compile(r"get_ipython\(\)\.run_line_magic\('labauth', (['\"])lo
 
 
 def awaiting(ip: Any) -> Callable[[], None]:
-    """Have cells await a ``%labauth login`` at their left margin, so that the kernel can hear the panel meanwhile.
+    """Have cells await a ``%labauth login`` at their left margin: the kernel can hear meanwhile.
 
-    IPython's documented custom input transformation; gives a function that undoes it. Inside another cell magic
-    (%%time, %%capture) an await would be an error, so there the line stays as it is, and the magic says what to do.
+    IPython's documented custom input transformation; gives a function that undoes it. Inside
+    another cell magic (%%time, %%capture) an await would be an error, so there the line stays as it
+    is, and the magic says what to do.
     """
     running = [0]
 
     def transform(lines: list[str]) -> list[str]:
         if running[0] or not ip.autoawait:
             return lines
-        return [f"await {line.replace('labauth', '_labauth', 1)}" if _LOGIN_LINE.match(line) else line for line in lines]
+        return [
+            f"await {line.replace('labauth', '_labauth', 1)}" if _LOGIN_LINE.match(line) else line
+            for line in lines
+        ]
 
     def begin(*_: Any) -> None:
         running[0] += 1
@@ -238,7 +260,9 @@ def awaiting(ip: Any) -> Callable[[], None]:
     return undo
 
 
-def _around_cells(ip: Any, begin: Callable[..., None], end: Callable[..., None]) -> Callable[[], None]:
+def _around_cells(
+    ip: Any, begin: Callable[..., None], end: Callable[..., None]
+) -> Callable[[], None]:
     """Call `begin` before each cell and `end` after it; gives a function that undoes it."""
     ip.events.register("pre_run_cell", begin)
     ip.events.register("post_run_cell", end)
@@ -253,9 +277,9 @@ def _around_cells(ip: Any, begin: Callable[..., None], end: Callable[..., None])
 def ending_as_itself(ip: Any) -> Callable[[], None]:
     """Have each cell end under its own request; gives a function that undoes it.
 
-    ipykernel 7.4 hands a page's message to its widget while a cell awaits, then puts that cell's request back. If the
-    cell has ended meanwhile and the next one awaits, the next one's "idle" names the wrong request, and JupyterLab
-    shows [ ] at it for ever.
+    ipykernel 7.4 hands a page's message to its widget while a cell awaits, then puts that cell's
+    request back. If the cell has ended meanwhile and the next one awaits, the next one's "idle"
+    names the wrong request, and JupyterLab shows [ ] at it for ever.
     """
     kernel, requests = ip.kernel, WeakKeyDictionary[Any, tuple[Any, Any]]()
     if not hasattr(kernel, IDENT):  # ipykernel's own, not Pyodide's or Xeus's
@@ -263,7 +287,8 @@ def ending_as_itself(ip: Any) -> Callable[[], None]:
 
     def begin(info: Any) -> None:
         with suppress(LookupError):  # in a thread, on ipykernel 7.0
-            # Inside an awaited cell this is the context that its task began with: nothing has overwritten it.
+            # Inside an awaited cell this is the context that its task began with: nothing has
+            # overwritten it.
             requests[info] = kernel.get_parent("shell"), attrgetter(IDENT)(kernel)["shell"]
 
     def end(result: Any) -> None:

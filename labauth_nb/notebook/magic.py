@@ -41,7 +41,10 @@ class LabauthMagics(Magics):
 
 
 def _run(line: str, **more: Any) -> Any:
-    """Do what a line says; `more`: for its verb. Raises `InvalidInput` for a line that cannot be understood."""
+    """Do what a line says; `more`: for its verb.
+
+    Raises `InvalidInput` for a line that cannot be understood.
+    """
     from ..errors import InvalidInput, nearest
 
     try:
@@ -75,17 +78,28 @@ def _refuse_secrets(words: list[str]) -> None:
         flag, _, value = word.partition("=")
         if word.startswith("-") and re.sub(r"[-_]", "", flag).lower() in secret:
             raise InvalidInput(
-                f"{flag} is refused: a secret on this line would be saved in the notebook and in the history. Leave it "
-                "out: you are asked for it, or it comes from the environment. Delete it from this cell now, and "
-                "replace the secret if the notebook was saved or shared."
+                f"{flag} is refused: a secret on this line would be saved in the notebook and in"
+                " the history. Leave it out: you are asked for it, or it comes from the"
+                " environment. Delete it from this cell now, and replace the secret if the"
+                " notebook was saved or shared."
             )
         looks = holds_key if plain & {before, flag} else looks_secret
         value = value if word.startswith("-") and value else word
         refuse_secret(value, "An argument on that line", looks=looks)
 
 
-def _login(provider: str, ask: bool, wait: str | None, no_wait: bool, awaited: bool = False, **typed: str | None) -> Any:
-    """`awaited`: the cell awaits what this gives; `typed`: the other options, those of the fields among them."""
+def _login(
+    provider: str,
+    ask: bool,
+    wait: str | None,
+    no_wait: bool,
+    awaited: bool = False,
+    **typed: str | None,
+) -> Any:
+    """`awaited`: the cell awaits what this gives.
+
+    `typed`: the other options, those of the fields among them.
+    """
     wish = _wish(provider, **typed)
     seconds = None if wait is None else seconds_in(wait)
     if _in_kernel():
@@ -100,7 +114,9 @@ def _login(provider: str, ask: bool, wait: str | None, no_wait: bool, awaited: b
     return None
 
 
-def _wish(provider: str, tenant: str | None, remember: str | None, store: str | None, **typed: str | None) -> Wish:
+def _wish(
+    provider: str, tenant: str | None, remember: str | None, store: str | None, **typed: str | None
+) -> Wish:
     """What was typed, as a wish; to name a store is to ask for remembering."""
     from ..logins.plans import Wish
     from ..providers import without_page
@@ -151,7 +167,9 @@ def _logout(name: str | None, all: bool, revoke: bool, forget: bool) -> None:
     from .terminal import logout
 
     sentences = logout(name, all=all, revoke=revoke or None, forget=forget)
-    for sentence in sentences or ["Not signed in anywhere" + (", and nothing is remembered." if forget else ".")]:
+    for sentence in sentences or [
+        "Not signed in anywhere" + (", and nothing is remembered." if forget else ".")
+    ]:
         print(sentence)
 
 
@@ -166,7 +184,10 @@ def _show_providers(name: str | None) -> None:
             print(f"  --method {method.name}{default}: {method.label}; {method.hint}")
             for field in method.fields if name else ():
                 optional = "optional, " if field.optional else ""
-                print(f"      {field.label}: {optional}{field.hint} [{', '.join(variables(provider, field))}]")
+                print(
+                    f"      {field.label}: {optional}{field.hint}"
+                    f" [{', '.join(variables(provider, field))}]"
+                )
 
 
 def _sandbox(action: str | None, amount: str | None) -> None:
@@ -256,7 +277,7 @@ def _completing(ip: Any) -> Callable[[], None]:
 
 
 def _preset(ip: Any) -> Callable[[], None]:
-    """Take the admin's presets, and show them in ``%config LabAuth``; gives a function that undoes it."""
+    """Take the admin's presets, shown in ``%config LabAuth``; gives a function to undo it."""
     from traitlets import TraitError
 
     from ..credentials import presets as config
@@ -266,7 +287,9 @@ def _preset(ip: Any) -> Callable[[], None]:
     except TraitError as error:
         from ..errors import InvalidInput
 
-        raise InvalidInput(f"{error} It is set in ipython_config.py: ask the admin of this hub.") from None
+        raise InvalidInput(
+            f"{error} It is set in ipython_config.py: ask the admin of this hub."
+        ) from None
     ip.configurables.append(presets)
 
     def undo() -> None:
@@ -303,7 +326,7 @@ def _check_versions(names: Iterable[str]) -> None:
 
 
 def load(ip: Any) -> None:
-    """Register the magic, its presets, its Tab completion, and the cleaning of the history: all or nothing.
+    """Register the magic, its presets, its Tab and the cleaning of history: all or nothing.
 
     Loading twice is loading once. Raises `InvalidInput` for a preset that cannot be used,
     `LabauthError` for a package that is missing or too old.

@@ -1,4 +1,7 @@
-"""The verbs and options of ``%labauth``, a row each: usage, help, parsing, Tab and masking all come from these tables."""
+"""The verbs and options of ``%labauth``, a row each.
+
+Usage, help, parsing, Tab and masking all come from these tables.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,10 @@ class Option:
 
     `name`: as it is typed (``--tenant``), or in capitals what stands in its place (``NAME``);
     `value`: what stands for its value in the usage ("": it takes none); `dest`: the parameter that
-    it becomes, where that is another word; `shown`: what the usage shows, where that is another word
-    ("": nothing); `offers`: what Tab offers for it; `perhaps`: whether its value may be left out;
-    `field`: whether it is a field of a method that is no secret, so that it may hold anything but a key.
+    it becomes, where that is another word; `shown`: what the usage shows, where that is another
+    word ("": nothing); `offers`: what Tab offers for it; `perhaps`: whether its value may be left
+    out; `field`: whether it is a field of a method that is no secret, so that it may hold anything
+    but a key.
     """
 
     name: str
@@ -71,7 +75,9 @@ class Option:
         if not self.flag:
             parser.add_argument(dest, metavar=self.name, nargs="?", help=self.help)
         elif self.perhaps:
-            parser.add_argument(self.name, dest=dest, metavar=self.value, nargs="?", const="auto", help=self.help)
+            parser.add_argument(
+                self.name, dest=dest, metavar=self.value, nargs="?", const="auto", help=self.help
+            )
         elif self.takes:
             parser.add_argument(self.name, dest=dest, metavar=self.value, help=self.help)
         else:
@@ -80,7 +86,10 @@ class Option:
 
 @dataclass(frozen=True)
 class Verb:
-    """What stands behind ``%labauth``: `told`, for everybody; `help`, the message above its options."""
+    """What stands behind ``%labauth``: `told`, for everybody.
+
+    `help`, the message above its options.
+    """
 
     name: str
     told: str
@@ -90,12 +99,18 @@ class Verb:
     @property
     def usage(self) -> str:
         """How it is typed, in one line."""
-        words = [option.shown if option.shown is not None else _plain(option) for option in self.options]
+        words = [
+            option.shown if option.shown is not None else _plain(option) for option in self.options
+        ]
         return " ".join(filter(None, (f"%labauth {self.name}", *words)))
 
 
 def _plain(option: Option) -> str:
-    return f"[{option.name} {option.value}]" if option.takes and not option.perhaps else f"[{option.name}]"
+    return (
+        f"[{option.name} {option.value}]"
+        if option.takes and not option.perhaps
+        else f"[{option.name}]"
+    )
 
 
 def _offering(*words: str) -> Offers:
@@ -109,31 +124,46 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb(
             "login",
-            "sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each option",
+            "sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each"
+            " option",
             "Sign in to PROVIDER.",
             (
-                Option("PROVIDER", help="see %%labauth providers", offers=_providers, shown="PROVIDER"),
+                Option(
+                    "PROVIDER", help="see %%labauth providers", offers=_providers, shown="PROVIDER"
+                ),
                 Option(
                     "--tenant",
                     "T",
                     "your lab's tenant, in any spelling, or `sandbox` for the embedded one",
                     offers=_offering("sandbox"),
                 ),
-                Option("--method", "M", "a way to sign in, as listed by %%labauth providers PROVIDER", offers=_methods),
-                Option("--as", "NAME", "a name of your own, for several tenants or accounts side by side", "name"),
+                Option(
+                    "--method",
+                    "M",
+                    "a way to sign in, as listed by %%labauth providers PROVIDER",
+                    offers=_methods,
+                ),
+                Option(
+                    "--as",
+                    "NAME",
+                    "a name of your own, for several tenants or accounts side by side",
+                    "name",
+                ),
                 Option("--ask", help="show the form even where nothing is missing, prefilled"),
                 Option(
                     "--wait",
                     "5m",
-                    "how long the cell waits for the form (a prompt is waited for as long as it takes)",
+                    "how long the cell waits for the form (a prompt is waited for as long as it"
+                    " takes)",
                     shown="[--wait 5m | --no-wait]",
                 ),
                 Option("--no-wait", help="show the form, and do not wait for it", shown=""),
                 Option(
                     "--remember",
                     "WHAT",
-                    "keep what the next kernel needs in the operating system's keyring: the refresh token of a browser "
-                    "method, else the credentials that you typed (refresh-token or credentials to choose)",
+                    "keep what the next kernel needs in the operating system's keyring: the refresh"
+                    " token of a browser method, else the credentials that you typed (refresh-token"
+                    " or credentials to choose)",
                     offers=_offering(*KEEPS),
                     perhaps=True,
                 ),
@@ -148,7 +178,8 @@ VERBS: dict[str, Verb] = {
         Verb(
             "session",
             "an authenticated requests session: lab = %labauth session benchling",
-            "Give the authenticated requests session of the login NAME: lab = %labauth session benchling",
+            "Give the authenticated requests session of the login NAME: lab = %labauth session"
+            " benchling",
             (_ONE,),
         ),
         Verb(
@@ -161,15 +192,18 @@ VERBS: dict[str, Verb] = {
         Verb(
             "logout",
             "forget, and revoke where the provider offers it",
-            "Forget the login NAME, or --all, also where it is remembered; revoke what was issued here where the provider "
-            "offers it.",
+            "Forget the login NAME, or --all, also where it is remembered; revoke what was issued"
+            " here where the provider offers it.",
             (
                 replace(_NAME, shown="[NAME | --all]"),
                 Option("--all", help="every login", shown=""),
                 Option("--revoke", help="revoke a pasted token too, without asking"),
                 Option(
                     "--forget",
-                    help="forget what is remembered also where this kernel has not signed in; with --all: everything",
+                    help=(
+                        "forget what is remembered also where this kernel has not signed in; with"
+                        " --all: everything"
+                    ),
                 ),
             ),
         ),
@@ -182,7 +216,8 @@ VERBS: dict[str, Verb] = {
         Verb(
             "sandbox",
             "the embedded sandbox behind --tenant sandbox",
-            "The embedded sandbox: status shows it, advance 15m moves its clock (s, m, h, d), stop ends it.",
+            "The embedded sandbox: status shows it, advance 15m moves its clock (s, m, h, d), stop"
+            " ends it.",
             (
                 Option(
                     "ACTION",
@@ -202,7 +237,8 @@ TEACH = (
     + """
 
 Try it without an account:  %labauth login benchling --tenant sandbox
-Secrets are never typed on this line: leave them out, and you are asked, or they come from the environment.
+Secrets are never typed on this line: leave them out, and you are asked, or they come from the
+environment.
 """
 )
 
@@ -214,7 +250,13 @@ def verbs() -> dict[str, Verb]:
 
     labels = {f.name: f.label for p in PROVIDERS.values() for m in p.methods for f in m.fields}
     fields = tuple(
-        Option(f"--{name.replace('_', '-')}", "X", f"{labels[name]}, where the method has it", shown="", field=True)
+        Option(
+            f"--{name.replace('_', '-')}",
+            "X",
+            f"{labels[name]}, where the method has it",
+            shown="",
+            field=True,
+        )
         for name in PLAIN_FIELDS
     )
     login = VERBS["login"]
@@ -224,7 +266,9 @@ def verbs() -> dict[str, Verb]:
 class _Help(argparse.HelpFormatter):
     """The usage as the table has it, without a word before it."""
 
-    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+    def add_usage(
+        self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None
+    ) -> None:
         super().add_usage(usage, actions, groups, "")
 
 
@@ -243,7 +287,12 @@ class _Parser(argparse.ArgumentParser):
 def _parser(verb: Verb) -> _Parser:
     usage = verb.usage.replace("%", "%%")
     parser = _Parser(
-        prog=verb.name, usage=usage, description=verb.help, add_help=False, allow_abbrev=False, formatter_class=_Help
+        prog=verb.name,
+        usage=usage,
+        description=verb.help,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=_Help,
     )
     for option in verb.options:
         option.add_to(parser)
@@ -251,7 +300,10 @@ def _parser(verb: Verb) -> _Parser:
 
 
 def parsed(verb: str, words: list[str]) -> dict[str, Any]:
-    """What `words` say to `verb`, by parameter. Raises `InvalidInput`, which repeats no word that is not known."""
+    """What `words` say to `verb`, by parameter.
+
+    Raises `InvalidInput`, which repeats no word that is not known.
+    """
     return vars(_parser(verbs()[verb]).parse_args(_joined(words)))
 
 
@@ -261,7 +313,7 @@ def help_of(verb: str) -> str:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """``--remember`` takes the next word only where that says what is kept, not a provider's name."""
+    """``--remember`` takes the next word only where that says what is kept."""
     joined: list[str] = []
     for word in words:
         word = "--remember" if word == "--remember=" else word
@@ -285,7 +337,11 @@ def choices(words: list[str]) -> Iterable[str]:
     if last is not None and last.takes:
         return last.offers(rest)
     placed = [option for option in options.values() if not option.flag]
-    typed = [word for before, word in zip(["", *rest], rest, strict=False) if not _is_option(options, before, word)]
+    typed = [
+        word
+        for before, word in zip(["", *rest], rest, strict=False)
+        if not _is_option(options, before, word)
+    ]
     if len(typed) >= len(placed):
         return _left(options.values(), rest)
     offered = list(placed[len(typed)].offers(rest))
@@ -303,18 +359,33 @@ def _left(options: Iterable[Option], words: list[str]) -> list[str]:
     from ..providers import PROVIDERS
 
     provider = PROVIDERS.get(words[0]) if words else None
-    fields = {f"--{f.name.replace('_', '-')}" for m in provider.methods for f in m.fields} if provider else set()
-    return [o.name for o in options if o.flag and o.name not in words and (not o.field or o.name in fields)]
+    fields = (
+        {f"--{f.name.replace('_', '-')}" for m in provider.methods for f in m.fields}
+        if provider
+        else set()
+    )
+    return [
+        o.name
+        for o in options
+        if o.flag and o.name not in words and (not o.field or o.name in fields)
+    ]
 
 
 @lru_cache(maxsize=1)
 def known() -> tuple[set[str], set[str], set[str]]:
-    """For masking: the options that take a value, those among them that are a field, and the words known by themselves."""
+    """For masking.
+
+    The options that take a value, those among them that are a field, and the words known by
+    themselves.
+    """
     from ..providers import PROVIDERS
 
     options = verbs()["login"].options
     taking = {option.name for option in options if option.takes}
     fields = {option.name for option in options if option.field}
-    fields |= {f"--{name[2:].replace('-', '_')}" for name in fields}  # as the field is called in Python
-    alone = {option.name for option in options if option.flag and (not option.takes or option.perhaps)}
+    # as the field is called in Python
+    fields |= {f"--{name[2:].replace('-', '_')}" for name in fields}
+    alone = {
+        option.name for option in options if option.flag and (not option.takes or option.perhaps)
+    }
     return taking | fields, fields, {*alone, *KEEPS, *PROVIDERS}

@@ -1,4 +1,7 @@
-"""The panels: a form to sign in by, what a login's state is, and the table of all logins; a cell waits for its form."""
+"""The panels: a form to sign in by, what a login's state is, and the table of all logins.
+
+A cell waits for its form.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +49,26 @@ from .cards import (
 from .widget import Panel, failed, with_text
 
 HELLO_SECONDS = 3.0
-"""A page that can show the panel says hello within this time; else the question is asked at a prompt."""
+"""A page that can show the panel says hello within this time; else the question is asked at a
+prompt."""
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
 
 
 class LoginPanel(Panel):
-    """One login: the form while it is signed out or has expired for good, else who you are and how long it lasts.
+    """One login.
 
-    `plan`: what the form shows; `attempt`: the browser sign-in under way; `error`: what went wrong last.
+    The form while it is signed out or has expired for good, else who you are and how long it lasts.
+
+    `plan`: what the form shows; `attempt`: the browser sign-in under way; `error`: what went wrong
+    last.
     """
 
     def __init__(self, plan: Plan, ask: bool = False, form: bool | None = None) -> None:
-        """`ask`: what was found may be typed over; `form`: show it although there is a login (None: by `ask`)."""
+        """`ask`: what was found may be typed over.
+
+        `form`: show it although there is a login (None: by `ask`).
+        """
         self._provider, self._name = plan.provider, plan.name
         self.plan, self.attempt = plan, None
         self.error: LabauthError | None = None
@@ -68,7 +78,10 @@ class LoginPanel(Panel):
 
     @property
     def plan(self) -> Plan:
-        """What is known of the sign-in, without the secrets that were typed. After one it is made again, when it is needed."""
+        """What is known of the sign-in, without the secrets that were typed.
+
+        After one it is made again, when it is needed.
+        """
         if self._plan is None:
             self.plan = plans.plan(self._wish, recalling=False)
         assert self._plan is not None
@@ -91,7 +104,11 @@ class LoginPanel(Panel):
     def login(self) -> Login | None:
         """The login of this panel's name, where it is this provider's and signed in."""
         login = logins.find(self._name)
-        return login if login is not None and login.signed_in and login.provider is self._provider else None
+        return (
+            login
+            if login is not None and login.signed_in and login.provider is self._provider
+            else None
+        )
 
     def state(self) -> PanelState:
         """What the page shows."""
@@ -110,18 +127,28 @@ class LoginPanel(Panel):
         }
 
     def form(self) -> FormState:
-        """What the page shows of the plan: made once for each plan, so that a message looks nothing up."""
+        """What the page shows of the plan.
+
+        Made once for each plan, so that a message looks nothing up.
+        """
         if self._form is None:
             self._form = form_state(self.plan, self._ask)
         return self._form
 
     def greeted(self) -> None:
-        """A page said hello: to the first, a browser sign-in begins by itself where nothing has to be filled in."""
+        """A page said hello.
+
+        To the first, a browser sign-in begins by itself where nothing has to be filled in.
+        """
         first = not self._seen.is_set()
         self._seen.set()
         if not first or self._ask or not self._form_open:
             return
-        if self.plan.method.flow is not None and self.plan.ready and started(self._begin, name="labauth panel") is None:
+        if (
+            self.plan.method.flow is not None
+            and self.plan.ready
+            and started(self._begin, name="labauth panel") is None
+        ):
             self._begin()
 
     def heard(self, message: Mapping[str, Any]) -> None:
@@ -132,11 +159,14 @@ class LoginPanel(Panel):
             case "answer" | "device" | "cancel":
                 self._answer(message)
             case "resolve":
-                resolved = self._resolved(str(message.get("tenant") or ""), int(message.get("number") or 0))
+                resolved = self._resolved(
+                    str(message.get("tenant") or ""), int(message.get("number") or 0)
+                )
                 self.post({"type": "resolved", **resolved})
             case "decline":
                 self.error = UntrustedOrigin(
-                    f"Nothing was sent. To use a different address, run {self._command()} --tenant NAME"
+                    f"Nothing was sent. To use a different address, run {self._command()} --tenant"
+                    " NAME"
                 )
                 self._answered.set()
             case "again":
@@ -147,7 +177,10 @@ class LoginPanel(Panel):
                 super().heard(message)
 
     def _resolved(self, tenant: str, number: int) -> ResolvedState:
-        """Which address a typed tenant stands for when it is submitted, or what to give; what was typed is not repeated."""
+        """Which address a typed tenant stands for when it is submitted, or what to give.
+
+        What was typed is not repeated.
+        """
         address, provider = "", self.plan.provider
         with suppress(InvalidInput):
             typed = credentials.healed(provider, provider.tenant, tenant)
@@ -158,7 +191,9 @@ class LoginPanel(Panel):
     def _submitted(self, message: Mapping[str, Any]) -> None:
         """Sign in with what the form holds: a person has sent it, and has seen where it goes."""
         with self._at_work():
-            method = self.plan.provider.method(str(message.get("method") or self.plan.provider.methods[0].name))
+            method = self.plan.provider.method(
+                str(message.get("method") or self.plan.provider.methods[0].name)
+            )
             self.plan = self.plan.by(method)
             self._carry_out(self._filled(message))
 
@@ -197,12 +232,21 @@ class LoginPanel(Panel):
     def _filled(self, message: Mapping[str, Any]) -> Plan:
         """The plan with what the form holds. Without its secrets it is the panel's from now on.
 
-        Raises `InvalidInput` for what cannot be sent; what is kept here comes back, so a secret in it is refused.
+        Raises `InvalidInput` for what cannot be sent; what is kept here comes back, so a secret in
+        it is refused.
         """
         shown, provider, given = self.plan, self.plan.provider, message.get("fields")
         fields = (provider.tenant, *shown.method.fields)
-        typed = {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)} if isinstance(given, dict) else {}
-        typed = {f.name: Secret(credentials.healed(provider, f, typed[f.name])) for f in fields if f.name in typed}
+        typed = (
+            {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
+            if isinstance(given, dict)
+            else {}
+        )
+        typed = {
+            f.name: Secret(credentials.healed(provider, f, typed[f.name]))
+            for f in fields
+            if f.name in typed
+        }
         credentials.refuse_secrets(fields, typed)
         plain = {f.name: str(typed.pop(f.name)) for f in fields if not f.secret and f.name in typed}
         if "tenant" in plain:
@@ -215,7 +259,11 @@ class LoginPanel(Panel):
             with suppress(InvalidInput):  # what the form shows for no tenant at all
                 self.plan = shown.filled({**plain, "tenant": ""}, remember=remember)
             raise
-        seen |= {credentials.address_of(provider, f, plain[f.name]) for f in fields if f.address and plain.get(f.name)}
+        seen |= {
+            credentials.address_of(provider, f, plain[f.name])
+            for f in fields
+            if f.address and plain.get(f.name)
+        }
         self.plan = signins.agreed(self.plan, seen)
         return self.plan.filled({name: value for name, value in typed.items() if value}, seen)
 
@@ -239,7 +287,10 @@ class LoginPanel(Panel):
         self.tell()
 
     def _answer(self, message: Mapping[str, Any]) -> None:
-        """What the page says to the browser sign-in under way. What goes wrong is kept by the attempt, and told."""
+        """What the page says to the browser sign-in under way.
+
+        What goes wrong is kept by the attempt, and told.
+        """
         attempt = self.attempt
         if attempt is None:
             self.note = "This sign-in attempt has ended. Start again from the notebook."
@@ -257,24 +308,37 @@ class LoginPanel(Panel):
             self.tell()
 
     def explained(self, error: LabauthError) -> LabauthError:
-        """`error` with the field that it concerns, where its kind tells; the person who can fill a field in is here."""
+        """`error` with the field that it concerns, where its kind tells.
+
+        The person who can fill a field in is here.
+        """
         method, tenant = self.plan.method, self.plan.provider.tenant
         fields = {f.name: f for f in (tenant, *method.fields)}
         if isinstance(error, UntrustedOrigin):
-            return UntrustedOrigin("Nothing was sent yet: look at the address first, then send the form again.")
-        if isinstance(error, MissingCredentials) and error.field in fields and not method.job_variable:
+            return UntrustedOrigin(
+                "Nothing was sent yet: look at the address first, then send the form again."
+            )
+        if (
+            isinstance(error, MissingCredentials)
+            and error.field in fields
+            and not method.job_variable
+        ):
             wanted = fields[error.field]
             error = MissingCredentials(f"{wanted.label} is missing: fill it in ({wanted.hint}).")
             error.field = wanted.name
         if not error.field:
-            if isinstance(error, LoginExpired) or (isinstance(error, SignInRefused) and error.status in (400, 401)):
+            if isinstance(error, LoginExpired) or (
+                isinstance(error, SignInRefused) and error.status in (400, 401)
+            ):
                 error.field = method.secret.name if method.flow is None else None
             elif isinstance(error, InvalidInput | ProviderUnreachable):
                 error.field = "issuer" if "issuer" in fields and method.flow else tenant.name
         return error
 
     async def wait(self, seconds: float) -> None:
-        """Wait until the panel is answered. Where no page says hello in 3 s, ask at a prompt instead.
+        """Wait until the panel is answered.
+
+        Where no page says hello in 3 s, ask at a prompt instead.
 
         Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
         """
@@ -290,21 +354,22 @@ class LoginPanel(Panel):
         except TimeoutError:
             waited = in_words(seconds, exact=seconds % 60 > 0)
             raise NotSignedIn(
-                f"Nobody answered the {name} panel in {waited}. Sign in there, then run the next cell; "
-                f"or run {command} again.{self._standing()}"
+                f"Nobody answered the {name} panel in {waited}. Sign in there, then run the next"
+                f" cell; or run {command} again.{self._standing()}"
             ) from None
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise NotSignedIn(
-                f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or run {command} again."
-                f"{self._standing()}"
+                f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or"
+                f" run {command} again.{self._standing()}"
             ) from None
 
     def _ask_at_a_prompt(self, name: str, command: str) -> None:
         """Sign in at a prompt, as no page shows the panel."""
         if self.plan.method.flow is not None:
             raise NotSignedIn(
-                f"The {name} panel cannot be answered while this cell runs (or no page shows it). Sign in there, then "
-                f"run the next cell; in a terminal, {command} works as well.{self._standing()}"
+                f"The {name} panel cannot be answered while this cell runs (or no page shows it)."
+                f" Sign in there, then run the next cell; in a terminal, {command} works as"
+                f" well.{self._standing()}"
             ) from None
         with _interruptible():
             print(terminal.sign_in(self.plan))
@@ -313,21 +378,36 @@ class LoginPanel(Panel):
         self.tell()
 
     def _standing(self) -> str:
-        """What is still there, whatever became of the panel: the panel's own text has just said "Signed in to ..."."""
+        """What is still there, whatever became of the panel.
+
+        The panel's own text has just said "Signed in to ...".
+        """
         login = self.login
-        return "" if login is None or login.status == EXPIRED else " The earlier login is still active."
+        return (
+            ""
+            if login is None or login.status == EXPIRED
+            else " The earlier login is still active."
+        )
 
     def _command(self) -> str:
         """What to type to get this panel again."""
         plan = self.plan
         method = plan.method.name if plan.wish.method or plan.method.flow else None
         options = (("tenant", plan.wish.tenant), ("method", method), ("as", plan.name))
-        given = [f" --{option} {value}" for option, value in options if value and value != plan.provider.name]
+        given = [
+            f" --{option} {value}"
+            for option, value in options
+            if value and value != plan.provider.name
+        ]
         return f"%labauth login {plan.provider.name}{''.join(given)}"
 
     def __repr__(self) -> str:
         login = self.login
-        return repr(login) if login is not None else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
+        return (
+            repr(login)
+            if login is not None
+            else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
+        )
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return with_text(super()._repr_mimebundle_(**options), repr(self))
@@ -349,11 +429,15 @@ class StatusPanel(Panel):
         return repr(self._status)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**options), repr(self), self._status._repr_html_())
+        return with_text(
+            super()._repr_mimebundle_(**options), repr(self), self._status._repr_html_()
+        )
 
 
 async def _within(seconds: float, event: threading.Event) -> None:
-    """Let the kernel work until `event`; raises `TimeoutError`. It wakes often: ipykernel sees an interrupt only then.
+    """Let the kernel work until `event`; raises `TimeoutError`.
+
+    It wakes often: ipykernel sees an interrupt only then.
 
     The event is a thread's, as on ipykernel 7.0 to 7.3 messages come on a subshell's thread.
     """
@@ -366,7 +450,10 @@ async def _within(seconds: float, event: threading.Event) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """In an async cell ipykernel turns SIGINT into a cancellation, which a prompt never sees: put Python's own way back."""
+    """In an async cell ipykernel turns SIGINT into a cancellation, which a prompt never sees.
+
+    Put Python's own way back.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -378,10 +465,12 @@ def _interruptible() -> Iterator[None]:
 
 
 def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Awaitable[None] | None:
-    """What ``%labauth login`` does in a kernel: signs in with what is there, else shows the panel and waits for it.
+    """What ``%labauth login`` does in a kernel.
 
-    `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all); `awaited`: the cell
-    awaits what this gives. Raises what `login` raises where nobody can answer.
+    Signs in with what is there, else shows the panel and waits for it.
+
+    `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all);
+    `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
     """
     attended = terminal.can_ask()
     form = ask and attended
@@ -396,23 +485,28 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
             display(panel)  # type: ignore[no-untyped-call]
             return _nothing() if awaited else None
         plan = result
-    panel = LoginPanel(plan, ask, form=True)  # also where an older login of that name is still there
+    # also where an older login of that name is still there
+    panel = LoginPanel(plan, ask, form=True)
     panel.error = error
     display(panel)  # type: ignore[no-untyped-call]
     if wait is None:
         return _nothing() if awaited else None
     if not awaited:
         raise NotSignedIn(
-            "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a thread). Sign in there and run "
-            f"the next cell; or put %labauth login {plan.provider.name} at the left margin of a cell of its own."
+            "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a"
+            " thread). Sign in there and run the next cell; or put %labauth login"
+            f" {plan.provider.name} at the left margin of a cell of its own."
         )
     return panel.wait(wait)
 
 
 def _carried_out(plan: Plan, attended: bool) -> tuple[Login | Plan, LabauthError | None]:
-    """The login, where no person is needed for it; else the plan to show, with what the provider wants to know now.
+    """The login, where no person is needed for it.
 
-    Raises what stands in the way where no form could help: nobody is there, or only a job supplies what is missing.
+    Else the plan to show, with what the provider wants to know now.
+
+    Raises what stands in the way where no form could help: nobody is there, or only a job supplies
+    what is missing.
     """
     result = signins.resumed(plan, attended)
     if isinstance(result, Login):

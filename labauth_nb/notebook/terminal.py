@@ -1,7 +1,10 @@
-"""The verbs that may ask a person, in Python and at a prompt: login, begin, refresh, logout; and the prompts.
+"""The verbs that may ask a person, in Python and at a prompt.
 
-Each renders the same plan as the panel does: what is missing is asked for, an address in doubt wants a yes,
-and a browser method shows its link. Where nobody can be asked, the plan's own error is raised.
+Login, begin, refresh, logout; and the prompts.
+
+Each renders the same plan as the panel does: what is missing is asked for, an address in doubt
+wants a yes, and a browser method shows its link. Where nobody can be asked, the plan's own error is
+raised.
 """
 
 from __future__ import annotations
@@ -32,15 +35,19 @@ def login(  # noqa: PLR0913 - what a user types, by name
     store: str = "keyring",
     **fields: str,
 ) -> Login:
-    """Sign in, and keep the login under `name` (the provider's name by default); one of that name is replaced.
+    """Sign in, and keep the login under `name` (the provider's name by default).
 
-    `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or "sandbox"; `fields`: the
-    method's fields, such as ``client_secret=os.environ["X"]``; what is not given is looked up, then asked for.
-    `remember`: True, "credentials" or "refresh-token" keeps that for the next kernel in `store`, the operating system's
-    "keyring", or a "file" that only you can read. Where it cannot be kept, you are signed in all
-    the same, and a line on stderr says why.
+    One of that name is replaced.
 
-    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`, `LoginExpired`.
+    `provider`, `method`: see `labauth_nb.providers.PROVIDERS`; `tenant`: in any spelling, or
+    "sandbox"; `fields`: the method's fields, such as ``client_secret=os.environ["X"]``; what is not
+    given is looked up, then asked for. `remember`: True, "credentials" or "refresh-token" keeps
+    that for the next kernel in `store`, the operating system's "keyring", or a "file" that only you
+    can read. Where it cannot be kept, you are signed in all the same, and a line on stderr says
+    why.
+
+    Raises `InvalidInput`, `MissingCredentials`, `SignInRefused`, `ProviderUnreachable`,
+    `LoginExpired`.
     """
     wish = Wish(provider, method, tenant, name, _veiled(fields), _word(remember), store)
     del fields
@@ -73,27 +80,38 @@ def begin(  # noqa: PLR0913 - what a user types, by name
 
 
 def refresh(name: str | None = None) -> Login:
-    """Renew the token of `name` now. Raises `NotSignedIn`, `LoginExpired` (a pasted token) and what grants raise."""
+    """Renew the token of `name` now.
+
+    Raises `NotSignedIn`, `LoginExpired` (a pasted token) and what grants raise.
+    """
     result = logins.get(name)
     result.refresh(can_ask())
     return result
 
 
-def logout(name: str | None = None, *, all: bool = False, revoke: bool | None = None, forget: bool = False) -> list[str]:
-    """Log out of `name` (None: the only one) or of `all`: forget, and revoke where the provider offers it.
+def logout(
+    name: str | None = None, *, all: bool = False, revoke: bool | None = None, forget: bool = False
+) -> list[str]:
+    """Log out of `name` (None: the only one) or `all`: forget, and revoke where that is offered.
 
-    `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. A login that is remembered is
-    forgotten there too; `forget`: also one that this kernel has not signed in to, with `all` everything that is
-    remembered. Gives a message for each.
+    `revoke`: True revokes a pasted token too, False nothing; None asks about a pasted one. A login
+    that is remembered is forgotten there too; `forget`: also one that this kernel has not signed in
+    to, with `all` everything that is remembered. Gives a message for each.
     """
     if all and name is not None:
-        raise InvalidInput("Log out of one login or of all of them, not both: leave out the name or --all.")
+        raise InvalidInput(
+            "Log out of one login or of all of them, not both: leave out the name or --all."
+        )
     names = None if all else name
-    return logins.logout(names, all=all, revoke=_confirmed if revoke is None and can_ask() else revoke, forget=forget)
+    return logins.logout(
+        names, all=all, revoke=_confirmed if revoke is None and can_ask() else revoke, forget=forget
+    )
 
 
 def _confirmed(login: Login) -> bool:
-    return confirm(f"Destroy the pasted {login.method.secret.label} at {login.provider.title} for good?")
+    return confirm(
+        f"Destroy the pasted {login.method.secret.label} at {login.provider.title} for good?"
+    )
 
 
 def _word(remember: bool | str) -> str:
@@ -133,7 +151,7 @@ def sign_in(plan: Plan) -> Login:
 
 
 def _filled(plan: Plan) -> Plan:
-    """The plan with what a person gives at prompts for what is missing, and a yes to the addresses in doubt.
+    """The plan with what a person gives at prompts, and a yes to the addresses in doubt.
 
     Raises `MissingCredentials` for no answer, `UntrustedOrigin` for no yes.
     """
@@ -153,23 +171,37 @@ def _filled(plan: Plan) -> Plan:
 
 
 def _use_the_panel(plan: Plan) -> MissingCredentials:
-    """The error where Python asks for a browser method in a notebook, whose outputs are saved: no link is printed there."""
+    """The error where Python asks for a browser method in a notebook, whose outputs are saved.
+
+    No link is printed there.
+    """
     tenant = "sandbox" if plan.sandboxed else plan.found.fields["tenant"]
     return MissingCredentials(
-        f"{plan.provider.title} {plan.method.name} signs in with a browser. In a notebook type %labauth login "
-        f"{plan.provider.name} --tenant {tenant} --method {plan.method.name}{plans.as_option(plan)}, which shows a link."
-        f"{plans.spent_note(plan)}"
+        f"{plan.provider.title} {plan.method.name} signs in with a browser. In a notebook type"
+        f" %labauth login {plan.provider.name} --tenant {tenant} --method"
+        f" {plan.method.name}{plans.as_option(plan)}, which shows a link.{plans.spent_note(plan)}"
     )
 
 
 def _browsed(attempt: Attempt) -> Login:
-    """Sign in with a browser from a terminal: the page is opened, and its answer waited for, or pasted."""
+    """Sign in with a browser from a terminal.
+
+    The page is opened, and its answer waited for, or pasted.
+    """
     address = str.__str__(attempt.url)
     opened = webbrowser.open(address)
     what = "Sign in on the page that has opened" if opened else "Open this address and sign in"
-    print(f"{what}:\n{address}", *([attempt.error] if attempt.error else []), sep="\n", file=sys.stderr)
+    print(
+        f"{what}:\n{address}",
+        *([attempt.error] if attempt.error else []),
+        sep="\n",
+        file=sys.stderr,
+    )
     try:
-        question = "Then press Enter here; if the browser could not come back, paste the address that it landed on: "
+        question = (
+            "Then press Enter here; if the browser could not come back, paste the address that it"
+            " landed on: "
+        )
         while attempt.state not in (DONE, OVER):
             _answered(attempt, getpass.getpass(question))
         result: Login = attempt.wait(1)
@@ -214,7 +246,9 @@ def ask(plan: Plan, wanted: Field) -> str:
     Raises `MissingCredentials` for no answer.
     """
     goes = " and ".join(str(place) for place in plan.places)
-    prompt = f"{plan.provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
+    prompt = (
+        f"{plan.provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
+    )
     try:
         answer = Secret(getpass.getpass(prompt)) if wanted.secret else input(prompt)
     except (EOFError, KeyboardInterrupt):
@@ -224,7 +258,9 @@ def ask(plan: Plan, wanted: Field) -> str:
             raise
         answer = ""
     if not answer.strip():
-        raise MissingCredentials(f"No {wanted.label} was given, so you are not signed in to {plan.provider.title}.")
+        raise MissingCredentials(
+            f"No {wanted.label} was given, so you are not signed in to {plan.provider.title}."
+        )
     if wanted.secret:
         noticed([answer.strip()])
     return healed(plan.provider, wanted, answer)

@@ -1,7 +1,10 @@
-"""The widget that both panels are: messages between the page and this kernel, and what no log may show of them.
+"""The widget that both panels are.
 
-Only the provider's name is a synced trait ("" for the status panel). All else travels as custom messages, after a `hello`
-from the page; a secret travels once, from the page to here, and is never sent back.
+Messages between the page and this kernel, and what no log may show of them.
+
+Only the provider's name is a synced trait ("" for the status panel). All else travels as custom
+messages, after a `hello` from the page; a secret travels once, from the page to here, and is never
+sent back.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ PANELS_MOST = 50
 
 
 class Panel(anywidget.AnyWidget):
-    """What both panels share: the page's messages go to `_heard`, each in a thread; `tell` sends the state to every view."""
+    """What both panels share: the page's messages go to `_heard`, each in a thread.
+
+    `tell` sends the state to every view.
+    """
 
     _esm = HERE / "panel.js"
     _css = HERE / "panel.css"
@@ -58,7 +64,8 @@ class Panel(anywidget.AnyWidget):
         try:
             self.send(message)
         except LookupError:
-            # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its own does not have.
+            # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its
+            # own does not have.
             self._context.copy().run(self.send, message)
 
     def greeted(self) -> None:
@@ -72,8 +79,11 @@ class Panel(anywidget.AnyWidget):
             if message.get("type") == "renew":
                 login.refresh(attended=True)
             elif message.get("type") == "logout":
-                # Nobody can be asked at a prompt here: what was pasted is left alone at the provider.
-                self.note = " ".join(logins.logout(login.name, revoke=None if login.method.issued_here else False))
+                # Nobody can be asked at a prompt here: what was pasted is left alone at the
+                # provider.
+                self.note = " ".join(
+                    logins.logout(login.name, revoke=None if login.method.issued_here else False)
+                )
         except LabauthError as error:
             self.note = "" if isinstance(error, ProviderError | ProviderUnreachable) else str(error)
         self.tell()
@@ -82,7 +92,10 @@ class Panel(anywidget.AnyWidget):
 
 
 def _listener(panel: weakref.ref[Panel]) -> Any:
-    """The widget's message callback. It starts a thread where it can, as a sign-in may take long."""
+    """The widget's message callback.
+
+    It starts a thread where it can, as a sign-in may take long.
+    """
 
     def listen(_: object, message: Any, buffers: object) -> None:
         mine = panel()
@@ -93,7 +106,8 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
             mine.tell()
         else:
             typed = _typed(message)
-            message.update(_without_what_was_typed(message))  # the kernel keeps the message: it is "the parent"
+            # the kernel keeps the message: it is "the parent"
+            message.update(_without_what_was_typed(message))
             if started(_work, mine, typed, name="labauth panel") is None:
                 _work(mine, typed)
 
@@ -101,7 +115,10 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
 
 
 def _work(panel: Panel, message: Mapping[str, Any]) -> None:
-    """Do what the page asks for. Nothing is raised: a thread's traceback would print frames that hold what was typed."""
+    """Do what the page asks for.
+
+    Nothing is raised: a thread's traceback would print frames that hold what was typed.
+    """
     try:
         panel.heard(message)
     except BaseException as error:
@@ -111,8 +128,13 @@ def _work(panel: Panel, message: Mapping[str, Any]) -> None:
 
 
 def failed(error: BaseException) -> str:
-    """The message for an error that nobody foresaw: where it was raised, and nothing of what it says."""
-    return f"That failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
+    """The message for an error that nobody foresaw.
+
+    Where it was raised, and nothing of what it says.
+    """
+    return (
+        f"That failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
+    )
 
 
 _KEPT = ("type", "method", "name", "remember", "number")
@@ -127,7 +149,9 @@ def _typed(message: Mapping[str, Any]) -> dict[str, Any]:
     """`message` with all that was typed as `Secret`, so that no frame that holds it shows it."""
     fields = message.get("fields")
     typed = {str(k): Secret(v) for k, v in fields.items()} if isinstance(fields, dict) else {}
-    text = {key: Secret(message[key]) for key in ("text", "tenant") if isinstance(message.get(key), str)}
+    text = {
+        key: Secret(message[key]) for key in ("text", "tenant") if isinstance(message.get(key), str)
+    }
     return {**message, **text, "fields": typed}
 
 
@@ -136,12 +160,19 @@ class _PageFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args
-        record.args = _clean(arguments) if isinstance(arguments, Mapping) else tuple(map(_clean, arguments or ()))
+        record.args = (
+            _clean(arguments)
+            if isinstance(arguments, Mapping)
+            else tuple(map(_clean, arguments or ()))
+        )
         return True
 
 
 def _clean(value: Any) -> Any:
-    """`value` with each custom comm message in it without what was typed; anything else is left as it is."""
+    """`value` with each custom comm message in it without what was typed.
+
+    Anything else is left as it is.
+    """
     if not isinstance(value, dict):
         return value
     if value.get("method") == "custom" and isinstance(value.get("content"), dict):
@@ -173,10 +204,11 @@ def _watch(panel: Panel) -> None:
             mine.tell()
 
     logins.watchers.append(changed)
-    del logins.watchers[:-PANELS_MOST]  # ipywidgets keeps every panel of a kernel, also those of cells that were run again
+    # ipywidgets keeps every panel of a kernel, also those of cells that were run again
+    del logins.watchers[:-PANELS_MOST]
 
 
 def with_text(bundle: Any, text: str, html: str | None = None) -> Any:
-    """The widget's mime bundle with a text that stays the same from run to run (nbval compares it), and a static table."""
+    """The widget's mime bundle with a text that never varies (for nbval), and a static table."""
     content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata

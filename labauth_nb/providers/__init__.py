@@ -1,4 +1,7 @@
-"""The providers, by name. To add one: a file of literals here, one in the sandbox, a test, a tutorial."""
+"""The providers, by name.
+
+To add one: a file of literals here, one in the sandbox, a test, a tutorial.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,20 @@ PROVIDERS = {p.name: p for p in (BENCHLING, QBENCH, FOUNDRY, DNANEXUS)}
 
 ELSEWHERE = {
     "benchling-warehouse": (
-        "The Benchling Warehouse is a separate PostgreSQL database with its own user name and password, which none of "
-        "Benchling's sign-in methods opens: make a warehouse login in Benchling (profile picture, Feature Settings, "
-        "Warehouse) and connect with a PostgreSQL client such as psycopg or SQLAlchemy."
+        "The Benchling Warehouse is a separate PostgreSQL database with its own user name and"
+        " password, which none of Benchling's sign-in methods opens: make a warehouse login in"
+        " Benchling (profile picture, Feature Settings, Warehouse) and connect with a PostgreSQL"
+        " client such as psycopg or SQLAlchemy."
     ),
 }
 """Names that people type and that are something else, with what to use."""
 
-SECRET_FIELDS = sorted({f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields if f.secret})
-PLAIN_FIELDS = sorted({f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields} - set(SECRET_FIELDS))
+SECRET_FIELDS = sorted(
+    {f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields if f.secret}
+)
+PLAIN_FIELDS = sorted(
+    {f.name for p in PROVIDERS.values() for m in p.methods for f in m.fields} - set(SECRET_FIELDS)
+)
 
 
 def find(name: str) -> Provider:

@@ -17,8 +17,9 @@ def is_loopback(host: str | None) -> bool:
 def parsed(address: str, *, plain: bool = False, local: bool = True) -> SplitResult | None:
     """The parts of `address`; None where nothing may be sent to it, or shown of it.
 
-    That is https, or http to loopback (where `local`), with a host, a port that is a number, no user name or password,
-    and nothing that cannot be printed. `plain`: of http or https only the host and port are taken, whatever follows.
+    That is https, or http to loopback (where `local`), with a host, a port that is a number, no
+    user name or password, and nothing that cannot be printed. `plain`: of http or https only the
+    host and port are taken, whatever follows.
     """
     try:
         parts = urlsplit(address)

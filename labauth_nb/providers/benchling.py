@@ -1,6 +1,17 @@
 """Benchling (API v2): facts from its API reference, its SDK and the authentication guide."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
+from .model import (
+    REDIRECT_URI,
+    SERVER,
+    DeadToken,
+    Env,
+    Field,
+    Flow,
+    Method,
+    Paging,
+    Probe,
+    Provider,
+)
 
 TENANT = Field(
     "tenant",
@@ -26,7 +37,12 @@ BENCHLING = Provider(
             "App (client ID and secret)",
             "client_credentials",
             fields=(
-                Field("client_id", "Client ID", "Developer Console, your app, Client ID", env=(Env("BENCHLING_CLIENT_ID"),)),
+                Field(
+                    "client_id",
+                    "Client ID",
+                    "Developer Console, your app, Client ID",
+                    env=(Env("BENCHLING_CLIENT_ID"),),
+                ),
                 Field(
                     "client_secret",
                     "Client secret",
@@ -35,7 +51,10 @@ BENCHLING = Provider(
                     secret=True,
                 ),
             ),
-            hint="for scripts and integrations: acts as the app, which must have been added to the projects it reads",
+            hint=(
+                "for scripts and integrations: acts as the app, which must have been added to the"
+                " projects it reads"
+            ),
             issued_here=True,
         ),
         Method(
@@ -66,7 +85,10 @@ BENCHLING = Provider(
                     secret=True,
                 ),
             ),
-            hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
+            hint=(
+                "acts as you, for labs whose Benchling trusts their identity provider (OpenID"
+                " Connect)"
+            ),
             claim="email",
         ),
         Method(
@@ -97,13 +119,17 @@ BENCHLING = Provider(
                 Field(
                     "scopes",
                     "Scopes",
-                    "openid and email at least; with offline_access the sign-in is renewed without you",
+                    "openid and email at least; with offline_access the sign-in is renewed"
+                    " without you",
                     optional=True,
                     default="openid email offline_access",
                 ),
                 REDIRECT_URI,
             ),
-            hint="acts as you, for labs whose Benchling trusts their identity provider (OpenID Connect)",
+            hint=(
+                "acts as you, for labs whose Benchling trusts their identity provider (OpenID"
+                " Connect)"
+            ),
             issued_here=True,
             claim="email",
             revoke="openid",
@@ -112,11 +138,24 @@ BENCHLING = Provider(
                 issuer="issuer",
                 who="the identity provider",
                 hints={
-                    "access_denied": "The sign-in was declined: open the sign-in page again, or ask your admin.",
-                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
-                    "invalid_client": "Check the client ID (and the secret of a confidential client) with its admin.",
-                    "invalid_scope": "Ask only for scopes that the client has; openid and email are needed.",
-                    "404": "Check the issuer: it is the address without /.well-known/openid-configuration.",
+                    "access_denied": (
+                        "The sign-in was declined: open the sign-in page again, or ask your admin."
+                    ),
+                    "invalid_grant": (
+                        "The code was already used, is too old, or belongs to another attempt: sign"
+                        " in again."
+                    ),
+                    "invalid_client": (
+                        "Check the client ID (and the secret of a confidential client) with its"
+                        " admin."
+                    ),
+                    "invalid_scope": (
+                        "Ask only for scopes that the client has; openid and email are needed."
+                    ),
+                    "404": (
+                        "Check the issuer: it is the address without"
+                        " /.well-known/openid-configuration."
+                    ),
                     "429": "Too many requests: wait {retry} and go on.",
                     "5xx": "The identity provider has a problem of its own: try again in a minute.",
                 },
@@ -129,14 +168,26 @@ BENCHLING = Provider(
     dead_token=(DeadToken(401),),
     hints={
         "invalid_client": (
-            "Check the client ID and secret under Developer Console, your app; the tenant may be another one, the "
-            "secret may have been regenerated, or the app archived."
+            "Check the client ID and secret under Developer Console, your app; the tenant may be"
+            " another one, the secret may have been regenerated, or the app archived."
         ),
-        "401": ("Check the API key or token; the user may be suspended, or the key may belong to another tenant."),
-        "403": "Ask for access to that item: an app must be added to the organization, team or project.",
-        "404": ("Check the path and the id; an app that was not added to the project sees nothing there either."),
+        "401": (
+            "Check the API key or token; the user may be suspended, or the key may belong to"
+            " another tenant."
+        ),
+        "403": (
+            "Ask for access to that item: an app must be added to the organization, team or"
+            " project."
+        ),
+        "404": (
+            "Check the path and the id; an app that was not added to the project sees nothing there"
+            " either."
+        ),
         "429": "Too many requests: wait {retry} and go on.",
-        "503": "Benchling is down for a moment (its maintenance is on the last Saturday of the month): try later.",
+        "503": (
+            "Benchling is down for a moment (its maintenance is on the last Saturday of the month):"
+            " try later."
+        ),
         "5xx": "Benchling has a problem of its own: try again in a minute.",
     },
 )

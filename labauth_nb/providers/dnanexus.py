@@ -1,6 +1,17 @@
 """DNAnexus: facts from its API documentation and from dxpy."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
+from .model import (
+    REDIRECT_URI,
+    SERVER,
+    DeadToken,
+    Env,
+    Field,
+    Flow,
+    Method,
+    Paging,
+    Probe,
+    Provider,
+)
 
 TENANT = Field(
     "tenant",
@@ -19,7 +30,9 @@ TENANT = Field(
     address=SERVER,
 )
 
-SECURITY_CONTEXT = Env("DX_SECURITY_CONTEXT", json_key="auth_token", written_by="dx", signed_out="PUBLIC")
+SECURITY_CONTEXT = Env(
+    "DX_SECURITY_CONTEXT", json_key="auth_token", written_by="dx", signed_out="PUBLIC"
+)
 """What `dx login`, and inside a job the platform, has as the token. Source: dxpy."""
 
 WHERE = "on platform.dnanexus.com, your user name, Profile, API Tokens, New Token"
@@ -77,11 +90,17 @@ DNANEXUS = Provider(
             "User name and password",
             "password",
             fields=(
-                Field("username", "User name", "what you type on platform.dnanexus.com", env=(Env("DX_USERNAME"),)),
+                Field(
+                    "username",
+                    "User name",
+                    "what you type on platform.dnanexus.com",
+                    env=(Env("DX_USERNAME"),),
+                ),
                 Field(
                     "password",
                     "Password",
-                    "what you type on platform.dnanexus.com; with single sign-on there is none: use an API token",
+                    "what you type on platform.dnanexus.com; with single sign-on there is none: use"
+                    " an API token",
                     secret=True,
                     verbatim=True,
                 ),
@@ -129,13 +148,23 @@ DNANEXUS = Provider(
                 pkce=False,
                 echoes_state=False,
                 note=(
-                    "DNAnexus must have registered the redirect address for this client (ask their support). "
-                    "Without that, cancel and choose the API token, or the user name and password, instead."
+                    "DNAnexus must have registered the redirect address for this client (ask their"
+                    " support). Without that, cancel and choose the API token, or the user name and"
+                    " password, instead."
                 ),
                 hints={
-                    "access_denied": "The sign-in was declined: open the sign-in page again, or use an API token.",
-                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
-                    "invalid_client": "DNAnexus does not know this client: ask them to register it, or use an API token.",
+                    "access_denied": (
+                        "The sign-in was declined: open the sign-in page again, or use an API"
+                        " token."
+                    ),
+                    "invalid_grant": (
+                        "The code was already used, is too old, or belongs to another attempt: sign"
+                        " in again."
+                    ),
+                    "invalid_client": (
+                        "DNAnexus does not know this client: ask them to register it, or use an API"
+                        " token."
+                    ),
                 },
             ),
         ),
@@ -178,15 +207,25 @@ DNANEXUS = Provider(
     dead_token=(DeadToken(401, codes=("InvalidAuthentication",)),),
     hints={
         "InvalidAuthentication": f"Make a new API token ({WHERE}) and sign in again.",
-        "PermissionDenied": "Your sign-in is fine, but you have no access to that: ask for it in the project.",
+        "PermissionDenied": (
+            "Your sign-in is fine, but you have no access to that: ask for it in the project."
+        ),
         "UsernameOrPasswordError": (
-            f"Check the user name and the password; with single sign-on use an API token instead ({WHERE})."
+            "Check the user name and the password; with single sign-on use an API token instead"
+            f" ({WHERE})."
         ),
         "OTPRequiredError": "Give the 6 digits of your authenticator app as the one-time code.",
-        "OTPMismatchError": "Give the newest 6 digits of your authenticator app; after 3 wrong ones wait a while.",
-        "SpendingLimitExceeded": "The billed account has reached its spending limit: ask its admin.",
+        "OTPMismatchError": (
+            "Give the newest 6 digits of your authenticator app; after 3 wrong ones wait a while."
+        ),
+        "SpendingLimitExceeded": (
+            "The billed account has reached its spending limit: ask its admin."
+        ),
         "OrgExpired": "The organization's account has expired: ask its admin.",
-        "404": "Check the path (every call is a POST) and the id; what you have no access to may not be found either.",
+        "404": (
+            "Check the path (every call is a POST) and the id; what you have no access to may not"
+            " be found either."
+        ),
         "422": "Check the input of that call: its fields and its ids.",
         "429": "Too many requests: wait {retry} and go on.",
         "5xx": "DNAnexus has a problem of its own: try again in a minute.",

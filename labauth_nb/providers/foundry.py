@@ -1,6 +1,17 @@
 """Palantir Foundry: facts from its documentation and from the vendor's SDKs."""
 
-from .model import REDIRECT_URI, SERVER, DeadToken, Env, Field, Flow, Method, Paging, Probe, Provider
+from .model import (
+    REDIRECT_URI,
+    SERVER,
+    DeadToken,
+    Env,
+    Field,
+    Flow,
+    Method,
+    Paging,
+    Probe,
+    Provider,
+)
 
 TENANT = Field(
     "tenant",
@@ -43,8 +54,12 @@ FOUNDRY = Provider(
                 Field(
                     "client_secret",
                     "Client secret",
-                    "Developer Console, your application, OAuth & scopes; shown once, when the application is made",
-                    env=(Env("FOUNDRY_CLIENT_SECRET"), Env("FDT_CREDENTIALS__OAUTH__CLIENT_SECRET")),
+                    "Developer Console, your application, OAuth & scopes; shown once, when the"
+                    " application is made",
+                    env=(
+                        Env("FOUNDRY_CLIENT_SECRET"),
+                        Env("FDT_CREDENTIALS__OAUTH__CLIENT_SECRET"),
+                    ),
                     secret=True,
                 ),
                 Field(
@@ -85,7 +100,8 @@ FOUNDRY = Provider(
                 Field(
                     "client_id",
                     "Client ID",
-                    "Developer Console, your application with the authorization code grant, OAuth & scopes",
+                    "Developer Console, your application with the authorization code grant, OAuth &"
+                    " scopes",
                     env=(Env("FOUNDRY_CLIENT_ID"), Env("FDT_CREDENTIALS__OAUTH__CLIENT_ID")),
                 ),
                 Field(
@@ -98,7 +114,8 @@ FOUNDRY = Provider(
                 Field(
                     "scopes",
                     "Scopes",
-                    "what the application may do as you; with offline_access the sign-in lasts longer than an hour",
+                    "what the application may do as you; with offline_access the sign-in lasts"
+                    " longer than an hour",
                     env=(Env("FOUNDRY_SCOPES"), Env("FDT_CREDENTIALS__OAUTH__SCOPES")),
                     optional=True,
                     default="api:ontologies-read offline_access",
@@ -113,10 +130,22 @@ FOUNDRY = Provider(
                 authorize="/multipass/api/oauth2/authorize",
                 token="/multipass/api/oauth2/token",
                 hints={
-                    "access_denied": "The sign-in was declined: open the sign-in page again and allow it, or ask your admin.",
-                    "invalid_grant": "The code was already used, is too old, or belongs to another attempt: sign in again.",
-                    "invalid_client": "Check the client ID (a confidential application has a secret too) in Developer Console.",
-                    "unauthorized_client": "Enable the authorization code grant under Developer Console, your application.",
+                    "access_denied": (
+                        "The sign-in was declined: open the sign-in page again and allow it, or ask"
+                        " your admin."
+                    ),
+                    "invalid_grant": (
+                        "The code was already used, is too old, or belongs to another attempt: sign"
+                        " in again."
+                    ),
+                    "invalid_client": (
+                        "Check the client ID (a confidential application has a secret too) in"
+                        " Developer Console."
+                    ),
+                    "unauthorized_client": (
+                        "Enable the authorization code grant under Developer Console, your"
+                        " application."
+                    ),
                 },
             ),
         ),
@@ -132,13 +161,20 @@ FOUNDRY = Provider(
     paging=Paging(items="data", cursor="nextPageToken", send="pageToken"),
     dead_token=(DeadToken(401),),
     hints={
-        "invalid_client": "Check the client ID and secret under Developer Console, your application, OAuth & scopes.",
-        "unauthorized_client": "Enable the client credentials grant under Developer Console, your application.",
-        "invalid_scope": "Ask only for scopes that the application has under Developer Console, OAuth & scopes.",
+        "invalid_client": (
+            "Check the client ID and secret under Developer Console, your application, OAuth &"
+            " scopes."
+        ),
+        "unauthorized_client": (
+            "Enable the client credentials grant under Developer Console, your application."
+        ),
+        "invalid_scope": (
+            "Ask only for scopes that the application has under Developer Console, OAuth & scopes."
+        ),
         "401": "The token has expired or was revoked: sign in again.",
         "403": (
-            "The application's scopes, the scopes asked for and the project role must all allow it: "
-            "see Developer Console, OAuth & scopes."
+            "The application's scopes, the scopes asked for and the project role must all allow it:"
+            " see Developer Console, OAuth & scopes."
         ),
         "404": "Check the path and the name; what you have no role for is not found either.",
         "429": "Too many requests: wait {retry} and go on.",

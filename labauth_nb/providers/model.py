@@ -1,4 +1,7 @@
-"""What a provider is, as data: `Provider`, `Method`, `Field` and the small records they are made of."""
+"""What a provider is, as data.
+
+`Provider`, `Method`, `Field` and the small records they are made of.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class Env:
 
     name: str
     json_key: str = ""
-    """The value is a JSON object, as `written_by` writes it, and what it has under this key is meant."""
+    """The value is a JSON object, as `written_by` writes it, and what it has under this key is
+    meant."""
     written_by: str = ""
     """The vendor's tool that writes the JSON, for messages."""
     signed_out: str = ""
@@ -29,7 +33,8 @@ class Env:
     port: str = ""
     """The variable beside it that has the port of its host."""
     full_host: bool = False
-    """Whether it is ignored where its value has no dot: it is then no host, but the computer's own name."""
+    """Whether it is ignored where its value has no dot: it is then no host, but the computer's own
+    name."""
     unless: str = ""
     """A variable: where that is set too, this one means something else, and is ignored."""
     because: str = ""
@@ -57,7 +62,8 @@ class Field:
     variable: str = ""
     """Our own variable for it, where LABAUTH_<PROVIDER>_<FIELD> is another method's."""
     address: str = ""
-    """SERVER: it names who gets the credentials. RETURN: it names where the browser brings the code."""
+    """SERVER: it names who gets the credentials. RETURN: it names where the browser brings the
+    code."""
     verbatim: bool = False
     """Whether a person made it up, so that quotes and spaces may belong to it."""
     once: bool = False
@@ -73,11 +79,13 @@ SERVER, RETURN = "server", "return"
 REDIRECT_URI = Field(
     "redirect_uri",
     "Redirect address",
-    "what is registered for the client; leave it empty for this computer, any port (http://127.0.0.1)",
+    "what is registered for the client; leave it empty for this computer, any port"
+    " (http://127.0.0.1)",
     optional=True,
     address=RETURN,
 )
-"""Where the sign-in page sends the browser back to (RFC 8252 7.3; on a hub: an address that is proxied to the kernel)."""
+"""Where the sign-in page sends the browser back to (RFC 8252 7.3; on a hub: an address that is
+proxied to the kernel)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,8 @@ class Flow:
     pkce: bool = True
     """Whether the code is bound to us (RFC 7636)."""
     echoes_state: bool = True
-    """Whether every response to the browser brings `state` back; else one without it is taken by paste only."""
+    """Whether every response to the browser brings `state` back; else one without it is taken by
+    paste only."""
     who: str = ""
     """Who responds, in messages, where that is not the provider itself."""
     note: str = ""
@@ -124,9 +133,11 @@ class Method:
     why_not_revoked: str = ""
     """Why logging out leaves the token alone."""
     files: str = ""
-    """The vendor's own files that hold these fields (`labauth_nb.credentials.vendor_files.FILES`)."""
+    """The vendor's own files that hold these fields
+    (`labauth_nb.credentials.vendor_files.FILES`)."""
     job_variable: str = ""
-    """An environment variable that is set inside a job, and only there: the job signs in by itself."""
+    """An environment variable that is set inside a job, and only there: the job signs
+    in by itself."""
     claim: str = ""
     """A claim that the pasted token must carry."""
     never_expires: bool = False
@@ -155,7 +166,7 @@ class Method:
 
     @property
     def secret(self) -> Field:
-        """The field that is the credential itself (a browser method has none: any of its fields)."""
+        """The field that is the credential itself (for a browser method: any field)."""
         return next((f for f in self.fields if f.secret and not f.optional), self.fields[0])
 
 
@@ -209,7 +220,10 @@ class Paging:
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider: where it is, how one signs in, what its responses mean, what to do about its errors."""
+    """A provider.
+
+    Where it is, how one signs in, what its responses mean, what to do about its errors.
+    """
 
     name: str
     """The word after ``%labauth login``."""
@@ -253,7 +267,10 @@ class Provider:
     """The page that documents signing in."""
 
     def method(self, name: str | None) -> Method:
-        """The method called `name` (None: the default one). Raises `InvalidInput`, listing the choices."""
+        """The method called `name` (None: the default one).
+
+        Raises `InvalidInput`, listing the choices.
+        """
         if name is None:
             return self.methods[0]
         for method in self.methods:
@@ -264,12 +281,16 @@ class Provider:
     def origin(self, tenant: str) -> str:
         """The origin (``https://host[:port]``) of `tenant`, in any spelling. Raises `InvalidInput`.
 
-        Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is dropped.
+        Plain http is kept for loopback only; elsewhere it becomes https. A path (a pasted page) is
+        dropped.
         """
         typed = tenant.strip()
         refuse_secret(typed, "The tenant", "tenant")
         parts = parsed(typed if "://" in typed else "https://" + typed, plain=True)
-        host, port = (parts.hostname or "").rstrip(".") if parts else "", parts.port if parts else None
+        host, port = (
+            (parts.hostname or "").rstrip(".") if parts else "",
+            (parts.port if parts else None),
+        )
         if parts is None or parts.path.startswith("//") or not _HOST.fullmatch(host):
             raise self._bad_tenant(typed)
         if host in self.web_pages:
@@ -282,7 +303,11 @@ class Provider:
             if not self.suffix:
                 raise self._bad_tenant(typed)
             host += self.suffix
-        if self.suffix_required and host != self.suffix.lstrip(".") and not host.endswith(self.suffix):
+        if (
+            self.suffix_required
+            and host != self.suffix.lstrip(".")
+            and not host.endswith(self.suffix)
+        ):
             said = f"{host} is not a {self.title} address: they end in {self.suffix}."
             raise InvalidInput(f"{said} Give {self.tenant.hint}.", field="tenant")
         if port == {"http": 80, "https": 443}[parts.scheme]:
@@ -290,7 +315,10 @@ class Provider:
         return f"https://{host}{f':{port}' if port else ''}"
 
     def owns(self, tenant: str) -> bool:
-        """Whether `tenant` is at an address of the vendor's own, whoever named it. Raises `InvalidInput`."""
+        """Whether `tenant` is at an address of the vendor's own, whoever named it.
+
+        Raises `InvalidInput`.
+        """
         host = urlsplit(self.origin(tenant)).netloc
         return host.endswith(self.suffix) if self.suffix else host in self.auth_hosts
 
@@ -305,7 +333,7 @@ class Provider:
 
 
 def spelled(address: str) -> str:
-    """`address` with scheme and host in small letters (RFC 3986 6.2.2.1), and without a slash at its end."""
+    """`address` in small letters (scheme and host, RFC 3986 6.2.2.1), no slash at its end."""
     try:
         parts = urlsplit(address)
         return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
@@ -314,7 +342,10 @@ def spelled(address: str) -> str:
 
 
 def whole_address(typed: str) -> str:
-    """An issuer or a redirect address as it was typed, in one spelling: with its scheme, without what discovery adds."""
+    """An issuer or a redirect address as it was typed, in one spelling.
+
+    With its scheme, without what discovery adds.
+    """
     typed = typed.strip()
     typed = spelled(typed if "://" in typed else f"https://{typed}")
     return typed.removesuffix("/.well-known/openid-configuration").rstrip("/")

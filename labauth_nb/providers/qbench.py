@@ -48,12 +48,19 @@ QBENCH = Provider(
         ),
     ),
     probes=(
-        Probe("GET", "/qbench/api/v2/auth/token/info", ("username", "email", "name", "client_id", "sub")),
+        Probe(
+            "GET",
+            "/qbench/api/v2/auth/token/info",
+            ("username", "email", "name", "client_id", "sub"),
+        ),
         Probe("GET", "/qbench/api/v2/orders?page_size=1", items="data"),
     ),
-    paging=Paging(items="data", number="page_num", total_pages="total_pages", total_count="total_count"),
+    paging=Paging(
+        items="data", number="page_num", total_pages="total_pages", total_count="total_count"
+    ),
     pacing=("x-qbapi-throttle-ttl", "retry-after"),
-    # Its help page "Handling 429 Errors": "your request does not go through and it is safe to retry".
+    # Its help page "Handling 429 Errors": "your request does not go through and it is safe to
+    # retry".
     limits_first=True,
     dead_token=(
         DeadToken(401),
@@ -62,11 +69,17 @@ QBENCH = Provider(
     ),
     hints={
         "400 invalid_grant": (
-            "Check the client ID and secret under Configuration, Application, Developer, Settings, API Clients; "
-            "this computer's clock must be right to within 5 minutes."
+            "Check the client ID and secret under Configuration, Application, Developer, Settings,"
+            " API Clients; this computer's clock must be right to within 5 minutes."
         ),
-        "401": "Check the client ID and secret under Configuration, Application, Developer, Settings, API Clients.",
-        "403": "Tick that endpoint in the Scopes tab of the API client (Configuration, Application, Developer, Settings).",
+        "401": (
+            "Check the client ID and secret under Configuration, Application, Developer, Settings,"
+            " API Clients."
+        ),
+        "403": (
+            "Tick that endpoint in the Scopes tab of the API client (Configuration, Application,"
+            " Developer, Settings)."
+        ),
         "404": "Check the path; at sign-in, check the address of your QBench.",
         "429": "Too many requests: wait {retry} and go on.",
         "5xx": "QBench has a problem of its own: try again in a minute.",

@@ -122,7 +122,8 @@ class Foundry(RefreshingSite):
     def error(self, status: int, code: str, message: str, **more: Any) -> Response:
         """The API's error shape, with `more` as its ``parameters``.
 
-        Its shape: ``{"errorCode", "errorName", "errorInstanceId", "errorDescription", "parameters"}``.
+        Its shape: ``{"errorCode", "errorName", "errorInstanceId", "errorDescription",
+        "parameters"}``.
         """
         kind = NAMES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
         name = code or f"Default:{kind.title().replace('_', '')}"

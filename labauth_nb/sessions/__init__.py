@@ -1,4 +1,6 @@
-"""What a token is good for: a `requests` session that signs for one origin, and walks through pages.
+"""What a token is good for.
+
+A `requests` session that signs for one origin, and walks through pages.
 
 It never acquires a token itself, and never shows one to another origin.
 """

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 PROGRESS_AFTER_SECONDS = 2.0
 EMPTY_PAGES = 100
-"""Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor any number."""
+"""Empty pages in a row that a walk puts up with: a filter leaves some, a broken cursor
+any number."""
 EQUAL_PAGES = 100
-"""Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"} fills many."""
+"""Pages in a row that may equal earlier ones, where they may be new: {"status": "DONE"}
+fills many."""
 Params = Mapping[str, Any] | Iterable[tuple[str, Any]] | str | bytes | None
 """What `params` of a walk may be: as for `requests.get`."""
 Page = tuple[list[dict[str, Any]], int | None, Any]
@@ -96,7 +98,9 @@ class Walk:
         json: Mapping[str, Any] | None,
         cursor: Any,
     ) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        """The query and body of the first request; `cursor`: the page to begin at (None: the first).
+        """The query and body of the first request.
+
+        `cursor`: the page to begin at (None: the first).
 
         Raises `InvalidInput` for what the provider's paging cannot take.
         """
@@ -169,13 +173,17 @@ class Walk:
         """The page, and its records. Raises `ProviderError` for what is not a page of records."""
         title, paging = self._link.provider.title, self._link.provider.paging
         page, said = json_of(response), f"{title} responded with {response.status_code}"
-        lists = [n for n, v in page.items() if isinstance(v, list)] if isinstance(page, dict) else []
+        lists = (
+            [n for n, v in page.items() if isinstance(v, list)] if isinstance(page, dict) else []
+        )
         name = paging.items or (lists[0] if len(lists) == 1 else "")
         if page is None:
             said += f" with something other than JSON. Is {response.url} a list?"
         elif name not in lists:
             path = urlsplit(response.url).path
-            said += f", but {path} is not a list in pages. Use lab.get(path).json() for a single item."
+            said += (
+                f", but {path} is not a list in pages. Use lab.get(path).json() for a single item."
+            )
         elif not all(isinstance(row, dict) for row in page[name]):
             said = f"{title} sent rows that are not records. Use lab.get(path).json() for them."
         else:

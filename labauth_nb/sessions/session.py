@@ -1,7 +1,7 @@
-"""`LabSession`: a `requests.Session` that signs its requests to one origin, renews, waits and pages.
+"""`LabSession`: a `requests.Session` that signs for one origin, renews, waits and pages.
 
-lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks its link for a token
-->  _Attempts sends it: again where the provider says "slow down", once more where it says "this token is dead"
+lab.get("plates")  ->  joined to the provider's API base, timeout set  ->  TokenAuth asks its link
+->  _Attempts sends it: again at "slow down", once more, renewed, at "this token is dead"
 ->  the header is taken off the response's request  ->  a plain Response
 """
 
@@ -61,7 +61,11 @@ BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 def origin_of(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port of `url` (RFC 6454), as parsed values."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return (
+        parts.scheme,
+        parts.hostname or "",
+        parts.port or {"http": 80, "https": 443}.get(parts.scheme),
+    )
 
 
 def _own(link: Link, url: str | None) -> bool:
@@ -88,8 +92,13 @@ class TokenAuth(AuthBase):
             _go_direct(str(request.url))
         return request
 
-    def sign(self, request: requests.PreparedRequest, rejected: Token | None = None) -> Token | None:
-        """Sign `request` where it may be signed; the token it now carries. Raises `UnsafeRequest` before sending."""
+    def sign(
+        self, request: requests.PreparedRequest, rejected: Token | None = None
+    ) -> Token | None:
+        """Sign `request` where it may be signed; the token it now carries.
+
+        Raises `UnsafeRequest` before sending.
+        """
         mine = isinstance(request.headers.get("Authorization"), Secret)
         if "Authorization" in request.headers and not mine:
             return None
@@ -112,7 +121,7 @@ class TokenAuth(AuthBase):
         patience: Patience,
         rejected: Token | None = None,
     ) -> Token | None:
-        """As `sign`, again while the token endpoint is busy or cannot be reached: nothing was sent."""
+        """As `sign`, again while the token endpoint is busy or out of reach: nothing was sent."""
         while True:
             try:
                 return self.sign(request, rejected)
@@ -157,7 +166,10 @@ def _go_direct(url: str) -> None:
 
 
 class _Attempts:
-    """An adapter around the session's own: sends a request as often as it takes, signed again each time."""
+    """An adapter around the session's own.
+
+    Sends a request as often as it takes, signed again each time.
+    """
 
     def __init__(self, adapter: BaseAdapter, session: LabSession) -> None:
         self._adapter, self._session = adapter, session
@@ -331,11 +343,15 @@ def _unreachable(
 
 def _title(session: LabSession, request: requests.PreparedRequest) -> str:
     mine = _own(session.link, request.url)
-    return session.link.provider.title if mine else (urlsplit(request.url or "").hostname or "The server")
+    return (
+        session.link.provider.title
+        if mine
+        else (urlsplit(request.url or "").hostname or "The server")
+    )
 
 
 def is_dead(provider: Provider, response: requests.Response) -> bool:
-    """Whether `response` says "this token is dead" (not: "no permission"), by the provider's data."""
+    """Whether `response` says "this token is dead" (not "no permission"), by provider data."""
     for rule in provider.dead_token:
         if rule.status == response.status_code:
             if not rule.codes and not rule.words:
@@ -351,9 +367,9 @@ class LabSession(requests.Session):
     """A `requests.Session` for one login.
 
     A path is joined to the provider's API base (``plates``), a path from the root to its origin
-    (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin only.
-    Default timeouts: 10 s to connect, 60 s to read. GET, HEAD and POSTs that only read are sent
-    again on 429, 502, 503 and 504, and after a connection that was not made or broke; other
+    (``/api/v2/plates``), a whole URL is taken as it is. The token goes to the provider's origin
+    only. Default timeouts: 10 s to connect, 60 s to read. GET, HEAD and POSTs that only read are
+    sent again on 429, 502, 503 and 504, and after a connection that was not made or broke; other
     requests on 429, where the provider documents that it did no work.
     """
 
@@ -372,7 +388,9 @@ class LabSession(requests.Session):
 
     @property
     def patience(self) -> float:
-        """Seconds in all that a request is sent again for: set a number, "90s", "15m", "2h" or "1d".
+        """Seconds in all that a request is sent again for.
+
+        Set a number, "90s", "15m", "2h" or "1d".
 
         Until it is set it is what LABAUTH_PATIENCE says at the first request, or 60 s.
 
@@ -394,12 +412,19 @@ class LabSession(requests.Session):
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
             return path
         origin = self.link.origin
-        return origin + path if path.startswith("/") else f"{origin}{self.link.provider.api_base}/{path}"
+        return (
+            origin + path
+            if path.startswith("/")
+            else f"{origin}{self.link.provider.api_base}/{path}"
+        )
 
-    def request(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
+    def request(
+        self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
+    ) -> requests.Response:
         """As `requests.Session.request`, with a path for a URL and timeouts by default.
 
-        Raises what `Link.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses are responses.
+        Raises what `Link.token` raises, `UnsafeRequest` and `ProviderUnreachable`; error statuses
+        are responses.
         """
         if len(args) < 7:
             options.setdefault("timeout", TIMEOUT)
@@ -408,13 +433,17 @@ class LabSession(requests.Session):
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """As `requests.Session.prepare_request`, with a path for a URL."""
         request = copy.copy(request)
-        request.url = self.url(request.url.decode() if isinstance(request.url, bytes) else str(request.url))
+        request.url = self.url(
+            request.url.decode() if isinstance(request.url, bytes) else str(request.url)
+        )
         own, request.auth = request.auth is not None, request.auth or no_netrc
         prepared = super().prepare_request(request)
         vars(prepared)["own_auth"] = own  # else `_Attempts` signs it
         return prepared
 
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
         """As in `requests.Session`, but `verify` of the session comes before the environment.
 
         There SSL_CERT_FILE counts too. Raises `LabauthError` as `wire.trusted`.
@@ -467,8 +496,14 @@ class LabSession(requests.Session):
             raise UnsafeRequest(f"Not followed: {who} redirects to an address with a token in it.")
         return str(target) if target else None
 
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """On a redirect: your own Authorization header stays with its host, .netrc is not asked; ours is set on sending."""
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """On a redirect.
+
+        Your own Authorization header stays with its host, .netrc is not asked; ours is set on
+        sending.
+        """
         headers, old = prepared_request.headers, response.request.url or ""
         if "Authorization" in headers and self.should_strip_auth(old, prepared_request.url or ""):  # type: ignore[no-untyped-call]
             del headers["Authorization"]
@@ -495,7 +530,9 @@ class LabSession(requests.Session):
         *,
         cursor: Any = None,
     ) -> Iterator[list[dict[str, Any]]]:
-        """The pages of a list, one after another, each a list of records; the next is asked for when it is wanted.
+        """The pages of a list, one after another, each a list of records.
+
+        The next is asked for when it is wanted.
 
         `params` go into the query, `json` into the body (DNAnexus); `cursor`: the page to begin at.
         Raises `ProviderError` for an error and for what is not a list. Whatever ends the walk early
@@ -536,16 +573,18 @@ class LabSession(requests.Session):
         *,
         cursor: Any = None,
     ) -> pandas.DataFrame:
-        """All the records of a list (`limit`: that many at most) as a DataFrame, nested fields as ``a.b``.
+        """All records of a list (at most `limit`) as a DataFrame, nested fields as ``a.b``.
 
-        A progress bar appears when it takes longer than 2 s. `cursor` and what is raised: as in `pages`.
+        A progress bar appears when it takes longer than 2 s. `cursor` and what is raised: as in
+        `pages`.
         """
         return framed(path, self._walk(path, params, json, cursor), limit, cursor)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle says which login it was, and holds no secret: see `Link.pickled`.
 
-        What the user set goes along: patience, tries, and a plain `verify`; headers may hold a secret.
+        What the user set goes along: patience, tries, and a plain `verify`; headers may hold a
+        secret.
         """
         kept: dict[str, Any] = {"_patience": self._patience, "tries": self.tries}
         if isinstance(self.verify, str | bool):

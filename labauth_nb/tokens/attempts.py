@@ -1,7 +1,10 @@
-"""Signing in with a browser: an `Attempt`, from the sign-in page to the token; by listener, paste, or device code.
+"""Signing in with a browser: an `Attempt`, from the sign-in page to the token.
 
-Sources: RFC 6749 4.1 (authorization code), RFC 7636 (PKCE), RFC 8252 (loopback redirect), RFC 8628 (device code),
-RFC 9207 (iss), OpenID Connect Core 3.1. The browser is told nothing but the provider's page; the kernel redeems the code.
+By listener, paste, or device code.
+
+Sources: RFC 6749 4.1 (authorization code), RFC 7636 (PKCE), RFC 8252 (loopback redirect), RFC 8628
+(device code), RFC 9207 (iss), OpenID Connect Core 3.1. The browser is told nothing but the
+provider's page; the kernel redeems the code.
 """
 
 from __future__ import annotations
@@ -28,7 +31,18 @@ from ..responses import one_line
 from . import grants
 from .codes import Code, Device
 from .exchanges import TIMEOUT, Exchange
-from .listeners import BAD, BROKEN, FORBIDDEN, NOT_FOUND, NOTHING, OK, Listener, Page, listen, with_port
+from .listeners import (
+    BAD,
+    BROKEN,
+    FORBIDDEN,
+    NOT_FOUND,
+    NOTHING,
+    OK,
+    Listener,
+    Page,
+    listen,
+    with_port,
+)
 from .token import Token
 
 ATTEMPT_SECONDS = 600.0
@@ -42,21 +56,33 @@ WAITING, BUSY, DONE, OVER = "waiting", "busy", "done", "over"
 class Attempt:
     """One attempt to sign in with a browser.
 
-    Open `url` in a browser. The response comes home by itself where browser and kernel share this computer; else give
-    `answer` what the browser's address bar shows afterwards, or use the device code (`device`) where that is offered.
-    `wait` gives the login. Keep the attempt as long as it is waited for: one that nobody holds any more has ended.
+    Open `url` in a browser. The response comes home by itself where browser and kernel share this
+    computer; else give `answer` what the browser's address bar shows afterwards, or use the device
+    code (`device`) where that is offered. `wait` gives the login. Keep the attempt as long as it is
+    waited for: one that nobody holds any more has ended.
 
-    `complete` is handed the token and gives the login, or raises; `changed` is called, by any thread, when something
-    changed. Nothing is sent, and no port is taken, before `start`.
+    `complete` is handed the token and gives the login, or raises; `changed` is called, by any
+    thread, when something changed. Nothing is sent, and no port is taken, before `start`.
     """
 
     def __init__(
-        self, exchange: Exchange, complete: Callable[[Token], Any], changed: Callable[[], None] = lambda: None
+        self,
+        exchange: Exchange,
+        complete: Callable[[Token], Any],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         assert exchange.method.flow is not None
-        self._exchange, self._complete, self._changed, self._flow = exchange, complete, changed, exchange.method.flow
+        self._exchange, self._complete, self._changed, self._flow = (
+            exchange,
+            complete,
+            changed,
+            exchange.method.flow,
+        )
         self._grant = grants.PAGES[exchange.method.grant]
-        self._state, self._verifier = Secret(secrets.token_urlsafe(32)), Secret(secrets.token_urlsafe(64))
+        self._state, self._verifier = (
+            Secret(secrets.token_urlsafe(32)),
+            Secret(secrets.token_urlsafe(64)),
+        )
         self._nonce: Secret | None = Secret(secrets.token_urlsafe(32))
         self._lock, self._device_lock = threading.Lock(), threading.RLock()
         self._ended = threading.Event()
@@ -75,20 +101,24 @@ class Attempt:
     def start(self) -> Attempt:
         """Find the sign-in page and listen for what comes back; gives the attempt itself.
 
-        Raises `InvalidInput` for a redirect address that cannot be used, or where no thread can be started; and
-        what discovery raises.
+        Raises `InvalidInput` for a redirect address that cannot be used, or where no thread can be
+        started; and what discovery raises.
         """
         checked_redirect(self._redirect_uri)
         self._grant.find(self._exchange)
         self._listener, why = listen(self._redirect_uri, self)
-        if why and not self._flow.pkce:  # whoever listens there would get a code that is bound to nothing
-            what = "and whoever has it would get the response. Close that, or register another address"
+        # whoever listens there would get a code that is bound to nothing
+        if why and not self._flow.pkce:
+            what = (
+                "and whoever has it would get the response. Close that, or register another address"
+            )
             raise InvalidInput(f"{why}, {what}.", field="redirect_uri")
         if why:
             what = "sign in, then copy the address from the browser's address bar and paste it here"
             self.error = InvalidInput(f"{why}: {what}.", field="answer")
         self._redirect_uri = with_port(self._redirect_uri, self._listener)
-        # Neither keeps the attempt alive: nobody can wait for one that is dropped, and its socket must not stay.
+        # Neither keeps the attempt alive: nobody can wait for one that is dropped, and its socket
+        # must not stay.
         self._finalize = finalize = weakref.finalize(self, _dropped, self._listener, self._ended)
         finalize.atexit = False
         watched = (weakref.ref(self), self._ended, time.monotonic() + ATTEMPT_SECONDS)
@@ -106,7 +136,10 @@ class Attempt:
 
     @property
     def url(self) -> str:
-        """The sign-in page's address. It holds this attempt's state: show it to the person only, and print it nowhere."""
+        """The sign-in page's address.
+
+        It holds this attempt's state: show it to the person only, and print it nowhere.
+        """
         exchange = self._exchange
         asked: dict[str, str] = {"response_type": "code", "client_id": exchange.fields["client_id"]}
         asked |= {"redirect_uri": self._redirect_uri, "state": self._state}
@@ -118,7 +151,10 @@ class Attempt:
 
     @property
     def proof(self) -> str:
-        """An address that only this computer answers at: a page that fetches it proves that it runs here; "" for none."""
+        """An address that only this computer answers at.
+
+        A page that fetches it proves that it runs here; "" for none.
+        """
         return self._listener.proof_url if self._listener is not None else ""
 
     @property
@@ -139,9 +175,12 @@ class Attempt:
         return self._device.verification_uri_complete if self._device is not None else ""
 
     def device(self) -> tuple[str, str]:
-        """(the address to open on any device, the code to type there); from now on that is waited for.
+        """(the address to open on any device, the code to type there).
 
-        Raises `InvalidInput` where the provider offers none, `SignInRefused`, `ProviderUnreachable`.
+        From now on that is waited for.
+
+        Raises `InvalidInput` where the provider offers none, `SignInRefused`,
+        `ProviderUnreachable`.
         """
         with self._device_lock:  # two views of one panel ask at once, for one code
             device = self._device or self._ask_for_device()
@@ -187,17 +226,21 @@ class Attempt:
     # What comes back
 
     def answer(self, pasted: str) -> Any:
-        """Sign in with what the browser's address bar shows, or with the code alone; gives the login.
+        """Sign in with what the browser's address bar shows, or the code alone; the login.
 
-        Raises `InvalidInput` for what is no response to this attempt, `SignInRefused`, `ProviderUnreachable`.
+        Raises `InvalidInput` for what is no response to this attempt, `SignInRefused`,
+        `ProviderUnreachable`.
         """
         pasted = Secret(pasted if isinstance(pasted, str) else "")
         try:
             text = Secret("".join(pasted.split()))
             noticed([pasted])
             if not text:
-                raise self._ignored("Nothing was pasted: copy the whole address that the browser landed on.")
-            if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):  # a code alone may end in "=" too
+                raise self._ignored(
+                    "Nothing was pasted: copy the whole address that the browser landed on."
+                )
+            # a code alone may end in "=" too
+            if "://" in text or re.search(r"(^|[?&])(code|state|error)=", text):
                 self._take(_query(text), by_hand=True)
             elif len(pasted.split()) > 1 or len(text) < CODE_LEAST:
                 raise self._ignored(_NO_CODE)
@@ -226,7 +269,10 @@ class Attempt:
             return Page(BAD, str(error), own)
         except BaseException as error:
             return Page(BROKEN, str(self._broken(error)), own)
-        done = f"You are signed in to {self._exchange.provider.title}. Close this page and go back to the notebook."
+        done = (
+            f"You are signed in to {self._exchange.provider.title}. Close this page and go back to"
+            " the notebook."
+        )
         return Page(OK, done, own)
 
     def proven(self) -> None:
@@ -235,21 +281,34 @@ class Attempt:
         self._tell()
 
     def yields(self, newer: Any) -> str:
-        """A `newer` attempt wants the port: end, where it is a cell that was run again; else say who has it."""
+        """A `newer` attempt wants the port.
+
+        End, where it is a cell that was run again; else say who has it.
+        """
         if self._exchange.method is not newer._exchange.method:  # noqa: SLF001 - its own class
             return f"the sign-in to {self._exchange.provider.title} that is under way"
         self.cancel(NotSignedIn("A newer sign-in attempt replaced this one."))
         return ""
 
-    def _take(self, pairs: list[tuple[str, Secret]], by_hand: bool = False, bare: bool = False) -> None:
-        """Use a response. `by_hand`: a person pasted it; `bare`: the code alone. Raises why it is not used."""
+    def _take(
+        self, pairs: list[tuple[str, Secret]], by_hand: bool = False, bare: bool = False
+    ) -> None:
+        """Use a response.
+
+        `by_hand`: a person pasted it; `bare`: the code alone. Raises why it is not used.
+        """
         with self._lock:
             if self.state != WAITING:
                 raise InvalidInput(_OVER if self.state == OVER else _SECOND, field="answer")
         query = dict(pairs)
         code, error = (query.get(name, Secret()) for name in ("code", "error"))
-        if any(sum(name == each for each, _ in pairs) > 1 for name in ("state", "code", "error", "iss")):  # RFC 6749 3.1
-            raise self._ignored("That response repeats a parameter and was ignored. Open the sign-in page again.")
+        # RFC 6749 3.1
+        if any(
+            sum(name == each for each, _ in pairs) > 1 for name in ("state", "code", "error", "iss")
+        ):
+            raise self._ignored(
+                "That response repeats a parameter and was ignored. Open the sign-in page again."
+            )
         if not code and not error:
             raise self._ignored(_NO_CODE)
         self._check_origin(query, by_hand, bare)
@@ -263,7 +322,9 @@ class Attempt:
             self._owner = threading.get_ident()
             self.state, self.error = BUSY, None
         self._tell()
-        self._redeem(Code(code, self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce))
+        self._redeem(
+            Code(code, self._redirect_uri, self._verifier if self._flow.pkce else None, self._nonce)
+        )
 
     def _check_origin(self, query: dict[str, Secret], by_hand: bool, bare: bool) -> None:
         """Raise where a response is not this attempt's, or cannot be told to be."""
@@ -271,13 +332,20 @@ class Attempt:
         if state and not hmac.compare_digest(_digest(state), _digest(self._state)):
             why = "belongs to a different sign-in attempt (state mismatch) and was ignored"
             raise self._ignored(f"That response {why}. Open the sign-in page again.")
-        if not bare and (why := self._grant.not_from(self._exchange, issuer)):  # a code alone has no place for it
-            raise self._ignored(f"That response {why} and was ignored.{'' if issuer else f' {_WHOLE}'}")
+        # a code alone has no place for it
+        if not bare and (why := self._grant.not_from(self._exchange, issuer)):
+            raise self._ignored(
+                f"That response {why} and was ignored.{'' if issuer else f' {_WHOLE}'}"
+            )
         if state or (bare and self._flow.pkce):
             return
         if self._flow.echoes_state:
-            raise self._ignored(f"That response has no state, so its origin cannot be verified, and it was ignored. {_WHOLE}")
-        if query.get("error"):  # any page can send that: it ends nothing, and its words are not shown
+            raise self._ignored(
+                "That response has no state, so its origin cannot be verified, and it was ignored."
+                f" {_WHOLE}"
+            )
+        # any page can send that: it ends nothing, and its words are not shown
+        if query.get("error"):
             raise self._ignored(f"{self._exchange.title} {_UNPROVEN}")
         if not by_hand:  # any page can send a code as well; to paste one is the person's own act
             raise self._ignored(f"{self._exchange.title} {_STATELESS}")
@@ -291,12 +359,17 @@ class Attempt:
     # How it ends
 
     def wait(self, seconds: float = ATTEMPT_SECONDS) -> Any:
-        """The login, once there is one. Raises what went wrong; `NotSignedIn` after `seconds` (real time)."""
+        """The login, once there is one.
+
+        Raises what went wrong; `NotSignedIn` after `seconds` (real time).
+        """
         end = time.monotonic() + seconds
         try:
             while self.state not in (DONE, OVER):
                 if time.monotonic() >= end:
-                    raise NotSignedIn(f"Nobody has signed in to {self._exchange.provider.title} in {seconds:g} s.")
+                    raise NotSignedIn(
+                        f"Nobody has signed in to {self._exchange.provider.title} in {seconds:g} s."
+                    )
                 self._ended.wait(0.1)
         except LabauthError:
             raise
@@ -317,8 +390,14 @@ class Attempt:
 
     def late(self) -> None:
         """Its time has run out."""
-        hung = f"{self._exchange.title} did not respond in time, so this sign-in attempt has ended. Start again."
-        nobody = f"Nobody signed in within {ATTEMPT_SECONDS / 60:g} min, so this attempt has ended. Start again."
+        hung = (
+            f"{self._exchange.title} did not respond in time, so this sign-in attempt has ended."
+            " Start again."
+        )
+        nobody = (
+            f"Nobody signed in within {ATTEMPT_SECONDS / 60:g} min, so this attempt has ended."
+            " Start again."
+        )
         self.cancel(NotSignedIn(hung if self.state == BUSY else nobody))
 
     def _finish(self, token: Token) -> None:
@@ -335,20 +414,32 @@ class Attempt:
         known = [self._state, self._verifier, self._nonce or "", *self._exchange.secrets()]
         code, said = one_line(code, 60, known), one_line(description, secrets=known).rstrip(".")
         hint = self._flow.hints.get(code) or "Start the sign-in again, or choose another method."
-        words = f"{self._exchange.title} responded with {code}{f' ({said})' if said else ''}. {hint}"
+        words = (
+            f"{self._exchange.title} responded with {code}{f' ({said})' if said else ''}. {hint}"
+        )
         return SignInRefused(words, code=code, hint=hint)
 
     def _broken(self, error: BaseException) -> LabauthError:
-        """The message for an interrupt, or a bug. Ends the attempt where this thread was redeeming."""
+        """The message for an interrupt, or a bug.
+
+        Ends the attempt where this thread was redeeming.
+        """
         mine = self.state == BUSY and self._owner == threading.get_ident()
         if isinstance(error, Exception):
             said = NotSignedIn(_unexpected(error))
         else:
-            said = NotSignedIn("The sign-in was interrupted: start it again." if mine else "Interrupted; the sign-in goes on.")
+            said = NotSignedIn(
+                "The sign-in was interrupted: start it again."
+                if mine
+                else "Interrupted; the sign-in goes on."
+            )
         return self._failed(said) if mine else said
 
     def _unforeseen(self, error: BaseException) -> BaseException:
-        """What is raised for `error`: a message; an interrupt as it is, but without its frames, which hold the response."""
+        """What is raised for `error`: a message.
+
+        An interrupt as it is, but without its frames, which hold the response.
+        """
         said = self._broken(error)
         if isinstance(error, Exception):
             return said
@@ -402,9 +493,9 @@ _OVER = "This sign-in attempt has ended. Start again from the notebook."
 _WHOLE = "Copy the whole address that the browser landed on."
 _NOT_HERE = "This address serves one sign-in only."
 ELSEWHERE = (
-    "This response belongs to a different sign-in attempt. If that was started in another notebook or terminal, "
-    "copy this address into the notebook or terminal that started it. It is in the browser's address bar; a panel "
-    "takes it under Paste the address."
+    "This response belongs to a different sign-in attempt. If that was started in another notebook"
+    " or terminal, copy this address into the notebook or terminal that started it. It is in the"
+    " browser's address bar; a panel takes it under Paste the address."
 )
 _STATELESS = (
     "returned a code without a state parameter, so its origin cannot be verified. "
@@ -412,13 +503,16 @@ _STATELESS = (
     "the one in the browser's address bar."
 )
 _UNPROVEN = (
-    "returned an error without a state parameter, so its origin cannot be verified. This sign-in goes on: "
-    "if you did not decline it, open the sign-in page again."
+    "returned an error without a state parameter, so its origin cannot be verified. This sign-in"
+    " goes on: if you did not decline it, open the sign-in page again."
 )
 
 
 def _unexpected(error: BaseException) -> str:
-    return f"Sign-in failed unexpectedly ({place_of(error)}). Please try again; if it recurs, report it."
+    return (
+        f"Sign-in failed unexpectedly ({place_of(error)}). Please try again; if it recurs,"
+        " report it."
+    )
 
 
 def _digest(text: str) -> bytes:
@@ -435,7 +529,10 @@ def _query(text: str) -> list[tuple[str, Secret]]:
 
 
 def _with_query(address: str, asked: dict[str, str]) -> Secret:
-    """`address` with `asked` in its query. What stands there stays (RFC 6749 3.1), but no name comes twice."""
+    """`address` with `asked` in its query.
+
+    What stands there stays (RFC 6749 3.1), but no name comes twice.
+    """
     address, _, query = address.partition("?")
     pieces = [each for each in query.split("&") if each]
     kept = (each for each in pieces if unquote_plus(each.partition("=")[0]) not in asked)

@@ -1,7 +1,7 @@
 """The authorization code grant and its refresh tokens, and how a client authenticates.
 
-Sources: RFC 6749 2.3 (client authentication), 4.1 (authorization code), 6 (refresh); RFC 7636 (PKCE); RFC 7009
-(revocation); RFC 8414 2 (what a server's metadata say).
+Sources: RFC 6749 2.3 (client authentication), 4.1 (authorization code), 6 (refresh); RFC 7636
+(PKCE); RFC 7009 (revocation); RFC 8414 2 (what a server's metadata say).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BASIC, POST = "client_secret_basic", "client_secret_post"
 
 
 def auth_methods(exchange: Exchange, url: str = "") -> list[str]:
-    """How the client may send its secret to the token endpoint, or to `url`; the first is tried first.
+    """How the client may send its secret to the token endpoint or to `url`, best first.
 
     As the issuer's metadata say (RFC 8414 2; client_secret_basic where they are silent), else the
     provider's document. Raises `InvalidInput` where the issuer takes no secret.
@@ -93,7 +93,9 @@ def as_client(
         elif secret:
             data = form
             headers["Authorization"] = basic(quote_plus(name), Secret(quote_plus(secret)))
-        response = request(exchange, verb="POST", url=url, secrets=secrets, data=data, headers=headers)
+        response = request(
+            exchange, verb="POST", url=url, secrets=secrets, data=data, headers=headers
+        )
         if response.status_code != 401 and read_error(response)[0] not in NOT_THIS_WAY:
             exchange.auth_method = method
             break
@@ -101,14 +103,23 @@ def as_client(
 
 
 def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
-    """Renew by the refresh token (RFC 6749 6). Where the response brings no new one, the old one stays (rotation or not)."""
+    """Renew by the refresh token (RFC 6749 6).
+
+    Where the response brings no new one, the old one stays (rotation or not).
+    """
     if previous is None or previous.refresh_token is None:
         raise over()
-    return replace(fresh := refresh(exchange, previous)[0], refresh_token=fresh.refresh_token or previous.refresh_token)
+    return replace(
+        fresh := refresh(exchange, previous)[0],
+        refresh_token=fresh.refresh_token or previous.refresh_token,
+    )
 
 
 def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
-    """The token response to the refresh token, and the response itself. Raises `LoginExpired` when that token is over."""
+    """The token response to the refresh token, and the response itself.
+
+    Raises `LoginExpired` when that token is over.
+    """
     form = {"grant_type": "refresh_token", "refresh_token": previous.refresh_token or ""}
     began, secrets = exchange.clock.time(), previous.secrets()
     response = as_client(exchange, form, secrets)
@@ -116,20 +127,29 @@ def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Respon
         return read(exchange, response, began, secrets), response
     except SignInRefused as error:
         if error.code == "invalid_grant":
-            raise over(f"{exchange.title} no longer accepts the refresh token of this sign-in.") from None
+            raise over(
+                f"{exchange.title} no longer accepts the refresh token of this sign-in."
+            ) from None
         raise
     except ProviderError as error:
         error.repeats = error.status not in BROKEN
         raise
 
 
-def over(why: str = "The token has expired, and nothing is kept that would renew it.") -> LoginExpired:
+def over(
+    why: str = "The token has expired, and nothing is kept that would renew it.",
+) -> LoginExpired:
     """The error for a login that only the person can renew; `Login` adds what to type."""
     return LoginExpired(why)
 
 
-def revoke_at(exchange: Exchange, url: str, token: Token, tokens: tuple[Secret | None, ...]) -> None:
-    """RFC 7009 2.1 for each of `tokens` that there is. Raises `SignInRefused`, `ProviderUnreachable`."""
+def revoke_at(
+    exchange: Exchange, url: str, token: Token, tokens: tuple[Secret | None, ...]
+) -> None:
+    """RFC 7009 2.1 for each of `tokens` that there is.
+
+    Raises `SignInRefused`, `ProviderUnreachable`.
+    """
     for one in filter(None, tokens):
         response = as_client(exchange, {"token": one}, token.secrets(), url, again=False)
         if response.status_code // 100 != 2:  # a redirect is not followed, so it revoked nothing
@@ -165,12 +185,16 @@ class AuthorizationCode:
         return {"scope": scopes} if scopes else {}
 
     def not_from(self, exchange: Exchange, issuer: str | None) -> str:
-        """Why a response with this `iss` is from somebody else (RFC 9207 2.4); "" where it is not."""
+        """Why a response with this `iss` is somebody else's (RFC 9207 2.4); "": it is not."""
         return ""
 
     def redeem(self, exchange: Exchange, code: Code) -> Token:
         """The token for an authorization code. Raises `SignInRefused`, `ProviderUnreachable`."""
-        form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
+        form = {
+            "grant_type": "authorization_code",
+            "code": code.code,
+            "redirect_uri": code.redirect_uri,
+        }
         if code.code_verifier:
             form["code_verifier"] = code.code_verifier
         began = exchange.clock.time()
@@ -182,8 +206,13 @@ class AuthorizationCode:
         return False
 
     def device(self, exchange: Exchange) -> Device:
-        """A device code and a user code. Raises `InvalidInput` where there are none, `SignInRefused`, `ProviderUnreachable`."""
-        raise InvalidInput(f"{exchange.title} offers no device code: open the sign-in page in a browser instead.")
+        """A device code and a user code.
+
+        Raises `InvalidInput` where there are none, `SignInRefused`, `ProviderUnreachable`.
+        """
+        raise InvalidInput(
+            f"{exchange.title} offers no device code: open the sign-in page in a browser instead."
+        )
 
     def poll(self, exchange: Exchange, asked: Device, ended: Event) -> Token | None:
         """The token, once the person has typed the code; None when `ended` was set meanwhile."""

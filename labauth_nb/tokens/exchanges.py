@@ -1,7 +1,7 @@
 """One request to a token endpoint, an issuer or a provider's own address, and what came back.
 
-An `Exchange` says who is asked and what for. Sources: RFC 6749 5.1 and 5.2 (token responses), RFC 7617 (Basic),
-RFC 6750 (Bearer).
+An `Exchange` says who is asked and what for. Sources: RFC 6749 5.1 and 5.2 (token responses), RFC
+7617 (Basic), RFC 6750 (Bearer).
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ from ..errors import (
 )
 from ..masking import Fields, Secret, scrub, shown
 from ..providers import is_loopback
-from ..responses import Sender, finite, is_page, json_of, provider_error, read_error, unreachable, wait_seconds
+from ..responses import (
+    Sender,
+    finite,
+    is_page,
+    json_of,
+    provider_error,
+    read_error,
+    unreachable,
+    wait_seconds,
+)
 from . import wire
 from .token import Token
 
@@ -48,7 +57,8 @@ LONGEST_SECONDS = 20 * 365 * 86400.0
 
 
 AGAIN = (429, 503)
-"""Responses that say "later": the request was not worked on, so that asking again repeats nothing."""
+"""Responses that say "later": the request was not worked on, so that asking again
+repeats nothing."""
 
 
 BROKEN = (500, 502, 504)
@@ -56,11 +66,13 @@ BROKEN = (500, 502, 504)
 
 
 PATIENCE_SECONDS, ATTENDED_SECONDS = 60.0, 10.0
-"""How long a server is tried to be reached; less at a sign-in that a person waits for: its address may be misspelled."""
+"""How long a server is tried to be reached; less at a sign-in that a person waits for: its address
+may be misspelled."""
 
 
 AGAIN_TRIES, AGAIN_SECONDS = 3, 10.0
-"""A token request is sent at most so often, and the provider is waited for at most so long each time."""
+"""A token request is sent at most so often, and the provider is waited for at most so long each
+time."""
 
 
 SKEW_SECONDS = 60.0
@@ -71,12 +83,13 @@ SKEW_SECONDS = 60.0
 class Exchange:
     """What a grant works with: where, with which fields, at what time.
 
-    `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the server's clock is ahead;
-    `metadata`, `subject`, `keys`: what OpenID Connect found and must keep to (`labauth_nb.tokens.openid`);
-    `auth_method`: how the client was authenticated before, by its name in RFC 7591 2;
-    `held`: gives the secrets of the login's tokens; `patience`: how many seconds a server that is busy or
-    cannot be reached is tried for (None once it is signed in: then the session waits whose request it is);
-    `ended`: set when nobody waits for a token any more, so that `ask` sends nothing more.
+    `origin`: the API's; `auth_origin`: the authentication server's; `offset`: seconds that the
+    server's clock is ahead; `metadata`, `subject`, `keys`: what OpenID Connect found and must keep
+    to (`labauth_nb.tokens.openid`); `auth_method`: how the client was authenticated before, by its
+    name in RFC 7591 2; `held`: gives the secrets of the login's tokens; `patience`: how many
+    seconds a server that is busy or cannot be reached is tried for (None once it is signed in: then
+    the session waits whose request it is); `ended`: set when nobody waits for a token any more, so
+    that `ask` sends nothing more.
     """
 
     provider: Provider
@@ -111,11 +124,18 @@ class Exchange:
     def title(self) -> str:
         """Who answers at the token endpoint, at the beginning of a sentence."""
         flow = self.method.flow
-        return flow.who[0].upper() + flow.who[1:] if flow is not None and flow.who else self.provider.title
+        return (
+            flow.who[0].upper() + flow.who[1:]
+            if flow is not None and flow.who
+            else self.provider.title
+        )
 
     @property
     def known_by(self) -> str:
-        """What the user gave to find who answers: "issuer", where discovery leads there, or "tenant"."""
+        """What the user gave to find who answers.
+
+        "issuer", where discovery leads there, or "tenant".
+        """
         flow = self.method.flow
         return flow.issuer if flow is not None and flow.issuer else "tenant"
 
@@ -129,7 +149,11 @@ class Exchange:
     def sender(self) -> Sender:
         """Who answers at the token endpoint, for an error."""
         provider, flow = self.provider, self.method.flow
-        hints = provider.hints if flow is None else {**({} if flow.who else provider.hints), **flow.hints}
+        hints = (
+            provider.hints
+            if flow is None
+            else {**({} if flow.who else provider.hints), **flow.hints}
+        )
         if self.patience or not self.held():  # not signed in yet: this attempt has ended
             hints = {**hints, "429": "Too many requests: wait {retry}, then start again."}
         return Sender(self.title, hints, provider.pacing, self.known_by)
@@ -140,8 +164,12 @@ def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any) -> requests.Response:
-    """A request to the authentication server; the response, whatever its status. Raises `ProviderUnreachable`.
+def send(
+    exchange: Exchange, verb: str, url: str, secrets: list[str] | None = None, **parts: Any
+) -> requests.Response:
+    """A request to the authentication server; the response, whatever its status.
+
+    Raises `ProviderUnreachable`.
 
     Redirects are not followed: credentials go to the address that the user named, or nowhere.
     """
@@ -166,7 +194,9 @@ def send(exchange: Exchange, verb: str, url: str, secrets: list[str] | None = No
 
 
 def patience_seconds(attended: bool = False) -> float:
-    """Seconds in all that a request is sent again for: LABAUTH_PATIENCE, or by whether a person waits.
+    """Seconds in all that a request is sent again for.
+
+    LABAUTH_PATIENCE, or by whether a person waits.
 
     Raises `InvalidInput` where that variable holds no length of time.
     """
@@ -271,7 +301,7 @@ def basic(user: str, password: str) -> Secret:
 
 
 def life_of(seconds: object) -> float | None:
-    """A duration or None: unknown, where it is no number, nonsense, or longer than a token lives."""
+    """A duration; None: unknown, as it is no number, nonsense, or longer than a token lives."""
     life = finite(seconds)
     return life if 0 < life < LONGEST_SECONDS else None
 
@@ -282,7 +312,9 @@ def moment_of(seconds: object, now: float) -> float | None:
     return moment if moment - now < LONGEST_SECONDS else None
 
 
-def read(exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None) -> Token:
+def read(
+    exchange: Exchange, response: requests.Response, began: float, secrets: list[str] | None = None
+) -> Token:
     """The token in a token response (RFC 6749 5.1); `began`: when the request was sent."""
     body = json_of(response) if response.status_code == 200 else None
     access_token = body.get("access_token") if isinstance(body, dict) else None
@@ -304,14 +336,16 @@ def read(exchange: Exchange, response: requests.Response, began: float, secrets:
         header=Secret(f"Bearer {access_token}"),
         issued_at=began,
         expires_at=None if life is None else began + life,
-        refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
+        refresh_token=(
+            Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None
+        ),
         cookie=Secret(cookie) if cookie else None,
         scope=body.get("scope") if isinstance(body.get("scope"), str) else None,
     )
 
 
 def offset_of(response: requests.Response, now: float, unknown: float = 0.0) -> float:
-    """Seconds that the server's clock is ahead of ours, by its Date header; `unknown`: without one."""
+    """Seconds that the server's clock is ahead of ours, by its Date header; else `unknown`."""
     try:
         return parsedate_to_datetime(response.headers["date"]).timestamp() - now
     except (KeyError, ValueError, TypeError, OverflowError):
@@ -332,7 +366,10 @@ def discarded(
     revoke: Callable[[Exchange, Token], None],
     tokens: Callable[[], list[Token]],
 ) -> None:
-    """Revoke `tokens`, which a sign-in got and nobody will hold. Raises nothing, but for a second interrupt."""
+    """Revoke `tokens`, which a sign-in got and nobody will hold.
+
+    Raises nothing, but for a second interrupt.
+    """
 
     def work() -> None:
         for token in tokens():

@@ -1,7 +1,7 @@
 """One function per grant: each takes an `Exchange` and the previous token, and gives a `Token`.
 
-Sources: RFC 6749 4.1 (authorization code), 4.4 (client credentials), 6 (refresh); RFC 7523 2.1 (JWT bearer);
-RFC 7617 (Basic); RFC 7009 (revocation); the providers' own documents for what is theirs.
+Sources: RFC 6749 4.1 (authorization code), 4.4 (client credentials), 6 (refresh); RFC 7523 2.1 (JWT
+bearer); RFC 7617 (Basic); RFC 7009 (revocation); the providers' own documents for what is theirs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ from .token import Token
 
 
 def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
-    """RFC 6749 4.4: the client's own token, by Basic client authentication or in the body, as the provider has it."""
+    """RFC 6749 4.4.
+
+    The client's own token, by Basic client authentication or in the body, as the provider has it.
+    """
     fields, form = exchange.fields, {"grant_type": "client_credentials"}
     parts: dict[str, Any] = {"data": form}
     if exchange.provider.client_authentication == "basic":
@@ -57,12 +60,18 @@ def client_credentials(exchange: Exchange, previous: Token | None) -> Token:
 
 
 def jwt_bearer(exchange: Exchange, previous: Token | None) -> Token:
-    """RFC 7523 2.1 as QBench has it (HS256, signed again on every attempt); renewed by the refresh token where there is one.
+    """RFC 7523 2.1 as QBench has it (HS256, signed again on every attempt).
 
-    A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with the server's time
-    when the response's Date header shows that our clock is more than `SKEW_SECONDS` off; the offset is kept.
+    Renewed by the refresh token where there is one.
+
+    A refused refresh falls back to a fresh assertion. A refused assertion is signed once more with
+    the server's time when the response's Date header shows that our clock is more than
+    `SKEW_SECONDS` off; the offset is kept.
     """
-    young = previous is not None and exchange.clock.time() < previous.issued_at + exchange.method.refresh_seconds
+    young = (
+        previous is not None
+        and exchange.clock.time() < previous.issued_at + exchange.method.refresh_seconds
+    )
     if previous is not None and previous.refresh_token is not None and young:
         try:
             return _refresh(exchange, previous)
@@ -90,7 +99,11 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
     import jwt
 
     now = int(exchange.clock.time() + exchange.offset)
-    claims = {"sub": exchange.fields["client_id"], "iat": now, "exp": now + exchange.method.assertion_seconds}
+    claims = {
+        "sub": exchange.fields["client_id"],
+        "iat": now,
+        "exp": now + exchange.method.assertion_seconds,
+    }
     with warnings.catch_warnings():
         # PyJWT warns of keys under 32 bytes. The key's length is QBench's choice, not the user's.
         warnings.simplefilter("ignore")
@@ -101,10 +114,14 @@ def _assert(exchange: Exchange, secrets: list[str]) -> requests.Response:
 
 
 def _refresh(exchange: Exchange, previous: Token) -> Token:
-    """As QBench has it: the form field refresh_token_id and a cookie; each refresh token works once."""
+    """As QBench has it: the form field refresh_token_id and a cookie.
+
+    Each refresh token works once.
+    """
     assert previous.refresh_token is not None
     began = exchange.clock.time()
-    # Sent as a header: requests would not send a Secure cookie back over http, and keeps a jar of its own.
+    # Sent as a header: requests would not send a Secure cookie back over http, and keeps a jar of
+    # its own.
     headers = {"Cookie": f"{exchange.method.cookie}={previous.cookie}"} if previous.cookie else {}
     url = exchange.auth_origin + exchange.provider.paths["refresh"]
     form = {"refresh_token_id": previous.refresh_token}
@@ -121,21 +138,24 @@ def basic_api_key(exchange: Exchange, previous: Token | None) -> Token:
 def bearer(exchange: Exchange, previous: Token | None) -> Token:
     """A token that was pasted, or put there by a job: sent as it is (RFC 6750 2.1).
 
-    Its expiry comes from its claim exp (unverified: the provider verifies it), else from the provider's
-    time-to-live endpoint, else it is unknown. Raises `LoginExpired` when it is over already.
+    Its expiry comes from its claim exp (unverified: the provider verifies it), else from the
+    provider's time-to-live endpoint, else it is unknown. Raises `LoginExpired` when it is over
+    already.
     """
     token = _pasted(exchange)
     claims, now = claims_of(token), exchange.clock.time()
     wanted, title = exchange.method.claim, exchange.provider.title
     if wanted and not claims:
         raise InvalidInput(
-            f"That is not an ID token: it is not a JWT with three parts. Copy the whole {exchange.method.secret.label} "
-            "from your lab's identity provider (not the access token)."
+            "That is not an ID token: it is not a JWT with three parts. Copy the whole"
+            f" {exchange.method.secret.label} from your lab's identity provider (not the access"
+            " token)."
         )
     if wanted and not isinstance(claims.get(wanted), str):
         raise InvalidInput(
-            f"The ID token has no claim {wanted!r}, by which {title} finds the user. Ask the admin of your identity "
-            f"provider to include {wanted} in the ID tokens of this application (scope openid {wanted})."
+            f"The ID token has no claim {wanted!r}, by which {title} finds the user. Ask the admin"
+            f" of your identity provider to include {wanted} in the ID tokens of this application"
+            f" (scope openid {wanted})."
         )
     result = Token(access_token=token, header=Secret(f"Bearer {token}"), issued_at=now)
     exp, iat = moment_of(claims.get("exp"), now), moment_of(claims.get("iat"), now)
@@ -148,7 +168,9 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
         clock = f"Note: {clock_words(exchange.offset)}." if exchange.offset else clock
         raise LoginExpired(f"{said}. Get a new one: {_where(exchange)}. {clock}")
     issued_at = iat if iat is not None and expires_at and iat < now else now
-    return Token(access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at)
+    return Token(
+        access_token=token, header=result.header, issued_at=issued_at, expires_at=expires_at
+    )
 
 
 def _time_to_live(exchange: Exchange, token: Token) -> float | None:
@@ -156,7 +178,13 @@ def _time_to_live(exchange: Exchange, token: Token) -> float | None:
     if path is None:
         return None
     try:
-        answer = send(exchange, "GET", exchange.origin + path, token.secrets(), headers={"Authorization": token.header})
+        answer = send(
+            exchange,
+            "GET",
+            exchange.origin + path,
+            token.secrets(),
+            headers={"Authorization": token.header},
+        )
         seconds = json_of(answer) if answer.status_code == 200 else None
     except LabauthError:
         return None  # only an extra: the sign-in itself tells whether the provider can be reached
@@ -210,7 +238,10 @@ def password(exchange: Exchange, previous: Token | None) -> Token:
 
 
 def revoke_oauth2(exchange: Exchange, token: Token) -> None:
-    """RFC 7009 as Foundry has it: client_id, client_secret and the token in the form; the refresh token too."""
+    """RFC 7009 as Foundry has it.
+
+    Client_id, client_secret and the token in the form; the refresh token too.
+    """
     url = exchange.auth_origin + exchange.provider.paths["revoke"]
     revoke_at(exchange, url, token, (token.refresh_token, token.access_token))
 
@@ -219,7 +250,9 @@ def revoke_digest(exchange: Exchange, token: Token) -> None:
     """As DNAnexus has it (destroyAuthToken): the SHA-256 of the token, sent with that token."""
     body = {exchange.method.digest_key: hashlib.sha256(token.access_token.encode()).hexdigest()}
     url = exchange.auth_origin + exchange.provider.paths["destroy"]
-    response = send(exchange, "POST", url, token.secrets(), json=body, headers={"Authorization": token.header})
+    response = send(
+        exchange, "POST", url, token.secrets(), json=body, headers={"Authorization": token.header}
+    )
     if response.status_code // 100 != 2:
         raise refused(exchange, response, token.secrets())
 

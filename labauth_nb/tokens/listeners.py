@@ -29,13 +29,14 @@ TAKEN_SECONDS = 1.0
 CONNECTIONS, CONNECTION_SECONDS = 16, 10.0
 """The listener reads so many requests at once, and each for so long in all."""
 CROWDED_SECONDS = 1.0
-"""Where all are taken, the oldest makes room once it has had this long: a browser needs far less."""
+"""Where all are taken, the oldest makes room once it has had this long: a browser needs
+far less."""
 NOTHING = "There is nothing here. Go back to the notebook."
 OK, BAD, FORBIDDEN, NOT_FOUND, BROKEN = 200, 400, 403, 404, 500
 
 
 class Page(NamedTuple):
-    """What the browser is shown; `erase`: whether its address, with the response in it, is erased."""
+    """What the browser is shown; `erase`: whether the response is erased from its address."""
 
     status: int
     message: str
@@ -48,18 +49,25 @@ class Receiver(Protocol):
     def heard(self, status: int, query: str) -> Page:
         """The browser came with `query`.
 
-        OK at the redirect address, FORBIDDEN by a foreign Host header, NOT_FOUND at another path. Never raises.
+        OK at the redirect address, FORBIDDEN by a foreign Host header, NOT_FOUND at another path.
+        Never raises.
         """
 
     def proven(self) -> None:
         """This computer's browser fetched the proof."""
 
     def yields(self, newer: Any) -> str:
-        """Another receiver wants the port: make room for it ("" is the response), or say who has it."""
+        """Another receiver wants the port.
+
+        Make room for it ("" is the response), or say who has it.
+        """
 
 
 class _Home(NamedTuple):
-    """Where a redirect address leads: a port (0: any), a path, and Host headers beside the port's own."""
+    """Where a redirect address leads: a port (0.
+
+    Any), a path, and Host headers beside the port's own.
+    """
 
     port: int
     path: str
@@ -84,14 +92,17 @@ def _home(redirect_uri: str) -> _Home | None:
 
 
 def _spellings(parts: SplitResult) -> frozenset[str]:
-    """How a browser may spell the host of an address: it leaves the scheme's own port out (RFC 9110 7.2)."""
+    """How a browser may spell the host of an address.
+
+    It leaves the scheme's own port out (RFC 9110 7.2).
+    """
     netloc, usual = parts.netloc.lower(), ":443" if parts.scheme == "https" else ":80"
     spelled = {netloc, netloc.removesuffix(usual)}
     return frozenset(spelled | ({netloc + usual} if parts.port is None else set()))
 
 
 def with_port(redirect_uri: str, listener: Listener | None) -> str:
-    """`redirect_uri` with the listener's port, where it has none (RFC 8252 7.3: any port is good)."""
+    """`redirect_uri` with the listener's port where it has none (RFC 8252 7.3: any is good)."""
     parts = urlsplit(redirect_uri)
     open_port = is_loopback(parts.hostname) and parts.port in (None, 0)
     if listener is None or not open_port or _PROXIED.search(parts.path):
@@ -105,7 +116,7 @@ _holding: weakref.WeakValueDictionary[int, Listener] = weakref.WeakValueDictiona
 
 
 def listen(redirect_uri: str, receiver: Receiver) -> tuple[Listener | None, str]:
-    """The listener that the redirect address leads to, or None, and why ("": it leads elsewhere)."""
+    """The listener that the redirect address leads to, or None and why ("": elsewhere)."""
     home = _home(redirect_uri)
     if home is None:
         return None, ""
@@ -133,7 +144,10 @@ _listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """The child of a fork serves no sign-in: with its copies of the sockets the ports would stay taken."""
+    """The child of a fork serves no sign-in.
+
+    With its copies of the sockets the ports would stay taken.
+    """
     for listener in list(_listeners):
         for each in (listener.socket, *listener.reading):
             each.close()
@@ -144,17 +158,19 @@ if hasattr(os, "register_at_fork"):
 
 
 class Listener(ThreadingHTTPServer):
-    """An HTTP server for one receiver, at 127.0.0.1; it serves from the start, in its own thread."""
+    """An HTTP server for one receiver at 127.0.0.1; serves from the start, in its thread."""
 
     daemon_threads = True
     request_queue_size = 128  # the real response waits here while others hold every connection
-    allow_reuse_address = os.name == "posix"  # else a registered port is "taken" for a minute after each response
+    # else a registered port is "taken" for a minute after each response
+    allow_reuse_address = os.name == "posix"
 
     def __init__(self, home: _Home, receiver: Receiver) -> None:
         self.path, self.receiver = home.path, weakref.ref(receiver)
         self.proof = f"/{secrets.token_urlsafe(16)}"
         self.ended, self.timeout = threading.Event(), 0.1
-        self.reading: dict[socket.socket, float] = {}  # the connections whose request is read, and since when
+        # the connections whose request is read, and since when
+        self.reading: dict[socket.socket, float] = {}
         super().__init__(("127.0.0.1", home.port), _Exchange)
         self.hosts = {f"{h}:{self.server_port}" for h in ("127.0.0.1", "localhost")} | home.hosts
         _listeners.add(self)
@@ -200,7 +216,8 @@ class Listener(ThreadingHTTPServer):
         """Give the port back at once; the threads that write a page finish it."""
         self.ended.set()
         with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)  # else the thread that waits for a connection keeps the port
+            # else the thread that waits for a connection keeps the port
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -208,7 +225,10 @@ class Listener(ThreadingHTTPServer):
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """GET of the redirect address brings a response. Everything else gets a page, and nothing is done."""
+    """GET of the redirect address brings a response.
+
+    Everything else gets a page, and nothing is done.
+    """
 
     server: Listener
     server_version, sys_version = "labauth", ""

@@ -1,7 +1,8 @@
 """OpenID Connect: discovery, ID tokens and what proves them, and the device authorization grant.
 
-Sources: OpenID Connect Discovery 1.0; OpenID Connect Core 1.0, 3.1.3.7 (ID token validation) and 12 (refresh);
-RFC 8628 (device authorization grant). Only what is signed by a key of the issuer is believed.
+Sources: OpenID Connect Discovery 1.0; OpenID Connect Core 1.0, 3.1.3.7 (ID token validation) and 12
+(refresh); RFC 8628 (device authorization grant). Only what is signed by a key of the issuer is
+believed.
 """
 
 from __future__ import annotations
@@ -24,19 +25,52 @@ from ..errors import InvalidInput, LabauthError, SignInRefused
 from ..masking import Secret
 from ..providers import is_loopback, parsed, spelled, whole_address
 from ..responses import finite, json_of, one_line
-from .codes import AuthorizationCode, Code, Device, as_client, auth_methods, over, refresh, revoke_at
-from .exchanges import LONGEST_SECONDS, SKEW_SECONDS, Exchange, ask, discarded, offset_of, read, refused
+from .codes import (
+    AuthorizationCode,
+    Code,
+    Device,
+    as_client,
+    auth_methods,
+    over,
+    refresh,
+    revoke_at,
+)
+from .exchanges import (
+    LONGEST_SECONDS,
+    SKEW_SECONDS,
+    Exchange,
+    ask,
+    discarded,
+    offset_of,
+    read,
+    refused,
+)
 from .token import Token
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
-"""Signatures by a private key that only the issuer has. Not "none", and not HS256, whose key others have too."""
+ALGORITHMS = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+)
+"""Signatures by a private key that only the issuer has. Not "none", and not HS256, whose key others
+have too."""
 LEEWAY_SECONDS = 60.0
 """Clocks may differ by this much (OpenID Connect Core 3.1.3.7, 9)."""
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 INTERVAL_SECONDS = 5.0
-"""Seconds between two polls, unless the server says otherwise; and what "slow_down" adds (RFC 8628 3.5)."""
+"""Seconds between two polls, unless the server says otherwise; and what "slow_down" adds (RFC 8628
+3.5)."""
 INTERVAL_MOST = 60.0
-"""Longer the person is not kept waiting by a server's interval, nor by polls that got no response."""
+"""Longer the person is not kept waiting by a server's interval, nor by polls that got
+no response."""
 DEVICE_SECONDS = 600.0
 """Life of a device code, where the server does not say."""
 
@@ -44,34 +78,50 @@ DEVICE_SECONDS = 600.0
 def discover(exchange: Exchange) -> None:
     """Find the endpoints of the issuer, once, and keep them in `exchange.metadata`.
 
-    Raises `InvalidInput` for an issuer that is no address, or scopes without openid; `SignInRefused` for a response that
-    is none; `ProviderUnreachable`.
+    Raises `InvalidInput` for an issuer that is no address, or scopes without openid;
+    `SignInRefused` for a response that is none; `ProviderUnreachable`.
     """
     if exchange.metadata:
         return
     if "openid" not in exchange.fields.get("scopes", "openid").split():
         raise InvalidInput(_NO_OPENID, field="scopes")
     if find_spec("cryptography") is None:
-        raise InvalidInput("Checking an ID token needs one more package. Install it with: pip install 'labauth-nb[oidc]'")
+        raise InvalidInput(
+            "Checking an ID token needs one more package. Install it with: pip install"
+            " 'labauth-nb[oidc]'"
+        )
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
         raise InvalidInput(
-            "That is not a valid issuer URL: it contains a user name or password. Leave them out.", field="issuer"
+            "That is not a valid issuer URL: it contains a user name or password. Leave them out.",
+            field="issuer",
         )
     if parsed(typed) is None or "?" in typed:
         said = f"{typed.partition('?')[0][:80]!r} is not a valid issuer URL"
-        raise InvalidInput(f"{said}: give the https address of your lab's identity provider.", field="issuer")
+        raise InvalidInput(
+            f"{said}: give the https address of your lab's identity provider.", field="issuer"
+        )
     metadata = _configuration(exchange, typed)
     if spelled(str(metadata.get("issuer"))) != typed:
         said = f"The server at {typed} identifies itself as a different issuer"
         raise InvalidInput(f"{said}. Check the issuer's address.", field="issuer")
     needed = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-    offered = [*needed, *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n))]
+    offered = [
+        *needed,
+        *(n for n in ("device_authorization_endpoint", "revocation_endpoint") if metadata.get(n)),
+    ]
     for name in offered:
         address = metadata.get(name)
-        if not isinstance(address, str) or parsed(address, local=_local(typed)) is None or "#" in address:  # RFC 6749 3.1
+        # RFC 6749 3.1
+        if (
+            not isinstance(address, str)
+            or parsed(address, local=_local(typed)) is None
+            or "#" in address
+        ):
             raise InvalidInput(
-                f"The identity provider's {name} is missing or is not an https address: tell its admin.", field="issuer"
+                f"The identity provider's {name} is missing or is not an https address: tell its"
+                " admin.",
+                field="issuer",
             )
     exchange.metadata = metadata
     _ask_for_less(exchange)
@@ -89,7 +139,9 @@ def _configuration(exchange: Exchange, typed: str) -> dict[str, Any]:
         if not isinstance(error, SignInRefused):  # busy or down: no address is wrong
             error.field = "issuer"
             raise error
-        raise InvalidInput(str(error) if error.hint else f"{error} {exchange.check}", field="issuer")
+        raise InvalidInput(
+            str(error) if error.hint else f"{error} {exchange.check}", field="issuer"
+        )
     return metadata
 
 
@@ -118,7 +170,10 @@ _NO_OPENID = (
 
 
 class _Keys(jwt.PyJWKClient):
-    """PyJWT's client of the issuer's keys (RFC 7517), by our own request: its time-outs, its errors, no proxy to loopback."""
+    """PyJWT's client of the issuer's keys (RFC 7517), by our own request.
+
+    Its time-outs, its errors, no proxy to loopback.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
         super().__init__(str(exchange.metadata["jwks_uri"]), cache_jwk_set=True)
@@ -139,24 +194,36 @@ class _Keys(jwt.PyJWKClient):
 
 
 def _keys(exchange: Exchange) -> _Keys:
-    """The issuer's keys, fetched or not older than a few minutes. Raises `SignInRefused`, `ProviderUnreachable`."""
+    """The issuer's keys, fetched or not older than a few minutes.
+
+    Raises `SignInRefused`, `ProviderUnreachable`.
+    """
     exchange.keys = exchange.keys or _Keys(exchange)
     try:
         exchange.keys.get_jwk_set()
     except LabauthError:
         raise
     except Exception:  # PyJWT, over what may be anything
-        raise SignInRefused("The identity provider's keys cannot be used, and nothing was sent. Tell its admin.") from None
+        raise SignInRefused(
+            "The identity provider's keys cannot be used, and nothing was sent. Tell its admin."
+        ) from None
     keys: _Keys = exchange.keys
     return keys
 
 
 def _key(keys: _Keys, kid: object, alg: str) -> jwt.PyJWK:
-    """The key of a token: by its name, or the only one for `alg` where it names none (OpenID Connect Core 10.1)."""
+    """The key of a token.
+
+    By its name, or the only one for `alg` where it names none (OpenID Connect Core 10.1).
+    """
     if kid is not None:
         return keys.get_signing_key(str(kid))
     kind = {"R": "RSA", "P": "RSA", "E": "OKP" if alg.startswith("Ed") else "EC"}[alg[0]]
-    fitting = [key for key in keys.get_jwk_set().keys if key.key_type == kind and key.public_key_use in ("sig", None)]
+    fitting = [
+        key
+        for key in keys.get_jwk_set().keys
+        if key.key_type == kind and key.public_key_use in ("sig", None)
+    ]
     if len(fitting) != 1:
         raise jwt.PyJWKClientError("the token names no key, and the issuer has several or none")
     return fitting[0]
@@ -168,7 +235,7 @@ def verified(
     nonce: str | None = None,
     ahead: Callable[[dict[str, Any]], float] = lambda claims: 0.0,
 ) -> dict[str, Any]:
-    """The claims of an ID token whose signature, iss, aud, exp, iat and (where one was sent) nonce are as they must be.
+    """The claims of an ID token whose signature, iss, aud, exp, iat and nonce are right.
 
     `ahead`: how many seconds the issuer's clock is ahead of ours, by the claims. Raises
     `SignInRefused` with what is wrong. Keys that have rotated are fetched once more.
@@ -179,7 +246,9 @@ def verified(
         raise _distrusted("it has already expired; check this computer's clock")
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (several or "azp" in claims) and claims.get("azp") != exchange.fields["client_id"]:
-        raise _distrusted("its claim azp is missing or names a different client: check the client ID")
+        raise _distrusted(
+            "its claim azp is missing or names a different client: check the client ID"
+        )
     if not isinstance(claims["sub"], str) or not claims["sub"]:
         raise _distrusted("its claim sub is missing or not valid")
     if nonce is not None and claims.get("nonce") != nonce:
@@ -187,14 +256,17 @@ def verified(
     wanted = exchange.method.claim
     if wanted and (not isinstance(claims.get(wanted), str) or not claims[wanted]):
         raise _distrusted(
-            f"it has no claim {wanted!r}, by which {exchange.provider.title} finds the user. Ask the admin of your "
-            f"identity provider to include it (scope openid {wanted})"
+            f"it has no claim {wanted!r}, by which {exchange.provider.title} finds the user. Ask"
+            f" the admin of your identity provider to include it (scope openid {wanted})"
         )
     return claims
 
 
 def _algorithm(id_token: Secret) -> tuple[str, object]:
-    """(alg, kid) of an ID token's header. Raises `SignInRefused` where no issuer's key can have signed it."""
+    """(alg, kid) of an ID token's header.
+
+    Raises `SignInRefused` where no issuer's key can have signed it.
+    """
     try:
         header = jwt.get_unverified_header(id_token)
     except Exception:  # PyJWT, over what may be anything
@@ -227,20 +299,34 @@ def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
         try:
             key = _key(_keys(exchange), kid, alg)
             claims: dict[str, Any] = jwt.decode(
-                id_token, key.key, algorithms=[alg], audience=audience, issuer=issuer, options=_OPTIONS
+                id_token,
+                key.key,
+                algorithms=[alg],
+                audience=audience,
+                issuer=issuer,
+                options=_OPTIONS,
             )
-            json.dumps(claims, ensure_ascii=False).encode()  # a lone surrogate cannot be encoded in UTF-8
+            # a lone surrogate cannot be encoded in UTF-8
+            json.dumps(claims, ensure_ascii=False).encode()
             return claims
         except LabauthError:
             raise
-        except (jwt.InvalidIssuerError, jwt.InvalidAudienceError, jwt.MissingRequiredClaimError) as error:
-            what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
+        except (
+            jwt.InvalidIssuerError,
+            jwt.InvalidAudienceError,
+            jwt.MissingRequiredClaimError,
+        ) as error:
+            what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(
+                type(error), ""
+            )
             claim = what or getattr(error, "claim", "a claim")
             wrong = {
                 "iss": "names a different issuer: check the issuer",
                 "aud": "names a different client: check the client ID",
             }
-            raise _distrusted(f"its claim {claim} is missing or {wrong.get(claim, 'not valid')}") from None
+            raise _distrusted(
+                f"its claim {claim} is missing or {wrong.get(claim, 'not valid')}"
+            ) from None
         except jwt.PyJWKClientError:
             raise _distrusted("its key is not among the issuer's") from None
         except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
@@ -252,14 +338,22 @@ def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
 
 def _moment(seconds: object) -> float:
     """A claim that is a time (RFC 7519 2, NumericDate); NaN where it is none."""
-    return finite(seconds) if isinstance(seconds, int | float) and not isinstance(seconds, bool) else math.nan
+    return (
+        finite(seconds)
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        else math.nan
+    )
 
 
 def _distrusted(why: str) -> SignInRefused:
-    return SignInRefused(f"The ID token was rejected, and nothing was sent to the provider: {why}. Sign in again.")
+    return SignInRefused(
+        f"The ID token was rejected, and nothing was sent to the provider: {why}. Sign in again."
+    )
 
 
-def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce: str | None) -> Token:
+def _bearer(
+    exchange: Exchange, token: Token, response: requests.Response, nonce: str | None
+) -> Token:
     """The ID token in a token response, verified, as what is sent to the provider."""
     id_token = _id_token(response)
     if id_token is None:
@@ -272,10 +366,14 @@ def _bearer(exchange: Exchange, token: Token, response: requests.Response, nonce
     exchange.offset = ahead if abs(ahead) > SKEW_SECONDS else 0.0
     exp = _moment(claims["exp"]) - ahead
     expires_at = exp if exp - exchange.clock.time() < LONGEST_SECONDS else None
-    return replace(token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at)
+    return replace(
+        token, access_token=id_token, header=Secret(f"Bearer {id_token}"), expires_at=expires_at
+    )
 
 
-def _first(exchange: Exchange, token: Token, response: requests.Response, nonce: str | None) -> Token:
+def _first(
+    exchange: Exchange, token: Token, response: requests.Response, nonce: str | None
+) -> Token:
     """As `_bearer`; a token whose ID token is bad is revoked, as nobody will hold it."""
     try:
         return _bearer(exchange, token, response, nonce)
@@ -290,12 +388,17 @@ def _ahead(
     began: float,
     claims: dict[str, Any],
 ) -> float:
-    """Seconds that the issuer's clock is ahead of ours: it issued the token between `began` and now."""
+    """Seconds that the issuer's clock is ahead of ours.
+
+    It issued the token between `began` and now.
+    """
     now, iat = exchange.clock.time(), _moment(claims["iat"])
     if "nbf" in claims:
-        # Microsoft Entra dates iat and nbf five minutes back, for clocks that are behind: Date says the time.
+        # Microsoft Entra dates iat and nbf five minutes back, for clocks that are behind: Date says
+        # the time.
         iat = now + offset_of(response, now)
-    elif iat < began - 1:  # a clock behind, or a token issued earlier, such as the one before: Date tells
+    # a clock behind, or a token issued earlier, such as the one before: Date tells
+    elif iat < began - 1:
         iat = now + offset_of(response, now, iat - now)
     if not now - 86400 < iat < _moment(claims["exp"]):
         return 0.0  # no time of issue
@@ -312,7 +415,11 @@ def _id_token(response: requests.Response) -> Secret | None:
 
 def redeem(exchange: Exchange, code: Code) -> Token:
     """The verified ID token for an authorization code (OpenID Connect Core 3.1.3)."""
-    form = {"grant_type": "authorization_code", "code": code.code, "redirect_uri": code.redirect_uri}
+    form = {
+        "grant_type": "authorization_code",
+        "code": code.code,
+        "redirect_uri": code.redirect_uri,
+    }
     form["code_verifier"] = code.code_verifier or ""
     try:
         _keys(exchange)  # a code works once, and is not spent on what could not be verified
@@ -327,10 +434,13 @@ def redeem(exchange: Exchange, code: Code) -> Token:
 
 
 def renewed(exchange: Exchange, previous: Token | None) -> Token:
-    """A new ID token by the refresh token (OpenID Connect Core 12). Raises `LoginExpired` where there is none or it is over.
+    """A new ID token by the refresh token (OpenID Connect Core 12).
 
-    The keys come first: a refresh token may work once, and is not spent on what could not be verified. An error after
-    that has the new refresh token in its `spent`: the previous token, otherwise as it was.
+    Raises `LoginExpired` where there is none or it is over.
+
+    The keys come first: a refresh token may work once, and is not spent on what could not be
+    verified. An error after that has the new refresh token in its `spent`: the previous token,
+    otherwise as it was.
     """
     if previous is None or previous.refresh_token is None:
         raise over()
@@ -352,7 +462,10 @@ def renewed(exchange: Exchange, previous: Token | None) -> Token:
 
 
 def revoke(exchange: Exchange, token: Token) -> None:
-    """RFC 7009 for the refresh token; an ID token cannot be revoked. Raises `InvalidInput` where that is not offered."""
+    """RFC 7009 for the refresh token; an ID token cannot be revoked.
+
+    Raises `InvalidInput` where that is not offered.
+    """
     discover(exchange)
     url = exchange.metadata.get("revocation_endpoint")
     if not url:
@@ -361,12 +474,17 @@ def revoke(exchange: Exchange, token: Token) -> None:
 
 
 def parameters(exchange: Exchange) -> dict[str, str]:
-    """What is asked for, in a browser or by a device: the scopes, and the claim that the method needs.
+    """What is asked for, in a browser or by a device.
+
+    The scopes, and the claim that the method needs.
 
     Its scope alone brings that claim into the ID token only where no access token comes with it
     (OpenID Connect Core 5.4); the claims parameter (5.5) does always, where it is supported.
     """
-    form, claim = {"scope": " ".join(exchange.fields.get("scopes", "openid").split())}, exchange.method.claim
+    form, claim = (
+        {"scope": " ".join(exchange.fields.get("scopes", "openid").split())},
+        exchange.method.claim,
+    )
     if claim and exchange.metadata.get("claims_parameter_supported") is True:
         form["claims"] = json.dumps({"id_token": {claim: {"essential": True}}})
     return form
@@ -390,10 +508,17 @@ def device(exchange: Exchange) -> Device:
         default if body.get(name) is None else finite(body[name])
         for name, default in (("expires_in", DEVICE_SECONDS), ("interval", INTERVAL_SECONDS))
     )
-    code, user_code, address = (body.get(name) for name in ("device_code", "user_code", "verification_uri"))
+    code, user_code, address = (
+        body.get(name) for name in ("device_code", "user_code", "verification_uri")
+    )
     complete = body.get("verification_uri_complete") or address
     good = all(isinstance(each, str) and each for each in (code, user_code, address, complete))
-    good = good and one_line(str(user_code), 64) == user_code and math.isfinite(life) and math.isfinite(interval)
+    good = (
+        good
+        and one_line(str(user_code), 64) == user_code
+        and math.isfinite(life)
+        and math.isfinite(interval)
+    )
     known = [*exchange.secrets(), str(code)]
     shown = (one_line(str(each), 2000, known) == each for each in (user_code, address, complete))
     if not good or not all(shown):
@@ -411,9 +536,12 @@ _RAN_OUT = "The code expired before it was entered. Sign in again to get a new o
 
 
 def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | None:
-    """Wait until the person has typed the code (RFC 8628 3.4), in real time; None when `ended` was set meanwhile.
+    """Wait until the person has typed the code (RFC 8628 3.4), in real time.
 
-    Raises `SignInRefused` when it was declined or ran out; a poll that gets no response is tried again.
+    None when `ended` was set meanwhile.
+
+    Raises `SignInRefused` when it was declined or ran out; a poll that gets no response is tried
+    again.
     """
     interval, form = asked.interval, {"grant_type": DEVICE_CODE, "device_code": asked.device_code}
     while not ended.wait(interval):
@@ -433,12 +561,16 @@ def poll(exchange: Exchange, asked: Device, ended: threading.Event) -> Token | N
             elif error.code != "authorization_pending" and error.status < 500:
                 raise
         except LabauthError:
-            interval = max(interval, min(interval * 2, INTERVAL_MOST))  # RFC 8628 3.5: after a time-out, more slowly
+            # RFC 8628 3.5: after a time-out, more slowly
+            interval = max(interval, min(interval * 2, INTERVAL_MOST))
     return None
 
 
 class OpenID(AuthorizationCode):
-    """The same by OpenID Connect: endpoints by discovery, an ID token bound by a nonce, a device code."""
+    """The same by OpenID Connect.
+
+    Endpoints by discovery, an ID token bound by a nonce, a device code.
+    """
 
     def find(self, exchange: Exchange) -> None:
         """As `AuthorizationCode.find`: by the issuer's metadata."""

@@ -1,4 +1,4 @@
-"""`TokenSource`: the one place each login's token comes from (single flight, renewed ahead of time)."""
+"""`TokenSource`: where each login's token comes from (single flight, renewed ahead of time)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ..errors import LabauthError, LoginExpired, NotSignedIn
 from .token import Token
 
 FAILURE_LINGER = 0.1
-"""A failed flight stays open this many seconds, so that callers who crossed expiry together share its failure."""
+"""A failed flight stays open this many seconds, so that callers who crossed expiry together share
+its failure."""
 FAILURE_LINGER_MOST = 2.0
-"""... doubled with each failure in a row, up to this: a storm of callers cannot become a storm of token requests."""
+"""... doubled with each failure in a row, up to this: a storm of callers cannot become a storm of
+token requests."""
 RETIRED_MOST = 20
 """How many replaced tokens of unknown expiry are kept, as they may be live: the newest."""
 CLOSE_SECONDS = 10.0
@@ -39,9 +41,10 @@ class _Flight:
 class TokenSource:
     """The token of one login, for any number of threads.
 
-    `acquire(previous)` asks the provider for a token (None: this login cannot, its token was pasted);
-    it raises a `LabauthError` when it fails. `clock` tells the time; `expired` is the message for a
-    token that has; `changed` is called after each renewal, good or bad, by whichever thread did it.
+    `acquire(previous)` asks the provider for a token (None: this login cannot, its token was
+    pasted); it raises a `LabauthError` when it fails. `clock` tells the time; `expired` is the
+    message for a token that has; `changed` is called after each renewal, good or bad, by whichever
+    thread did it.
     """
 
     def __init__(
@@ -57,7 +60,8 @@ class TokenSource:
         self._clock = clock
         self._token = token
         self._retired: list[Token] = []  # replaced, and not known to have expired
-        self.former: list[str] = []  # secrets of the tokens of the login before this one, which the provider may say back
+        # secrets of the tokens of the login before this one, which the provider may say back
+        self.former: list[str] = []
         self._closed = False
         self._late: Callable[[Token], object] | None = None  # set once `close` waits no more
         self._failures = 0
@@ -65,18 +69,24 @@ class TokenSource:
         self._unproven: Token | None = None  # issued as another was called dead; not accepted yet
         self._denied: set[Place] = set()  # they say "dead" and mean "no access"
         self.adopted: Token | None = None  # from another kernel, which shares this login
-        self.refused: Token | None = None  # a token that the provider says is dead, and that cannot be renewed
+        # a token that the provider says is dead, and that cannot be renewed
+        self.refused: Token | None = None
         self.last_error: LabauthError | None = None
         self._land()
         _sources.add(self)
 
     def _land(self) -> None:
-        """No flight is under way (in the child of a fork: whatever there was, its thread is not here)."""
+        """No flight is under way (in the child of a fork.
+
+        Whatever there was, its thread is not here).
+        """
         self._lock = threading.Lock()
         self._flight: _Flight | None = None
 
     def close(self, late: Callable[[Token], object] = lambda token: None) -> list[Token]:
-        """Renew no more. Waits for a renewal under way, and gives every token that may still be good at the provider.
+        """Renew no more.
+
+        Waits for a renewal under way, and gives every token that may still be good at the provider.
 
         `late`: called with the token of a renewal that takes longer than that.
         """
@@ -89,7 +99,11 @@ class TokenSource:
             self._late = late
             tokens = [*self._retired, *([self._token] if self._token else [])]
         # One that is over still has a refresh token that is not.
-        return [t for t in tokens if t.expires_at is None or now < t.expires_at or (t is self._token and t.refresh_token)]
+        return [
+            t
+            for t in tokens
+            if t.expires_at is None or now < t.expires_at or (t is self._token and t.refresh_token)
+        ]
 
     def secrets(self) -> list[str]:
         """Every secret of the token, and of those before it that may be live."""
@@ -109,9 +123,9 @@ class TokenSource:
     def token(self, rejected: Token | None = None) -> Token:
         """A good token. `rejected`: the one that the provider just called dead.
 
-        Good and not in its soft window: at once, without a lock. Else one caller renews; the others go on with the
-        old one while it is good, and otherwise wait for that same result, a failure included.
-        Raises `LoginExpired` when it cannot be renewed, and what the grant raises.
+        Good and not in its soft window: at once, without a lock. Else one caller renews; the others
+        go on with the old one while it is good, and otherwise wait for that same result, a failure
+        included. Raises `LoginExpired` when it cannot be renewed, and what the grant raises.
         """
         token, now = self._token, self._clock.time()
         if token is not None and token is not rejected:
@@ -128,7 +142,7 @@ class TokenSource:
         self._acquire = acquire
 
     def renew(self) -> Token:
-        """A new token, whatever the state of the old one (still one request for all who ask at once)."""
+        """A new token, whatever the old one's state (one request for all who ask at once)."""
         return self._renew(self._token, force=True)
 
     def accepted(self, token: Token, place: Place) -> None:
@@ -175,7 +189,11 @@ class TokenSource:
         while True:
             with self._lock:
                 token = self._token
-                if token is not None and token is not rejected and self._clock.time() < token.renew_at:
+                if (
+                    token is not None
+                    and token is not rejected
+                    and self._clock.time() < token.renew_at
+                ):
                     return token
                 if self._closed:
                     raise NotSignedIn("The login was logged out meanwhile.")
@@ -193,9 +211,12 @@ class TokenSource:
                 return flight.token
             # The one who renewed was interrupted: somebody else has to.
 
-    def _fly(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> Token:
+    def _fly(
+        self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool
+    ) -> Token:
         work, main = (flight, previous, rejected, linger), threading.main_thread()
-        # In a thread that no interrupt reaches: it stops the waiting only, and a refresh token that was sent is not lost.
+        # In a thread that no interrupt reaches: it stops the waiting only, and a refresh token that
+        # was sent is not lost.
         if threading.current_thread() is main and started(self._carry, *work, name="labauth token"):
             flight.done.wait()
         else:
@@ -218,11 +239,14 @@ class TokenSource:
         new = rejected is not None and token is not self.adopted
         self._unproven = token if new else None
 
-    def _carry(self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool) -> None:
+    def _carry(
+        self, flight: _Flight, previous: Token | None, rejected: Token | None, linger: bool
+    ) -> None:
         """Do the renewal, and leave what came of it in `flight`."""
         assert self._acquire is not None
         try:
-            # A refused token's family may be dead as well: start afresh rather than by its refresh token.
+            # A refused token's family may be dead as well: start afresh rather than by its refresh
+            # token.
             token = self._acquire(None if rejected is not None else previous)
             with self._lock:
                 late = self._late
@@ -236,9 +260,12 @@ class TokenSource:
             self.last_error = flight.error = error
             self._failures += 1
             if isinstance(spent, Token) and not self._closed:
-                self._token = spent  # as good or as bad as before, but with the refresh token that works next
+                # as good or as bad as before, but with the refresh token that works next
+                self._token = spent
             if linger:
-                time.sleep(min(FAILURE_LINGER * 2 ** min(self._failures - 1, 10), FAILURE_LINGER_MOST))
+                time.sleep(
+                    min(FAILURE_LINGER * 2 ** min(self._failures - 1, 10), FAILURE_LINGER_MOST)
+                )
         except BaseException as crash:
             flight.crash = crash.with_traceback(None)  # without its frames: they hold what was sent
         finally:

@@ -10,17 +10,20 @@ from ..masking import Secret
 MARGIN_SECONDS = 60.0
 """Renew at most this early: as benchling-sdk and foundry-platform-sdk do."""
 MARGIN_SHARE = 0.1
-"""... and never earlier than this share of the life, so that a 3-second token still works (benchling-sdk)."""
+"""... and never earlier than this share of the life, so that a 3-second token still works
+(benchling-sdk)."""
 SOFT_SHARE = 0.75
-"""From this share of the life on, one caller renews while the others go on (foundry-platform-sdk renews at 0.75)."""
+"""From this share of the life on, one caller renews while the others go on (foundry-platform-sdk
+renews at 0.75)."""
 
 
 @dataclass(frozen=True, repr=False)
 class Token:
     """What a grant gave: an access token (or what stands for one) and what is known about it.
 
-    `header`: the value of the Authorization header; `issued_at`, `expires_at`: seconds since the epoch, UTC
-    (`expires_at` None: unknown); `refresh_token` and `cookie`: for the next refresh, where the provider gave them.
+    `header`: the value of the Authorization header; `issued_at`, `expires_at`: seconds since the
+    epoch, UTC (`expires_at` None: unknown); `refresh_token` and `cookie`: for the next refresh,
+    where the provider gave them.
     """
 
     access_token: Secret
@@ -46,7 +49,11 @@ class Token:
     @property
     def soft_at(self) -> float:
         """When one caller may renew it ahead of time."""
-        return float("inf") if self.life is None else min(self.issued_at + SOFT_SHARE * self.life, self.renew_at)
+        return (
+            float("inf")
+            if self.life is None
+            else min(self.issued_at + SOFT_SHARE * self.life, self.renew_at)
+        )
 
     def secrets(self) -> list[str]:
         """Every secret in it."""

@@ -33,7 +33,8 @@ from ..responses import one_line
 SECONDS, BYTES = 60.0, 2_000_000
 """For an exchange from its start to its last byte; of a response, headers included and unpacked."""
 PACE, PAGE_SECONDS, PAGE_BYTES = 1000.0, 3600.0, 500_000_000
-"""For a page of a list: the slowest that it may come, bytes per second; in all; its size as sent."""
+"""For a page of a list: the slowest that it may come, bytes per second; in all; its
+size as sent."""
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits where the server names none (benchling-sdk: 1, 2, 4, 8), then the last again."""
 TOLD_AFTER_SECONDS = 5.0
@@ -55,7 +56,7 @@ def _long(most: float) -> Unfinished:
 
 
 class _Short:
-    """The bounds of an exchange for a token and the like: all of it within `SECONDS` and `BYTES`."""
+    """The bounds of an exchange for a token and the like: `SECONDS` and `BYTES` for all of it."""
 
     def __init__(self) -> None:
         self.most, self.bytes = BYTES, 0
@@ -236,7 +237,7 @@ def trusted(verify: Any = True) -> Any:
 
 @cache
 def _load(path: str, changed: int) -> None:
-    """Raise OSError where `path` (last `changed` then, ns) is neither a folder nor a file of certificates."""
+    """Raise OSError where `path` (`changed` then, ns) is no folder or file of certificates."""
     if not os.path.isdir(path):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
 
