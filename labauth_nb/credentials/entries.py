@@ -110,23 +110,24 @@ def loads(text: str) -> Entry | None:
             id=str(_secret(row["id"])),
         )
         if held := row.get("token"):
-            access = _secret(held["access_token"])
-            entry.token = Token(
-                access_token=access,
-                header=(
-                    _secret(held["header"])
-                    if "header" in held
-                    else Secret(_secret(held["scheme"]) + access)
-                ),
-                issued_at=float(held["issued_at"]),
-                expires_at=None if held.get("expires_at") is None else float(held["expires_at"]),
-                refresh_token=_optional(held, "refresh_token"),
-                cookie=_optional(held, "cookie"),
-                scope=_plain(held, "scope"),
-            )
+            entry.token = _token(held)
         return entry
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
+
+
+def _token(held: dict[str, Any]) -> Token:
+    access = _secret(held["access_token"])
+    whole = "header" in held
+    return Token(
+        access_token=access,
+        header=_secret(held["header"]) if whole else Secret(_secret(held["scheme"]) + access),
+        issued_at=float(held["issued_at"]),
+        expires_at=None if held.get("expires_at") is None else float(held["expires_at"]),
+        refresh_token=_optional(held, "refresh_token"),
+        cookie=_optional(held, "cookie"),
+        scope=_plain(held, "scope"),
+    )
 
 
 def _veiled(value: Any) -> Any:

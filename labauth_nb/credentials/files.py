@@ -57,10 +57,8 @@ def write(path: Path, text: str) -> None:
     try:
         make_folder(path.parent)
         new.unlink(missing_ok=True)
-        with os.fdopen(
-            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600),
-            "wb",
-        ) as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
             if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
                 raise StoreUnavailable(
                     f"The file system of {path.parent} cannot keep a file to you alone."
@@ -68,20 +66,7 @@ def write(path: Path, text: str) -> None:
             file.write(text.encode(errors="replace"))
             file.flush()
             os.fsync(file.fileno())
-        for pause in (0.01, 0.1, 0.5, None):
-            try:
-                os.replace(new, path)
-                break
-            except PermissionError:  # on Windows: somebody reads it just now
-                if pause is None:
-                    raise
-                time.sleep(pause)
-        if os.name == "posix":  # the name too is on disk before the token request goes out
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        _put_in_place(new, path)
     except OSError as error:
         raise StoreUnavailable(
             f"Nothing can be remembered in {path.parent} ({error.strerror})."
@@ -89,6 +74,24 @@ def write(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Make `new` the file at `path`, on disk when this returns."""
+    for pause in (0.01, 0.1, 0.5, None):
+        try:
+            os.replace(new, path)
+            break
+        except PermissionError:  # on Windows: somebody reads it just now
+            if pause is None:
+                raise
+            time.sleep(pause)
+    if os.name == "posix":  # the name too is on disk before the token request goes out
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 _held = threading.local()

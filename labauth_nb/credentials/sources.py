@@ -389,39 +389,41 @@ def doubts(provider: Provider, method: Method, found: Found) -> list[Doubt]:
         if not f.address or f.name not in found.fields:
             continue
         address, named = address_of(provider, f, found.fields[f.name]), found.named[f.name]
+        givers = [source for source, _ in named]
         going = [
-            s
-            for s in secrets
-            if not any(may_go(found.sources[s.name], source) for source, _ in named)
+            s for s in secrets if not any(may_go(found.sources[s.name], giver) for giver in givers)
         ]
         going = going if f is target else []
-        source, variable = named[0]
-        on_line = source.phrase == LINE.phrase
-        # A page to sign in at is chosen by a click: only where a file of the working tree alone
-        # names it, it is in doubt.
-        page = method.flow is not None and not any(may_go(LINE, each) for each, _ in named)
-        # A code that is bound to nothing opens the account to whoever gets it.
-        page |= (
-            f.address == RETURN
-            and method.flow is not None
-            and not method.flow.pkce
-            and on_line
-            and _is_away(address)
-        )
-        if (going or page) and address != "sandbox":
+        if (going or _is_doubtful_page(method, f, address, givers)) and address != "sandbox":
             _check_address(provider, f, found.fields[f.name])
-            what = tuple(
-                f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})"
-                for s in going
-            )
-            place = source.file or (
-                f"{source.named()} in {_folder()}" if on_line else source.named(variable)
-            )
-            key = " ".join((place, provider.name, f.name, *(s.name for s in going)))
-            result.append(
-                Doubt(address, f.name, source.named(variable), key, what, f.address == RETURN)
-            )
+            result.append(_doubt(provider, f, address, going, found))
     return result
+
+
+def _is_doubtful_page(method: Method, wanted: Field, address: str, givers: list[Source]) -> bool:
+    """Whether a person who signs in by a browser has to see `address` first."""
+    if method.flow is None:
+        return False
+    # It is chosen by a click: in doubt only where a file of the working tree alone names it.
+    if not any(may_go(LINE, giver) for giver in givers):
+        return True
+    # A code that is bound to nothing opens the account to whoever gets it.
+    bound = wanted.address != RETURN or method.flow.pkce
+    return not bound and givers[0].phrase == LINE.phrase and _is_away(address)
+
+
+def _doubt(
+    provider: Provider, wanted: Field, address: str, going: list[Field], found: Found
+) -> Doubt:
+    """That the secrets `going` would go to `address`, and who names it."""
+    source, variable = found.named[wanted.name][0]
+    what = tuple(
+        f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going
+    )
+    here = f"{source.named()} in {_folder()}"
+    place = source.file or (here if source.phrase == LINE.phrase else source.named(variable))
+    key = " ".join((place, provider.name, wanted.name, *(s.name for s in going)))
+    return Doubt(address, wanted.name, source.named(variable), key, what, wanted.address == RETURN)
 
 
 def _is_away(address: str) -> bool:

@@ -90,6 +90,17 @@ def discover(exchange: Exchange) -> None:
             "Checking an ID token needs one more package. Install it with: pip install"
             " 'labauth-nb[oidc]'"
         )
+    typed = _issuer(exchange)
+    metadata = _configuration(exchange, typed)
+    _check_endpoints(metadata, typed)
+    exchange.metadata = metadata
+    _ask_for_less(exchange)
+    if exchange.fields.get("client_secret"):
+        auth_methods(exchange)  # else a person signs in first, in vain
+
+
+def _issuer(exchange: Exchange) -> str:
+    """The issuer's address as it was given. Raises `InvalidInput` for what is none."""
     typed = whole_address(exchange.fields["issuer"])
     if "@" in typed:
         raise InvalidInput(
@@ -101,7 +112,11 @@ def discover(exchange: Exchange) -> None:
         raise InvalidInput(
             f"{said}: give the https address of your lab's identity provider.", field="issuer"
         )
-    metadata = _configuration(exchange, typed)
+    return typed
+
+
+def _check_endpoints(metadata: dict[str, Any], typed: str) -> None:
+    """Raise `InvalidInput` where the configuration of the issuer `typed` cannot be used."""
     if spelled(str(metadata.get("issuer"))) != typed:
         said = f"The server at {typed} identifies itself as a different issuer"
         raise InvalidInput(f"{said}. Check the issuer's address.", field="issuer")
@@ -112,21 +127,10 @@ def discover(exchange: Exchange) -> None:
     ]
     for name in offered:
         address = metadata.get(name)
-        # RFC 6749 3.1
-        if (
-            not isinstance(address, str)
-            or parsed(address, local=_local(typed)) is None
-            or "#" in address
-        ):
-            raise InvalidInput(
-                f"The identity provider's {name} is missing or is not an https address: tell its"
-                " admin.",
-                field="issuer",
-            )
-    exchange.metadata = metadata
-    _ask_for_less(exchange)
-    if exchange.fields.get("client_secret"):
-        auth_methods(exchange)  # else a person signs in first, in vain
+        good = isinstance(address, str) and parsed(address, local=_local(typed)) is not None
+        if not good or "#" in str(address):  # RFC 6749 3.1
+            said = f"The identity provider's {name} is missing or is not an https address"
+            raise InvalidInput(f"{said}: tell its admin.", field="issuer")
 
 
 def _configuration(exchange: Exchange, typed: str) -> dict[str, Any]:
@@ -316,17 +320,7 @@ def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
             jwt.InvalidAudienceError,
             jwt.MissingRequiredClaimError,
         ) as error:
-            what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(
-                type(error), ""
-            )
-            claim = what or getattr(error, "claim", "a claim")
-            wrong = {
-                "iss": "names a different issuer: check the issuer",
-                "aud": "names a different client: check the client ID",
-            }
-            raise _distrusted(
-                f"its claim {claim} is missing or {wrong.get(claim, 'not valid')}"
-            ) from None
+            raise _distrusted(_wrong_claim(error)) from None
         except jwt.PyJWKClientError:
             raise _distrusted("its key is not among the issuer's") from None
         except Exception as error:  # PyJWT: a key of another kind than alg says, and much else
@@ -334,6 +328,16 @@ def _signed(exchange: Exchange, id_token: Secret) -> dict[str, Any]:
                 raise _distrusted("its signature is wrong") from None
             exchange.keys = None  # the issuer may have a new key under the old name
     raise AssertionError("the second attempt returns or raises")
+
+
+def _wrong_claim(error: jwt.InvalidTokenError) -> str:
+    what = {jwt.InvalidIssuerError: "iss", jwt.InvalidAudienceError: "aud"}.get(type(error), "")
+    claim = what or getattr(error, "claim", "a claim")
+    wrong = {
+        "iss": "names a different issuer: check the issuer",
+        "aud": "names a different client: check the client ID",
+    }
+    return f"its claim {claim} is missing or {wrong.get(claim, 'not valid')}"
 
 
 def _moment(seconds: object) -> float:
