@@ -145,7 +145,7 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
         (requests.ConnectTimeout("x"), "did not accept the connection in time"),
         (requests.ReadTimeout("x"), "sent nothing in time"),
         (requests.exceptions.ProxyError("x"), "through the proxy"),
-        (requests.exceptions.SSLError("x"), "could not prove who it is"),
+        (requests.exceptions.SSLError("x"), "could not prove its identity"),
         (
             requests.exceptions.SSLError("certificate is not yet valid (_ssl.c)"),
             "check the clock first",
@@ -360,7 +360,7 @@ def test_a_passphrase_is_not_repeated(
 ) -> None:
     """A word of over 20 characters is not repeated: it may be a secret that can be read out."""
     word = ("kanari-horse-battery-staple-" * 2)[: length - 1] + "z"
-    with pytest.raises(LabauthError, match="not repeated here, in case it is a secret") as caught:
+    with pytest.raises(LabauthError, match="not shown, in case it is a secret") as caught:
         verb(word)
     assert "kanari" not in str(caught.value)
 
