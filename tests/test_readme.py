@@ -153,7 +153,9 @@ def old_pythons() -> list[str]:
     pyenv = [
         str(path)
         for minor in range(8, 11)
-        for path in root.glob(f"versions/3.{minor}.*/bin/python3")
+        for path in (
+            root.glob(f"versions/3.{minor}.*/bin/python3") if os.access(root, os.X_OK) else ()
+        )
     ]
     return [
         p
