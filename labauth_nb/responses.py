@@ -83,7 +83,7 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
     ("", "") where it has none.
 
     Shapes: RFC 6749 section 5.2 ``{"error": "..", "error_description": ".."}``; Benchling and
-    DNAnexus ``{"error": {"type", "message"}}``; Foundry ``{"errorCode", "errorName",
+    DNAnexus ``{"error": {"type" or "code", "message"}}``; Foundry ``{"errorCode", "errorName",
     "parameters"}``; QBench ``{"error_type", "error_description"}`` and ``{"error": "a whole
     sentence"}``; gateways ``{"errors": ["a whole sentence" or {"code", "message"}]}``.
     """
@@ -94,14 +94,15 @@ def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[s
         return "", "a response that is not JSON" if body is None else ""
     error = body.get("error")
     if isinstance(error, dict):
-        return _text(error.get("type")), _text(error.get("message") or error.get("userMessage"))
+        message = error.get("message") or error.get("userMessage")
+        return _text(error.get("type") or error.get("code")), _text(message)
     if "errorName" in body or "errorCode" in body:
         missing = missing_scope(body)
         said = f"missing scope {missing}" if missing else _text(body.get("errorDescription"))
         return _text(body.get("errorName") or body.get("errorCode")), said
     short = isinstance(error, str) and re.fullmatch(r"[A-Za-z_]{3,40}", error)
     code: object = error if short else body.get("error_type")
-    message: object = (
+    message = (
         body.get("error_description") or (error if error != code else None) or body.get("message")
     )
     if not _text(code) and not _text(message) and isinstance(body.get("errors"), list):

@@ -22,14 +22,30 @@ import pytest
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins
 from labauth_nb.notebook import cards
+from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
+from labauth_nb.sandbox.lab import SITES
 
 Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]
 # A shell ignores Ctrl-C for what it starts in the background, and its children inherit that; the
 # tests send some.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-OURS = ("LABAUTH_", "BENCHLING_", "QBENCH_", "FOUNDRY_", "FDT_", "DX_")
+FIELDS = [f for p in PROVIDERS.values() for m in p.methods for f in (p.tenant, *m.fields)]
+OURS = ("LABAUTH_", *sorted({f"{v.partition('_')[0]}_" for f in FIELDS for v in f.variables}))
+READ: dict[str, tuple[str, str, dict[str, Any] | None]] = {
+    "benchling": ("GET", "plates", None),
+    "qbench": ("GET", "orders", None),
+    "foundry": ("GET", "ontologies", None),
+    "dnanexus": ("POST", "system/whoami", {}),
+}
+"""A request that every method of a provider may make on the sandbox: verb, path, JSON."""
+
+
+def reading(provider: str) -> str:
+    """The same as code, behind a session and a dot."""
+    verb, path, json = READ[provider]
+    return f"request({verb!r}, {path!r}, json={json!r})"
 
 
 def forget_logins() -> None:
@@ -138,7 +154,7 @@ TABLES = {
         "wire",
     )
 }
-TABLES |= {f"test_{site}.py" for site in ("benchling", "dnanexus", "foundry", "identity", "qbench")}
+TABLES |= {f"test_{site.__module__.rpartition('.')[2]}.py" for site in SITES.values()}
 """Long tables of cases, and the sandbox's sites: what the fast lane leaves out whole."""
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import requests
+from conftest import READ
 
 import labauth_nb
 from labauth_nb import (
@@ -24,6 +26,7 @@ from labauth_nb import (
 )
 from labauth_nb.logins.logins import get
 from labauth_nb.providers import PROVIDERS
+from labauth_nb.responses import read_error
 from labauth_nb.sandbox import Lab
 
 ALL = [(p.name, m.name) for p in PROVIDERS.values() for m in p.methods]
@@ -42,12 +45,6 @@ SECRET_FIELD = {
 }
 SITE = {("benchling", "oidc"): "idp"}
 """Which of the sandbox's servers issues the tokens, where it is not the provider's own."""
-READ = {
-    "benchling": ("GET", "plates", None),
-    "qbench": ("GET", "orders", None),
-    "foundry": ("GET", "ontologies", None),
-    "dnanexus": ("POST", "system/whoami", {}),
-}
 THREADS = 32
 
 
@@ -89,6 +86,16 @@ def storm(work: Callable[[], object]) -> list[object]:
         thread.join(30)
     assert len(results) == THREADS
     return results
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_its_errors_are_read(lab: Lab, provider: str) -> None:
+    """An error in the provider's shape is read: `responses.read_error` gives its code and
+    message, by which a dead token is known and a hint found."""
+    site, it = lab.site(provider), requests.Response()
+    with site.app.test_request_context():
+        it._content = site.error(401, "some_code", "some words").data
+    assert read_error(it) == ("some_code", "some words")
 
 
 @pytest.mark.parametrize(("provider", "method"), ALL)

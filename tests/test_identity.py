@@ -12,6 +12,7 @@ import pytest
 import requests
 from pages import HERE, INVALID_GRANT, PKCE, VERIFIER, Client, Form, landed, refused
 
+from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.identity import CLIENT_ID, DEVICE, EMAIL, FAULTS
 
@@ -718,7 +719,7 @@ def test_this_computer_only(lab: Lab) -> None:
 def test_reset_and_describe(lab: Lab) -> None:
     """The identity provider is no provider in the sandbox's sentence; a reset forgets its tokens
     and levers."""
-    assert lab.describe() == "SANDBOX: running; providers: benchling, qbench, foundry, dnanexus."
+    assert lab.describe() == f"SANDBOX: running; providers: {', '.join(PROVIDERS)}."
     assert lab.credentials("benchling", "oidc") == {
         "issuer": lab.origin("idp"),
         "client_id": CLIENT_ID,

@@ -235,6 +235,27 @@ def test_names_agree(provider: Provider) -> None:
         assert all(f.label and f.hint for f in method.fields)
 
 
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda p: p.name)
+def test_what_a_new_provider_needs_elsewhere(provider: Provider) -> None:
+    """What general rooms and tables know of a provider is there: its site, a request for tests to
+    make, its keys' beginning, the paths of its revocations, its pages' links."""
+    from conftest import READ
+
+    from labauth_nb.masking import holds_key
+    from labauth_nb.sandbox.lab import SITES
+
+    name = provider.name
+    assert name in SITES, f"sandbox/lab.py: _ALL has no site called {name}"
+    assert name in READ, f"tests/conftest.py: READ has no row for {name}"
+    fields = [f for m in provider.methods for f in m.fields]
+    for begins in filter(None, (f.begins for f in fields)):
+        assert holds_key(begins + 8 * "A1b2"), f"masking.py: _LOOKS does not know {begins}"
+    for page in ("README.md", "CHANGELOG.md", "pyproject.toml"):
+        assert provider.title in (REPO / page).read_text("utf-8"), f"{page} names no {name}"
+    if any(m.revoke == "oauth2" for m in provider.methods):
+        assert "revoke" in provider.paths, f"providers/{name}.py: paths has no revoke"
+
+
 def test_grants_are_known() -> None:
     """Every grant, revocation and file reader that a provider names is there, and none is left
     unused."""

@@ -17,7 +17,7 @@ from labauth_nb.notebook import options
 from labauth_nb.notebook.lines import _clean_lines
 from labauth_nb.notebook.magic import seconds_in
 from labauth_nb.notebook.options import TEACH, VERBS, choices, verbs
-from labauth_nb.providers import PLAIN_FIELDS
+from labauth_nb.providers import PLAIN_FIELDS, PROVIDERS
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +425,7 @@ BENCHLING = [
     ("line", "expected"),
     [
         ("%labauth lo", ["login", "logout"]),
-        ("%labauth login ", ["benchling", "qbench", "foundry", "dnanexus"]),
+        ("%labauth login ", [*PROVIDERS]),
         ("%labauth login qb", ["qbench"]),
         ("%labauth login benchling --m", ["--method"]),
         ("%labauth login benchling --", [*BENCHLING]),

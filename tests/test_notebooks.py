@@ -54,11 +54,11 @@ def test_guard(path: Path) -> None:
 def test_clean(path: Path) -> None:
     """No saved cell holds a secret of the sandbox, an absolute path, an address, or what looks like
     a secret."""
-    from labauth_nb.sandbox import benchling, dnanexus, foundry, identity, qbench
+    from labauth_nb.sandbox.lab import SITES
 
     text = path.read_text("utf-8")
-    for site in (benchling, qbench, foundry, dnanexus, identity):
-        for name, value in vars(site).items():
+    for site in SITES.values():
+        for name, value in vars(sys.modules[site.__module__]).items():
             if name in ("CLIENT_SECRET", "API_KEY", "API_TOKEN", "JOB_TOKEN", "PASSWORD"):
                 assert value not in text
     for cell in nbformat.read(path, as_version=4).cells:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import requests
+from conftest import reading
 from kernels import Kernel
 from test_secrets import leaks
 
@@ -69,12 +70,6 @@ CLIENT = {
     "client_secret": "sandbox-qbench-client-secret-0001",
 }
 PUBLIC = "sandbox-foundry-public"
-READ = {
-    "benchling": "get('plates')",
-    "qbench": "get('orders')",
-    "foundry": "get('ontologies')",
-    "dnanexus": "post('system/whoami', json={})",
-}
 WAYS = [
     ("benchling", "app", CREDENTIALS),
     ("benchling", "api-key", CREDENTIALS),
@@ -213,7 +208,9 @@ def restart(lab: Lab, folder: Path, store: str) -> tuple[list[str], list[str]]:
         assert said.startswith("Signed in to"), (name, said)
         assert f"method {method};" in said
         assert f"credentials from: {place}" in said
-        assert kernel.text(f"labauth_nb.session({name!r}).{READ[provider]}") == "<Response [200]>"
+        assert (
+            kernel.text(f"labauth_nb.session({name!r}).{reading(provider)}") == "<Response [200]>"
+        )
     table = kernel.text("print(labauth_nb.status())")
     assert table.count(f"  {place}\n") == len(WAYS)
     listed = json.loads(json.dumps([vars(head) for head in heads()]))

@@ -77,7 +77,8 @@ def test_unknown_site_or_response(lab: Lab) -> None:
         lambda: lab.credentials("idq", "app"),
     ):
         with pytest.raises(
-            ValueError, match=r"no provider 'idq'.* benchling, qbench, foundry, dnanexus, idp"
+            ValueError,
+            match=f"no provider 'idq'.* {', '.join(SITES)}",
         ):
             unknown()
     for response in (418, "503", True):

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from conftest import reading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import Kernel
@@ -99,12 +100,6 @@ SPOILED = [
     "lambda address: 'http://['",
 ]
 """What may come home instead of the answer."""
-READ = {
-    "benchling": "get('plates')",
-    "qbench": "get('orders')",
-    "foundry": "get('ontologies')",
-    "dnanexus": "post('system/whoami', json={})",
-}
 AFTER = r"""
 held()
 login_, lab = logins.get('NAME'), labauth_nb.session('NAME')
@@ -138,7 +133,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
                 line.split("=", 1) for line in (folder / "fields.txt").read_text().splitlines()
             )
             chosen = PROVIDERS[provider].method(method)
-            read = f"labauth_nb.session('NAME').{READ[provider]}"
+            read = f"labauth_nb.session('NAME').{reading(provider)}"
             if chosen.flow:
                 in_the_browser(kernel, provider, method, read)
                 continue
@@ -176,7 +171,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
             kernel.run("pickle.dumps(logins.get('NAME'))")
             kernel.run("pickle.dumps(logins.get('NAME')._exchange)")
             kernel.run(
-                "lab_.advance('9d')\nlabauth_nb.session('NAME')." + READ[provider] + "\nheld()"
+                "lab_.advance('9d')\nlabauth_nb.session('NAME')." + reading(provider) + "\nheld()"
             )
             kernel.run("%labauth refresh NAME")
             kernel.run("held()")

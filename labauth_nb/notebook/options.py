@@ -124,8 +124,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb(
             "login",
-            "sign in (benchling, qbench, foundry, dnanexus); %labauth login --help tells of each"
-            " option",
+            "sign in (%labauth providers lists where); %labauth login --help tells of each option",
             "Sign in to PROVIDER.",
             (
                 Option(

@@ -68,6 +68,7 @@ BENCHLING = Provider(
                     "your profile settings, API Key, Generate; it starts with sk_",
                     env=(Env("BENCHLING_API_KEY"),),
                     secret=True,
+                    begins="sk_",
                 ),
             ),
             hint="for a quick look: acts as you, and does not expire",

@@ -64,6 +64,9 @@ class Field:
     address: str = ""
     """SERVER: it names who gets the credentials. RETURN: it names where the browser brings the
     code."""
+    begins: str = ""
+    """What each value of a secret begins with: a word that does so is taken for a secret wherever
+    it stands (`labauth_nb.masking`)."""
     verbatim: bool = False
     """Whether a person made it up, so that quotes and spaces may belong to it."""
     once: bool = False
