@@ -49,7 +49,7 @@ holds("a time left is said with its phase; no time is said without a kernel", pa
   [{ now: "valid", text: "1 min 40 s" }, login, 100, false],
   [{ now: "expiring", text: "59 s" }, login, 59, false],
   [{ now: "expired", text: "expired" }, login, 0, false],
-  [{ now: "expired", text: "expired; renews on next request" }, renews, 0, false],
+  [{ now: "expired", text: "0 min; renews on next request" }, renews, 0, false],
   [{ now: "expired", text: "expired" }, { ...login, status: "expired" }, 100, false],
   [{ now: "valid", text: "unknown" }, { ...login, left: null }, null, false],
   [{ now: "valid", text: "unknown: reconnect the kernel" }, login, 100, true],

@@ -237,8 +237,14 @@ def test_deny_again_cancel(flows: Notebook) -> None:
     panel = flows.panel(cell)
     consent = opened(flows, panel)
     consent.locator("button[value='deny']").click()
-    landed(consent, "Foundry answered access_denied (The user declined). The sign-in was declined")
-    see(panel.locator("form [role='alert']"), "Foundry answered access_denied (The user declined).")
+    landed(
+        consent,
+        "Foundry responded with access_denied (The user declined). The sign-in was declined",
+    )
+    see(
+        panel.locator("form [role='alert']"),
+        "Foundry responded with access_denied (The user declined).",
+    )
     pictures(flows, "denied", panel)
     assert flows.waits(cell)
     panel.locator("button[type='submit']").click()

@@ -152,7 +152,7 @@ def test_not_proven(server: Server, provider: str, fields: dict[str, str], answe
     """A pasted credential that the server did not accept is no sign-in: a web page or an empty
     answer is no proof."""
     server.answer = lambda *_: answer
-    with pytest.raises(LabauthError, match="answered") as caught:
+    with pytest.raises(LabauthError, match="responded with") as caught:
         login(provider, tenant=server.url, **fields)
     assert len(status()) == 0
     assert ("could not be verified" in str(caught.value)) == (answer[0] == 403)
@@ -1086,7 +1086,7 @@ ENDS: dict[str, Callable[[str], object]] = {
     "API": walked,
     "probe": lambda url: login("dnanexus", tenant=url, token="kanari-token"),
 }
-WHO = r"^(Benchling|DNAnexus|The identity provider|The server at http|The code ran out)"
+WHO = r"^(Benchling|DNAnexus|The identity provider|The server at http|The code expired)"
 
 
 GOOD = {

@@ -901,7 +901,7 @@ def test_foundry_code_workspaces(lab: Lab, tmp_path: Path, monkeypatch: pytest.M
     mine = login("foundry", remember=True)
     assert lab.count("foundry", "GET /multipass/api/me") == before + 1
     assert mine.found.source() == "environment"
-    assert mine.kept.startswith("Not remembered: nothing of it was typed")
+    assert mine.kept.startswith("Not remembered: none of it was typed in")
     logout("foundry")
     nothing_of([token], tmp_path)
     assert heads() == []

@@ -167,7 +167,7 @@ def test_declined(lab: Lab, browser: Path) -> None:
     child = ipython(lab)
     requests.get(lab.visit(page(child, browser), choice="deny"), timeout=30)
     child.sendline("")
-    assert "SignInRefused: Foundry answered access_denied" in ended(child, ipython)
+    assert "SignInRefused: Foundry responded with access_denied" in ended(child, ipython)
     close(child)
 
 

@@ -279,7 +279,7 @@ def test_wrong_client_secret(issuers: dict[str, str], benchling: Server) -> None
 def test_private_keys_only(issuers: dict[str, str], benchling: Server) -> None:
     """An issuer that wants a key of the client is said to, before a page is opened."""
     with pytest.raises(
-        InvalidInput, match=r"takes no client secret \(.*: private_key_jwt\)\. Ask its admin"
+        InvalidInput, match=r"accepts no client secret \(.*: private_key_jwt\)\. Ask its admin"
     ):
         signing_in(benchling, issuers["keys"], "a lab", client_secret=SECRET)
 
@@ -288,6 +288,6 @@ def test_declined(issuers: dict[str, str], benchling: Server) -> None:
     """What the issuer sends instead of a code, with its iss and state, is told with what to do."""
     attempt = signing_in(benchling, issuers["public"], scopes="openid email")
     landed = requests.get(f"{attempt.url}&prompt=none", timeout=20)
-    assert "answered login_required" in landed.text
+    assert "responded with login_required" in landed.text
     with pytest.raises(SignInRefused, match="login_required"):
         attempt.wait(20)
