@@ -509,14 +509,14 @@ def test_expiry_and_renewal(notebook: Notebook) -> None:
     see(panel.locator("[aria-live]"), "expires soon")
     notebook.picture("expiring", panel)
     notebook.run("%labauth sandbox advance 60s")
-    see(panel.locator(".time"), "expired")
+    see(panel.locator(".time"), "renews on next request")
     see(panel.locator("[aria-live]"), "has expired")
     notebook.picture("expired", panel)
     press(panel, "Renew")
     see(panel.locator(".time"), re.compile(r"^1[45] min"))
     see(panel.locator("[aria-live]"), "Renewed.")
     notebook.run("%labauth sandbox advance 16m")
-    see(panel.locator(".time"), "expired")
+    see(panel.locator(".time"), "renews on next request")
     notebook.run(
         "import threading, labauth_nb\nget = labauth_nb.session('benchling').get\n"
         "thread = threading.Thread(target=get, args=('plates',))\n"
@@ -618,8 +618,8 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
     see(form, "Signed in to QBench")
     see(table.locator("tr[data-name='qbench'] .time"), re.compile(COUNTED))
     notebook.run("%labauth sandbox advance 16m")
-    see(table.locator("tr[data-name='benchling'] .time"), "expired")
-    see(first.locator(".time"), "expired")
+    see(table.locator("tr[data-name='benchling'] .time"), "renews on next request")
+    see(first.locator(".time"), "renews on next request")
     notebook.picture("status-light", table)
     table.locator("button[aria-label='Renew benchling']").click()
     see(table.locator("tr[data-name='benchling'] .time"), re.compile(r"^1[45] min"))

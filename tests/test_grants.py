@@ -469,7 +469,7 @@ def test_told_patience_with_a_busy_token_endpoint(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("patience", "sent"), [(0, 1), (4, 4), ("2h", 9)])
+@pytest.mark.parametrize(("patience", "sent"), [(0, 1), (4.9, 4), ("2h", 9)])
 def test_renewal_at_a_busy_token_endpoint(
     lab: Lab,
     capsys: pytest.CaptureFixture[str],
