@@ -116,7 +116,7 @@ def give(way: str, attempt: Attempt, address: str) -> str:
 
 
 def usable(lab: Lab, provider: str, method: str) -> None:
-    """After a try that is over, the next one signs in and reads."""
+    """After an attempt that has ended, the next one signs in and reads."""
     lab.set(SITE.get(provider, provider), **({"fault": ""} if provider == "benchling" else {}))
     attempt = began(provider, method)
     attempt.answer(lab.visit(attempt.url))
@@ -158,7 +158,7 @@ def is_free(port: int) -> bool:
 
 @pytest.fixture(autouse=True, scope="module")
 def _none_left() -> Iterator[None]:
-    """Whatever the tests do: no socket, no thread of an attempt stays once it is over
+    """Whatever the tests do: no socket, no thread of an attempt stays once it has ended
     or dropped."""
     yield
     gc.collect()
@@ -292,8 +292,8 @@ DECLINED = {
 
 @pytest.mark.parametrize(("pair", "way"), PAIRED)
 def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
-    """Deny ends the try with the provider's word and what to do, without a token request; the next
-    try signs in."""
+    """Deny ends the attempt with the provider's word and what to do, without a token request; the
+    next try signs in."""
     attempt = began(*pair)
     assert give(way, attempt, lab.visit(attempt.url, "deny")) == DECLINED[pair[0]]
     assert attempt.state == attempts.OVER
@@ -305,8 +305,8 @@ def test_declined(lab: Lab, pair: tuple[str, str], way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_other_errors(lab: Lab, way: str) -> None:
-    """An error that nobody knows is told as it came, on one line, without the try's secrets, with
-    what to do."""
+    """An error that nobody knows is told as it came, on one line, without the attempt's secrets,
+    with what to do."""
     attempt = began(*FOUNDRY)
     state, home = asked(attempt)["state"], asked(attempt)["redirect_uri"]
     query = {
@@ -500,7 +500,7 @@ PASTED = [
     ("text", "said"), PASTED, ids=[t[:20].encode(errors="replace").decode() for t, _ in PASTED]
 )
 def test_pasted_rubbish(lab: Lab, text: str, said: str) -> None:
-    """Whatever is pasted: a message, no token request, and the try goes on."""
+    """Whatever is pasted: a message, no token request, and the attempt goes on."""
     attempt = began(*FOUNDRY)
     with pytest.raises(InvalidInput) as caught:
         attempt.answer(text)
@@ -759,8 +759,8 @@ STRANGE = [
     ids=[f"{v} {t[:12]} {h}" for v, t, h, _ in STRANGE],
 )
 def test_strange_requests(lab: Lab, verb: str, target: str, host: str | None, status: int) -> None:
-    """Another path, verb or Host, and rubbish: a page with the same headers, nothing sent, the try
-    goes on."""
+    """Another path, verb or Host, and rubbish: a page with the same headers, nothing sent, the
+    attempt goes on."""
     attempt = began(*FOUNDRY)
     good = urlsplit(lab.visit(attempt.url))
     got, page, headers = fetch(good.port or 0, target.replace("{}", good.query), verb, host)
@@ -896,7 +896,7 @@ def test_closes(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_waits_forever(lab: Lab) -> None:
-    """`wait` ends after the time that it is given; the try goes on."""
+    """`wait` ends after the time that it is given; the attempt goes on."""
     attempt = began(*FOUNDRY)
     with pytest.raises(NotSignedIn, match=r"^Nobody has signed in to Foundry in 0\.1 s\.$"):
         attempt.wait(0.1)
@@ -964,8 +964,8 @@ def test_registered_port(lab: Lab) -> None:
 
 
 def test_a_registered_port_of_the_try_before(lab: Lab) -> None:
-    """A cell that is run again takes its own registered port over; the try before it says why it is
-    over."""
+    """A cell that is run again takes its own registered port over; the earlier attempt says why it
+    is over."""
     home = f"http://localhost:{free_port()}/"
     first = began(*FOUNDRY, redirect_uri=home)
     second = began(*FOUNDRY, redirect_uri=home)
@@ -993,7 +993,7 @@ def test_any_port(lab: Lab, home: str) -> None:
 
 @pytest.mark.parametrize("holder", ["another program", "another provider"])
 def test_port_taken(lab: Lab, holder: str) -> None:
-    """Where the registered port is taken, there is no proof, and the answer is pasted."""
+    """Where the registered port is taken, there is no proof, and the response is pasted."""
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
         port = it.getsockname()[1]
@@ -1286,7 +1286,7 @@ def test_device_once(lab: Lab, device: Attempt) -> None:
 
 
 def test_device_slow_down(lab: Lab, device: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
-    """slow_down adds to the interval, as RFC 8628 3.5 has it, and does not end the try."""
+    """slow_down adds to the interval, as RFC 8628 3.5 has it, and does not end the attempt."""
     from labauth_nb.tokens import openid
 
     monkeypatch.setattr(openid, "INTERVAL_SECONDS", 0.3)
@@ -1442,8 +1442,8 @@ def _breaks(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_a_bug_while_the_code_is_redeemed(
     lab: Lab, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is no message becomes one, with what and where and not its words; the try is over, and
-    the next one signs in."""
+    """What is no message becomes one, with what and where and not its words; the attempt has ended,
+    and the next one signs in."""
     attempt = began(*FOUNDRY)
     port, good = port_of(attempt), lab.visit(attempt.url)
     _breaks(monkeypatch, OverflowError("kanari"))
@@ -1461,7 +1461,7 @@ def test_a_bug_while_the_code_is_redeemed(
 
 
 def test_a_bug_is_no_bad_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the page it is a 500: the answer was good."""
+    """On the page it is a 500: the response was good."""
     attempt = began(*FOUNDRY)
     good = urlsplit(lab.visit(attempt.url))
     _breaks(monkeypatch, RecursionError())
@@ -1493,7 +1493,7 @@ def test_a_watcher_that_breaks(lab: Lab) -> None:
 
 
 def test_redeeming_for_ever(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token endpoint that never ends its answer does not keep the try busy for ever."""
+    """A token endpoint that never ends its response does not keep the attempt busy for ever."""
     monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 0.3)
     monkeypatch.setattr(attempts, "TIMEOUT", (0.1, 0.2))
     attempt, go = began(*FOUNDRY), threading.Event()

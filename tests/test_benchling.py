@@ -369,7 +369,7 @@ def test_faults(lab: Lab) -> None:
 
 
 def test_broken_answers(lab: Lab) -> None:
-    """A web page, an answer that breaks off and one that takes too long come on
+    """A web page, a response that breaks off and one that takes too long come on
     request, once each."""
     app = as_app(lab)
     lab.next("benchling", "html")

@@ -360,7 +360,7 @@ def test_faults(lab: Lab) -> None:
 @pytest.mark.parametrize("client_id", ["apiserver", "sandbox-dnanexus-client"])
 def test_code_grant(lab: Lab, client_id: str) -> None:
     """Logged in on the page, the browser brings a code; the token acts as the user for 30 days, and
-    its life is not told."""
+    its life is unknown."""
     answer = landed(lab.visit(address(lab, client_id=client_id)))
     assert (set(answer), answer["state"]) == ({"code", "state"}, "a state")
     body = exchange(lab, answer["code"]).json()

@@ -280,7 +280,7 @@ def test_page_refused(lab: Lab, params: dict[str, Any]) -> None:
 
 def test_rate_limit(lab: Lab) -> None:
     """A user has 5,000 requests a minute; the next is 429 in the API's shape, without headers,
-    until the minute is over."""
+    until the minute has passed."""
     access = token_for(lab)
     assert ask(lab, token=access).status_code == 200
     (window,) = lab.sites["foundry"].windows.values()

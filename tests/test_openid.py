@@ -143,7 +143,7 @@ BAD: list[tuple[str, Callable[[Lab], str], str, int]] = [
     ),
     ("unknown kid", lambda lab: signed(lab, claims(lab), kid="another"), UNKNOWN, 2),
     ("no kid, another key", lambda lab: signed(lab, claims(lab), kid=None, key=STRANGER), WRONG, 2),
-    ("another's key under its kid", lambda lab: signed(lab, claims(lab), key=STRANGER), WRONG, 2),
+    ("a foreign key under its kid", lambda lab: signed(lab, claims(lab), key=STRANGER), WRONG, 2),
     (
         "an EC signature under an RSA kid",
         lambda lab: signed(lab, claims(lab), "ES256", key=CURVE),
@@ -1046,8 +1046,8 @@ DOCUMENTS: list[tuple[str, Callable[[Issuer], None], str]] = [
     ("says", "why"), [row[1:] for row in DOCUMENTS], ids=[row[0] for row in DOCUMENTS]
 )
 def test_discovery_refused(issuer: Issuer, says: Callable[[Issuer], None], why: str) -> None:
-    """A configuration that is none, or another's, is refused before any page is opened; the field
-    is named."""
+    """A configuration that is none, or of another issuer, is refused before any page is opened; the
+    field is named."""
     says(issuer)
     with pytest.raises(LabauthError) as caught:
         begun(issuer.address)

@@ -86,7 +86,7 @@ def _token_urlsafe(n, _real=_secrets.token_urlsafe):
     return value
 _secrets.token_urlsafe = _token_urlsafe
 def home(change=str):
-    "Begin, and come home from the provider's page; `change` spoils the answer."
+    "Begin, and come home from the provider's page; `change` spoils the response."
     global attempt
     attempt = labauth_nb.begin(provider, method, tenant='sandbox', name='NAME')
     return attempt.answer(change(lab_.visit(attempt.url)))
@@ -99,7 +99,7 @@ SPOILED = [
     "lambda address: address + '&code=kanari'",
     "lambda address: 'http://['",
 ]
-"""What may come home instead of the answer."""
+"""What may come home instead of the response."""
 AFTER = r"""
 held()
 login_, lab = logins.get('NAME'), labauth_nb.session('NAME')

@@ -185,7 +185,7 @@ def test_own_authorization(lab: Lab) -> None:
 
 
 def test_answer_keeps_no_token(lab: Lab) -> None:
-    """The request of an answer holds no token, so that printing or pickling the answer gives none
+    """The request of a response holds no token, so printing or pickling the response gives none
     away."""
     mine = login("benchling", tenant="sandbox")
     answer = session("benchling").get("plates")
@@ -416,8 +416,8 @@ def test_spent_stream(lab: Lab) -> None:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_retries(lab: Lab, status: int) -> None:
-    """GET is sent again on 429, 502, 503 and 504, five times in all, and then the answer is handed
-    through."""
+    """GET is sent again on 429, 502, 503 and 504, five times in all, and then the response is
+    handed through."""
     login("benchling", tenant="sandbox")
     held, before = session("benchling"), lab.count("benchling", "/plates")
     lab.next("benchling", status, times=4, path="/plates")

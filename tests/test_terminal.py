@@ -146,7 +146,7 @@ def test_paste(lab: Lab, browser: Path, place: Place) -> None:
 @PLACES
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
 def test_given_up(lab: Lab, browser: Path, place: Place, key: str) -> None:
-    """Ctrl-C and Ctrl-D end the try in a message, and what the browser brings afterwards is not
+    """Ctrl-C and Ctrl-D end the attempt in a message, and what the browser brings afterwards is not
     used."""
     child = place(lab)
     landed = lab.visit(page(child, browser))

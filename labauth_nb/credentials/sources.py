@@ -420,8 +420,10 @@ def _doubt(
     what = tuple(
         f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going
     )
-    here = f"{source.named()} in {_folder()}"
-    place = source.file or (here if source.phrase == LINE.phrase else source.named(variable))
+    on_line = source.phrase == LINE.phrase
+    place = source.file or (
+        f"{source.named()} in {_folder()}" if on_line else source.named(variable)
+    )
     key = " ".join((place, provider.name, wanted.name, *(s.name for s in going)))
     return Doubt(address, wanted.name, source.named(variable), key, what, wanted.address == RETURN)
 

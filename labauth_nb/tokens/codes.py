@@ -118,7 +118,7 @@ def authorization_code(exchange: Exchange, previous: Token | None) -> Token:
 def refresh(exchange: Exchange, previous: Token) -> tuple[Token, requests.Response]:
     """The token response to the refresh token, and the response itself.
 
-    Raises `LoginExpired` when that token is over.
+    Raises `LoginExpired` when that token has expired or was revoked.
     """
     form = {"grant_type": "refresh_token", "refresh_token": previous.refresh_token or ""}
     began, secrets = exchange.clock.time(), previous.secrets()

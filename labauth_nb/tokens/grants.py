@@ -139,8 +139,8 @@ def bearer(exchange: Exchange, previous: Token | None) -> Token:
     """A token that was pasted, or put there by a job: sent as it is (RFC 6750 2.1).
 
     Its expiry comes from its claim exp (unverified: the provider verifies it), else from the
-    provider's time-to-live endpoint, else it is unknown. Raises `LoginExpired` when it is over
-    already.
+    provider's time-to-live endpoint, else it is unknown. Raises `LoginExpired` when it has
+    already expired.
     """
     token = _pasted(exchange)
     claims, now = claims_of(token), exchange.clock.time()

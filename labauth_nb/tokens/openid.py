@@ -440,7 +440,7 @@ def redeem(exchange: Exchange, code: Code) -> Token:
 def renewed(exchange: Exchange, previous: Token | None) -> Token:
     """A new ID token by the refresh token (OpenID Connect Core 12).
 
-    Raises `LoginExpired` where there is none or it is over.
+    Raises `LoginExpired` where there is none, or it has expired.
 
     The keys come first: a refresh token may work once, and is not spent on what could not be
     verified. An error after that has the new refresh token in its `spent`: the previous token,

@@ -98,7 +98,7 @@ class TokenSource:
         with self._lock:
             self._late = late
             tokens = [*self._retired, *([self._token] if self._token else [])]
-        # One that is over still has a refresh token that is not.
+        # An expired token may still have a live refresh token.
         return [
             t
             for t in tokens
