@@ -178,10 +178,15 @@ def _show_providers(name: str | None) -> None:
     from ..providers import PROVIDERS, find
 
     for provider in PROVIDERS.values() if name is None else [find(name)]:
-        print(f"{provider.name}: {provider.title}. Tenant: {provider.tenant.hint}.")
+        print(f"{provider.name}: {provider.title}.")
+        print(f"  --tenant: {provider.tenant.label}; {provider.tenant.hint}.")
+        example = provider.origin(provider.tenant.default or "acme")
         for method in allowed(provider):
             default = " (default)" if method is allowed(provider)[0] else ""
-            print(f"  --method {method.name}{default}: {method.label}; {method.hint}")
+            print(f"  --method {method.name}{default}: {method.label}. {method.hint}")
+            if method.page:
+                page, words = provider.link(method, example)
+                print(f"      {words}: {page}")
             for field in method.fields if name else ():
                 optional = "optional, " if field.optional else ""
                 print(

@@ -15,7 +15,7 @@ from .model import (
 
 TENANT = Field(
     "tenant",
-    "Tenant",
+    "Benchling address",
     "the name before .benchling.com in your browser's address bar, such as acme",
     env=(Env("BENCHLING_TENANT"), Env("BENCHLING_TENANT_URL"), Env("BENCHLING_URL")),
     address=SERVER,
@@ -34,7 +34,7 @@ BENCHLING = Provider(
     methods=(
         Method(
             "app",
-            "App (client ID and secret)",
+            "As an app",
             "client_credentials",
             fields=(
                 Field(
@@ -52,14 +52,16 @@ BENCHLING = Provider(
                 ),
             ),
             hint=(
-                "for scripts and integrations: acts as the app, which must have been added to the"
-                " projects it reads"
+                "For scripts and integrations: acts as the app, which must have been added to the"
+                " projects it reads."
             ),
+            page="{origin}/",
+            page_words="Make an app on {host}",
             issued_here=True,
         ),
         Method(
             "api-key",
-            "API key",
+            "With my API key",
             "basic_api_key",
             fields=(
                 Field(
@@ -71,12 +73,14 @@ BENCHLING = Provider(
                     begins="sk_",
                 ),
             ),
-            hint="for a quick look: acts as you, and does not expire",
+            hint="For a quick look: acts as you, and does not expire.",
+            page="{origin}/",
+            page_words="Make a key on {host}",
             never_expires=True,
         ),
         Method(
             "id-token",
-            "ID token of your lab's identity provider",
+            "With an ID token",
             "bearer",
             fields=(
                 Field(
@@ -87,14 +91,14 @@ BENCHLING = Provider(
                 ),
             ),
             hint=(
-                "acts as you, for labs whose Benchling trusts their identity provider (OpenID"
-                " Connect)"
+                "Acts as you, where your Benchling trusts your lab's identity provider (OpenID"
+                " Connect)."
             ),
             claim="email",
         ),
         Method(
             "oidc",
-            "In the browser, by your lab's identity provider",
+            "As myself, in the browser",
             "openid",
             fields=(
                 Field(
@@ -128,8 +132,8 @@ BENCHLING = Provider(
                 REDIRECT_URI,
             ),
             hint=(
-                "acts as you, for labs whose Benchling trusts their identity provider (OpenID"
-                " Connect)"
+                "Acts as you: you sign in at your lab's identity provider, which Benchling must"
+                " trust (OpenID Connect)."
             ),
             issued_here=True,
             claim="email",

@@ -15,7 +15,7 @@ from .model import (
 
 TENANT = Field(
     "tenant",
-    "API host",
+    "DNAnexus address",
     "api.dnanexus.com (the default), or api.cn.dnanexus.com for China",
     env=(
         Env(
@@ -49,6 +49,10 @@ DNANEXUS = Provider(
         "api.dnanexus.com": "https://auth.dnanexus.com",
         "api.cn.dnanexus.com": "https://auth.cn.dnanexus.com:8001",
     },
+    web_hosts={
+        "api.dnanexus.com": "platform.dnanexus.com",
+        "api.cn.dnanexus.com": "platform.cn.dnanexus.com",
+    },
     web_pages={
         "platform.dnanexus.com": "api.dnanexus.com",
         "ukbiobank.dnanexus.com": "api.dnanexus.com",
@@ -60,17 +64,19 @@ DNANEXUS = Provider(
     methods=(
         Method(
             "api-token",
-            "API token",
+            "With my API token",
             "bearer",
             fields=(Field("token", "API token", WHERE, env=(SECURITY_CONTEXT,), secret=True),),
-            hint="acts as you, until the day chosen when it was made",
+            hint="Acts as you, until the day chosen when it was made.",
+            page="{origin}/",
+            page_words="Make a token on {host}",
             revoke="digest",
             digest_key="tokenSignature",
             files="dxpy",
         ),
         Method(
             "job",
-            "Inside a job",
+            "As this job",
             "bearer",
             fields=(
                 Field(
@@ -81,13 +87,13 @@ DNANEXUS = Provider(
                     secret=True,
                 ),
             ),
-            hint="in a DXJupyterLab session or an app: nothing to give",
+            hint="In a DXJupyterLab session or an app: nothing to give.",
             why_not_revoked="A job's token is never destroyed: the job needs it until it ends.",
             job_variable="DX_JOB_ID",
         ),
         Method(
             "password",
-            "User name and password",
+            "With my user name and password",
             "password",
             fields=(
                 Field(
@@ -113,7 +119,7 @@ DNANEXUS = Provider(
                     once=True,
                 ),
             ),
-            hint="acts as you, for 18 hours",
+            hint="Acts as you, for 18 hours.",
             asked_seconds=18 * 3600,  # what `dx login` asks for (dxpy 0.414 and later)
             errors_about={
                 "OTPRequiredError": "otp",
@@ -126,7 +132,7 @@ DNANEXUS = Provider(
         ),
         Method(
             "browser",
-            "In the browser, as yourself",
+            "As myself, in the browser",
             "authorization_code",
             fields=(
                 Field(
@@ -138,7 +144,7 @@ DNANEXUS = Provider(
                 ),
                 REDIRECT_URI,
             ),
-            hint="acts as you: you sign in on DNAnexus' own page",
+            hint="Acts as you: you sign in on DNAnexus' own page.",
             issued_here=True,
             revoke="digest",
             digest_key="tokenSignature",

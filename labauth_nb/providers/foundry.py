@@ -15,8 +15,8 @@ from .model import (
 
 TENANT = Field(
     "tenant",
-    "Host",
-    "the host in your browser's address bar, such as acme.palantirfoundry.com",
+    "Foundry address",
+    "the name in your browser's address bar, such as acme.palantirfoundry.com",
     env=(
         Env(
             "FOUNDRY_HOSTNAME",
@@ -28,6 +28,9 @@ TENANT = Field(
     ),
     address=SERVER,
 )
+
+DEVELOPER_CONSOLE = "{origin}/workspace/developer-console/"
+"""Where applications are made. Source: Palantir's guide to the Python OSDK."""
 
 FOUNDRY = Provider(
     name="foundry",
@@ -42,7 +45,7 @@ FOUNDRY = Provider(
     methods=(
         Method(
             "service-user",
-            "Service user (client ID and secret)",
+            "As an app",
             "client_credentials",
             fields=(
                 Field(
@@ -71,14 +74,16 @@ FOUNDRY = Provider(
                     default="api:ontologies-read",
                 ),
             ),
-            hint="for scripts and integrations: acts as the application's service user",
+            hint="For scripts and integrations: acts as the application's service user.",
+            page=DEVELOPER_CONSOLE,
+            page_words="Open Developer Console on {host}",
             issued_here=True,
             revoke="oauth2",
             files="foundry-dev-tools",
         ),
         Method(
             "token",
-            "Token made in your settings",
+            "With my token",
             "bearer",
             fields=(
                 Field(
@@ -89,12 +94,14 @@ FOUNDRY = Provider(
                     secret=True,
                 ),
             ),
-            hint="for a quick look: acts as you, until the token expires",
+            hint="For a quick look: acts as you, until the token expires.",
+            page="{origin}/workspace/settings/tokens",  # as Foundry DevTools documents it
+            page_words="Make a token on {host}",
             files="foundry-dev-tools",
         ),
         Method(
             "user",
-            "In the browser, as yourself",
+            "As myself, in the browser",
             "authorization_code",
             fields=(
                 Field(
@@ -122,7 +129,9 @@ FOUNDRY = Provider(
                 ),
                 REDIRECT_URI,
             ),
-            hint="acts as you: you sign in on Foundry's own page, and nothing is pasted",
+            hint="Acts as you: you sign in on Foundry's own page, and nothing is pasted.",
+            page=DEVELOPER_CONSOLE,
+            page_words="Open Developer Console on {host}",
             issued_here=True,
             revoke="oauth2",
             refreshes=True,

@@ -122,13 +122,19 @@ class Method:
     name: str
     """The word after ``--method``."""
     label: str
-    """What the form calls it."""
+    """How a person chooses it, such as "With my API key"."""
     grant: str
     """The name of its grant (`labauth_nb.tokens.grants.GRANTS`)."""
     fields: tuple[Field, ...]
     """What it needs, in the order of the form."""
     hint: str
-    """When to choose it, and whom it acts for."""
+    """When to choose it, and whom it acts for, in one line."""
+    page: str = ""
+    """The page where its secret is made, as the provider documents it; {origin} stands for the
+    tenant's web address. Where no such page is documented: where the way to it starts. "": there
+    is none."""
+    page_words: str = ""
+    """The words of the link to `page`; {host} stands for the host of the web address."""
     issued_here: bool = False
     """Whether its token is issued at our request (then logging out revokes it without asking)."""
     revoke: str = ""
@@ -258,6 +264,8 @@ class Provider:
     """Its other paths, by what a grant or a revocation calls them."""
     auth_hosts: Mapping[str, str] = field(default_factory=dict)
     """The origin of the authentication server by the API's host, where that is another one."""
+    web_hosts: Mapping[str, str] = field(default_factory=dict)
+    """The host of the web pages by the API's host, where that is another one."""
     web_pages: Mapping[str, str] = field(default_factory=dict)
     """Hosts that people paste and that are not the API, with the right one."""
     pacing: tuple[str, ...] = ("retry-after",)
@@ -328,6 +336,18 @@ class Provider:
     def auth_origin(self, origin: str) -> str:
         """The origin of the authentication server that goes with the API at `origin`."""
         return self.auth_hosts.get(urlsplit(origin).netloc, origin)
+
+    def link(self, method: Method, origin: str) -> tuple[str, str]:
+        """Where the secret of `method` is made at the tenant at `origin`: the link and its words.
+
+        ("", "") where there is no such page, and on this computer (the sandbox has no web pages).
+        """
+        parts = urlsplit(origin)
+        if not method.page or is_loopback(parts.hostname or ""):
+            return "", ""
+        host = self.web_hosts.get(parts.netloc, parts.netloc)
+        page = method.page.format(origin=f"https://{host}")
+        return page, method.page_words.format(host=host)
 
     def _bad_tenant(self, typed: str) -> InvalidInput:
         hint = self.tenant.hint

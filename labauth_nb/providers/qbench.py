@@ -4,7 +4,7 @@ from .model import SERVER, DeadToken, Env, Field, Method, Paging, Probe, Provide
 
 TENANT = Field(
     "tenant",
-    "Address",
+    "QBench address",
     "the address of your QBench, such as acme.qbench.net, or only acme",
     env=(Env("QBENCH_BASE_URL"), Env("QBENCH_URL")),
     address=SERVER,
@@ -22,7 +22,7 @@ QBENCH = Provider(
     methods=(
         Method(
             "client",
-            "API client (client ID and secret)",
+            "As an API client",
             "jwt_bearer",
             fields=(
                 Field(
@@ -39,7 +39,9 @@ QBENCH = Provider(
                     secret=True,
                 ),
             ),
-            hint="an API client of the type Server-Side Web Application",
+            hint="For scripts and integrations: a client of the type Server-Side Web Application.",
+            page="{origin}/",
+            page_words="Make an API client on {host}",
             issued_here=True,
             refreshes=True,
             refresh_seconds=7 * 86400,  # by the guide
