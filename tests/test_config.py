@@ -67,7 +67,9 @@ def test_a_user_types_only_the_provider(lab: Lab, tmp_path: Path) -> None:
         )
         said = kernel.text("%labauth login foundry")
         assert said.startswith("Signed in to Foundry (http://127.0.0.1:")
-        assert "credentials from: environment + config" in said
+        assert (
+            "credentials from the environment (FOUNDRY_CLIENT_SECRET), preset by your admin" in said
+        )
         assert kernel.text("labauth_nb.session('foundry').get('ontologies')") == "<Response [200]>"
         shown = kernel.text("%config LabAuth")
         for word in (
@@ -223,7 +225,7 @@ def test_the_order_of_tenants(
     preset(tenants={"foundry": other})
     if wins == "keyring":
         assert login("foundry").tenant == origin
-        assert login("foundry").found.sources["tenant"] == "file store"
+        assert login("foundry").found.sources["tenant"] == "file"
     else:
         monkeypatch.setenv("LABAUTH_FOUNDRY_TENANT", other)
         with pytest.raises(MissingCredentials, match="Client ID and Client secret are missing"):
@@ -255,7 +257,7 @@ def test_a_method_s_preset_wins_over_its_provider_s(preset: Any, lab: Lab) -> No
     )
     attempt = begin("foundry")
     assert f"client_id={PUBLIC}" in str.__str__(attempt.url)
-    assert attempt.answer(lab.visit(attempt.url)).found.source() == "config"
+    assert attempt.answer(lab.visit(attempt.url)).found.source() == "preset by your admin"
     mine = login(
         "foundry",
         "service-user",

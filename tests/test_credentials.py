@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from labauth_nb import InvalidInput, LabauthError, MissingCredentials, SignInRefused, login, status
-from labauth_nb.credentials.sources import collect
+from labauth_nb.credentials import presets
+from labauth_nb.credentials.sources import Sources, collect
 from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.masking import Secret
 from labauth_nb.notebook import terminal
@@ -40,6 +41,31 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert found.sources == {"client_secret": "you", "client_id": "environment", "tenant": ".env"}
     assert found.variables["client_id"] == "LABAUTH_BENCHLING_CLIENT_ID"
+
+
+def test_sources_as_a_person_says_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where credentials came from is told in words, with the variables; who named the address is no
+    part of that."""
+    app, given = BENCHLING.method("app"), {"client_id": "a", "client_secret": "b"}
+    sources = Sources()
+    assert collect(BENCHLING, app, "acme", given).source() == "given in Python"
+    asked = sources.with_asked(given)
+    assert collect(BENCHLING, app, "acme", given, asked).source() == "typed here"
+    in_form = sources.with_typed(given)
+    assert collect(BENCHLING, app, "acme", given, in_form).source() == "typed here"
+    monkeypatch.setattr(presets, "presets", presets.LabAuth(client_ids={"benchling": "mine"}))
+    Path(".env").write_text("BENCHLING_TENANT=acme\nBENCHLING_CLIENT_SECRET=dot-secret\n")
+    Path("below").mkdir()
+    for folder, words in ((".", "this folder"), ("below", "a folder above this one")):
+        monkeypatch.chdir(folder)
+        assert collect(BENCHLING, app, None, {}).source() == (
+            f"from your .env in {words} (BENCHLING_CLIENT_SECRET), preset by your admin"
+        )
+    monkeypatch.setenv("BENCHLING_TENANT", "acme")
+    monkeypatch.setenv("BENCHLING_API_KEY", "sk_mine")
+    found = collect(BENCHLING, BENCHLING.method("api-key"), None, {})
+    assert found.source() == "from the environment (BENCHLING_API_KEY)"
+    assert found.story().startswith("Benchling address from the environment (BENCHLING_TENANT), ")
 
 
 def test_dotenv_is_found_upward_and_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +101,7 @@ def test_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHLING_API_KEY", " ")
     found = collect(BENCHLING, BENCHLING.method("api-key"), "acme", {})
     assert "api_key" not in found.fields
-    assert "environment: BENCHLING_API_KEY is empty" in found.reasons
+    assert "BENCHLING_API_KEY in the environment is empty" in found.reasons
 
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
@@ -89,9 +115,9 @@ def test_another_tenants_secret(monkeypatch: pytest.MonkeyPatch, source: str) ->
         monkeypatch.setenv("BENCHLING_API_KEY", "sk_of_acme")
     found = collect(BENCHLING, BENCHLING.method("api-key"), "https://other.benchling.com", {})
     assert "api_key" not in found.fields
-    assert (
-        f"{source}: ignored, it is for acme, not for https://other.benchling.com" in found.reasons
-    )
+    who = "the environment" if source == "environment" else source
+    why = "it is for acme, not for https://other.benchling.com"
+    assert f"{who} was ignored: {why}" in found.reasons
     same = collect(BENCHLING, BENCHLING.method("api-key"), "https://acme.benchling.com/", {})
     assert same.fields["api_key"] == "sk_of_acme"
 
@@ -101,7 +127,9 @@ def test_foundry_hostname_of_another_program(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("FOUNDRY_HOSTNAME", "not a host!")
     found = collect(FOUNDRY, FOUNDRY.method("token"), None, {})
     assert "tenant" not in found.fields
-    assert any("FOUNDRY_HOSTNAME was ignored" in reason for reason in found.reasons)
+    assert any(
+        "FOUNDRY_HOSTNAME in the environment was ignored" in reason for reason in found.reasons
+    )
 
 
 def test_dx_security_context(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +165,7 @@ def test_dx_login_files(monkeypatch: pytest.MonkeyPatch) -> None:
     before = file.read_bytes()
     found = collect(DNANEXUS, DNANEXUS.method("api-token"), None, {})
     assert found.fields == {"token": "from-dx-login", "tenant": "https://api.cn.dnanexus.com"}
-    assert found.source() == "dx login"
+    assert found.source() == "from dx login"
     assert file.read_bytes() == before
     file.write_text("{broken")
     assert "environment.json was ignored" in str(
@@ -193,7 +221,7 @@ def test_environment_never_goes_to_the_sandbox(lab: Lab, monkeypatch: pytest.Mon
     monkeypatch.setenv("LABAUTH_BENCHLING_TENANT", "sandbox")
     mine = login("benchling")
     assert mine.sandbox
-    assert mine.found.source() == "sandbox"
+    assert mine.found.source() == "from the sandbox"
 
 
 def test_missing_names_everything() -> None:
@@ -237,8 +265,8 @@ def test_status_tells_the_story(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
         client_secret=lab.credentials("qbench", "client")["client_secret"],
     )
     text = repr(status())
-    assert "client_id from environment QBENCH_CLIENT_ID" in text
-    assert "client_secret from you" in text
+    assert "Client ID from the environment (QBENCH_CLIENT_ID)" in text
+    assert "Client secret given in Python" in text
     assert ".env: there is none" in text
     assert lab.credentials("qbench", "client")["client_secret"] not in text
 

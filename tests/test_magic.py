@@ -39,7 +39,7 @@ def test_the_straight_path(kernel: Kernel) -> None:
     assert (
         kernel.text("%labauth login benchling --tenant sandbox")
         == "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min; credentials"
-        " from: sandbox."
+        " from the sandbox."
     )
     assert (
         kernel.text(
@@ -176,7 +176,7 @@ def test_prompts(kernel: Kernel) -> None:
     fields = ["sandbox-qbench-client", "sandbox-qbench-client-secret-0001"]
     text = kernel.text("%labauth login qbench", [origin, *fields])
     assert "Signed in to QBench" in text
-    assert "credentials from: you, asked" in text
+    assert "credentials typed here." in text
     assert [p["password"] for p in kernel.prompts] == [False, False, True]
     assert "acme.qbench.net" in kernel.prompts[0]["prompt"]
     kernel.run("%labauth logout qbench")

@@ -106,7 +106,7 @@ def test_credentials_found(kernel: Kernel) -> None:
         assert (
             output["data"]["text/plain"]
             == "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min;"
-            " credentials from: sandbox."
+            " credentials from the sandbox."
         )
 
 
@@ -196,7 +196,7 @@ def test_found_secrets_stay_here(kernel: Kernel) -> None:
 
     drive(kernel, "%labauth login benchling --as found --ask --no-wait", page)
     kernel.run(f"for name in {list(given)}: del os.environ[name]")
-    assert "in the environment" in json.dumps(seen)
+    assert "from the environment (LABAUTH_BENCHLING_CLIENT_SECRET)" in json.dumps(seen)
     sent = [m for m in kernel.messages[since:] if '"execute_input"' not in m]
     assert leaks([secret], *sent) == []
 

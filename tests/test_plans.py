@@ -81,7 +81,7 @@ def test_a_sign_in_costs_one_look_up(lab: Lab, looked: Counter[str]) -> None:
     assert [each.name for each in known.missing] == ["client_id", "client_secret"]
     filled = known.filled(given, asked=True)
     assert filled.ready
-    assert terminal.sign_in(filled).found.source() == "you, asked + you"
+    assert terminal.sign_in(filled).found.source() == "typed here"
     assert looked["environment"] == looked[".env"] == looked["remembered"] == 1
 
 
@@ -120,6 +120,7 @@ def test_what_a_person_gives_stands_above_what_is_there(monkeypatch: pytest.Monk
     assert known.found.fields["client_id"] == "from-the-environment"
     assert (filled.found.fields["client_id"], filled.found.sources["client_id"]) == ("typed", "you")
     assert filled.ready
+    assert filled.found.source() == "typed here"
     assert filled.found.fields["tenant"] == "acme"
     with pytest.raises(InvalidInput):
         known.filled({"tenant": "ac me"})
@@ -188,7 +189,7 @@ def test_a_pasted_token_that_is_none_is_traced_to_its_variable(
     wins again and again."""
     monkeypatch.setenv("LABAUTH_BENCHLING_ID_TOKEN", KANARI)
     with pytest.raises(
-        InvalidInput, match="came from: environment LABAUTH_BENCHLING_ID_TOKEN"
+        InvalidInput, match=r"the one from the environment \(LABAUTH_BENCHLING_ID_TOKEN\)"
     ) as caught:
         terminal.sign_in(plan(Wish("benchling", "id-token", "acme")))
     assert KANARI not in str(caught.value)

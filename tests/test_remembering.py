@@ -207,12 +207,12 @@ def restart(lab: Lab, folder: Path, store: str) -> tuple[list[str], list[str]]:
         said = kernel.text(f"%labauth login {provider} --as {name}")
         assert said.startswith("Signed in to"), (name, said)
         assert f"method {method};" in said
-        assert f"credentials from: {place}" in said
+        assert f"credentials remembered in the {place}." in said
         assert (
             kernel.text(f"labauth_nb.session({name!r}).{reading(provider)}") == "<Response [200]>"
         )
     table = kernel.text("print(labauth_nb.status())")
-    assert table.count(f"  {place}\n") == len(WAYS)
+    assert table.count(f"  remembered in the {place}\n") == len(WAYS)
     listed = json.loads(json.dumps([vars(head) for head in heads()]))
     assert [(row["name"], row["remember"]) for row in listed] == [
         (name, way[2]) for way, name in names.items()
@@ -761,12 +761,14 @@ def test_variables_are_not_copied(
     else:
         Path(".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     mine = login("qbench", remember=True, store=store)
-    assert mine.found.source() == where
+    words = {"environment": "from the environment", ".env": "from your .env in this folder"}[where]
+    words += " (QBENCH_CLIENT_ID, QBENCH_CLIENT_SECRET)"
+    assert mine.found.source() == words
     nothing_of([CLIENT["client_secret"]], tmp_path)
     before = lab.token_requests("qbench")
     forget_here()
     again = login("qbench")
-    assert where in again.found.source()
+    assert words in again.found.source()
     assert lab.token_requests("qbench") == before  # the token was shared
     logout("qbench")
     assert heads() == []
@@ -795,10 +797,12 @@ def test_a_variable_that_is_gone_is_asked_for(lab: Lab, monkeypatch: pytest.Monk
     attempt = begin("benchling", "oidc", remember=True, **benchling)
     attempt.answer(lab.visit(attempt.url))
     forget_here()
-    assert login("benchling", "oidc").found.source() == "environment + keyring"
+    assert login("benchling", "oidc").found.source() == (
+        "from the environment (LABAUTH_BENCHLING_ISSUER), remembered in the keyring"
+    )
     monkeypatch.delenv("LABAUTH_BENCHLING_ISSUER")
     forget_here()
-    assert login("benchling", "oidc").found.source() == "keyring"
+    assert login("benchling", "oidc").found.source() == "remembered in the keyring"
 
 
 def test_another_client_in_the_environment(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -814,7 +818,8 @@ def test_another_client_in_the_environment(lab: Lab, monkeypatch: pytest.MonkeyP
     forget_here()
     monkeypatch.setenv("QBENCH_CLIENT_SECRET", "wrong-secret-000000000000000000001")
     with pytest.raises(
-        SignInRefused, match=r"Client secret came from: environment QBENCH_CLIENT_SECRET"
+        SignInRefused,
+        match=r"Client secret is the one from the environment \(QBENCH_CLIENT_SECRET\)",
     ):
         login("qbench", tenant=mine.tenant)
 
@@ -836,7 +841,7 @@ def test_dx_login_s_files(lab: Lab, tmp_path: Path, store: str) -> None:
     before = file.read_bytes()
     mine = login("dnanexus", remember=True, store=store)
     assert mine.kept == "Not remembered: none of it was typed in; its source supplies it next time."
-    assert [row["credentials from"] for row in status()] == ["dx login"]
+    assert [row["credentials"] for row in status()] == ["from dx login"]
     nothing_of([token], tmp_path)
     assert "was not revoked, as it was not made here" in logout("dnanexus")[0]
     assert file.read_bytes() == before
@@ -860,7 +865,7 @@ def test_a_job(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         login("dnanexus", remember=True)
     mine = login("dnanexus")
     assert mine.method.name == "job"
-    assert mine.found.source() == "environment"
+    assert mine.found.source() == "from the environment (DX_SECURITY_CONTEXT)"
     assert "never destroyed" in logout("dnanexus", revoke=True)[0]
     nothing_of([token], tmp_path)
     assert login("dnanexus").session().post("system/whoami", json={}).status_code == 200
@@ -878,11 +883,11 @@ def test_foundry_dev_tools(lab: Lab, tmp_path: Path, store: str) -> None:
     )
     before = file.read_bytes()
     mine = login("foundry", remember=True, store=store)
-    assert mine.found.source() == "foundry-dev-tools"
+    assert mine.found.source() == "from foundry-dev-tools"
     nothing_of([secret], tmp_path)
     forget_here()
     again = login("foundry")
-    assert again.found.source() == f"{PLACES[store]} + foundry-dev-tools"
+    assert again.found.source() == f"from foundry-dev-tools, remembered in the {PLACES[store]}"
     logout("foundry")
     assert file.read_bytes() == before
     assert login("foundry").session().get("ontologies").status_code == 200
@@ -892,7 +897,9 @@ def test_foundry_code_workspaces(lab: Lab, tmp_path: Path, monkeypatch: pytest.M
     """FOUNDRY_TOKEN is probed before it is trusted, never copied, and lives on after a log out."""
     monkeypatch.setenv("FOUNDRY_HOSTNAME", lab.origin("foundry"))
     monkeypatch.setenv("FOUNDRY_TOKEN", "not-a-token-of-this-foundry-0001")
-    with pytest.raises(SignInRefused, match=r"The Token came from: environment FOUNDRY_TOKEN"):
+    with pytest.raises(
+        SignInRefused, match=r"The Token is the one from the environment \(FOUNDRY_TOKEN\)"
+    ):
         login("foundry", remember=True)
     assert status().rows == []
     token = lab.credentials("foundry", "token")["token"]
@@ -900,7 +907,7 @@ def test_foundry_code_workspaces(lab: Lab, tmp_path: Path, monkeypatch: pytest.M
     before = lab.count("foundry", "GET /multipass/api/me")
     mine = login("foundry", remember=True)
     assert lab.count("foundry", "GET /multipass/api/me") == before + 1
-    assert mine.found.source() == "environment"
+    assert mine.found.source() == "from the environment (FOUNDRY_TOKEN)"
     assert mine.kept.startswith("Not remembered: none of it was typed in")
     logout("foundry")
     nothing_of([token], tmp_path)
@@ -1233,7 +1240,7 @@ def test_names(lab: Lab, name: str, store: str, data: Path) -> None:
         return
     login("qbench", tenant=lab.origin("qbench"), name=name, remember=True, store=store, **CLIENT)
     forget_here()
-    assert login("qbench", name=name).found.source() == PLACES[store]
+    assert login("qbench", name=name).found.source() == f"remembered in the {PLACES[store]}"
     assert {path.parent.name for path in data.rglob("*") if path.is_file()} <= {
         "heads",
         "entries",
@@ -1309,7 +1316,7 @@ def test_the_other_store_asked_for_later(lab: Lab) -> None:
     assert [head.store for head in heads()] == [FILE]
     forget_here()
     again = login("qbench")
-    assert again.found.source() == "file store"
+    assert again.found.source() == "remembered in the file store"
     again.refresh()
     assert again.session().get("orders").status_code == 200
 

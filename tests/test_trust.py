@@ -332,7 +332,7 @@ def test_presets_stand_above_the_working_tree(monkeypatch: pytest.MonkeyPatch) -
     foundry, benchling = PROVIDERS["foundry"], PROVIDERS["benchling"]
     found = credentials.collect(foundry, foundry.method("token"), None, {})
     assert found.fields == {"tenant": "acme"}
-    assert ".env: ignored, it is for evil.example, not for acme" in found.reasons
+    assert ".env was ignored: it is for evil.example, not for acme" in found.reasons
     found = credentials.collect(benchling, benchling.method("oidc"), None, {})
     assert found.fields["issuer"] == "https://acme.okta.com"
     assert "client_secret" not in found.fields
@@ -362,9 +362,8 @@ def test_each_file_keeps_its_secrets() -> None:
     toml(Path(".foundry_dev_tools.toml"), 'domain = "evil.example"')
     found = credentials.collect(foundry, foundry.method("token"), None, {})
     assert found.fields == {"tenant": "evil.example"}
-    assert (
-        "foundry-dev-tools: ignored, it is for acme.example, not for evil.example" in found.reasons
-    )
+    why = "it is for acme.example, not for evil.example"
+    assert f"foundry-dev-tools was ignored: {why}" in found.reasons
 
 
 @pytest.mark.parametrize("where", ["dotenv", "environment"])
@@ -438,7 +437,7 @@ def test_what_is_remembered_goes_where_it_was_kept(
     forget_logins()
     lab.advance("9d")
     dotenv(LABAUTH_BENCHLING_ISSUER=evil.url)
-    with pytest.raises(Exception, match="file store: ignored, it is of another client or address"):
+    with pytest.raises(Exception, match="was ignored: it is of another client or address"):
         login("benchling", "oidc")
     assert evil.seen == []
 
@@ -476,8 +475,8 @@ def test_the_form_shows_it_all(evil: Server, monkeypatch: pytest.MonkeyPatch) ->
     assert app["where"] == [{"field": "tenant", "address": "https://acme.benchling.com", "by": ""}]
     assert app["doubts"] == []
     assert [(f["value"], f["supplied"]) for f in app["fields"][:2]] == [
-        ("acme", "the admin's preset"),
-        ("my-client", "BENCHLING_CLIENT_ID in the environment"),
+        ("acme", "preset by your admin"),
+        ("my-client", "from the environment (BENCHLING_CLIENT_ID)"),
     ]
     monkeypatch.setattr(presets, "presets", None)
     monkeypatch.setenv("BENCHLING_CLIENT_SECRET", SECRET)
@@ -633,7 +632,7 @@ def test_a_forged_address(forged: str, monkeypatch: pytest.MonkeyPatch) -> None:
     benchling = PROVIDERS["benchling"]
     found = credentials.collect(benchling, benchling.method("oidc"), "acme", {})
     assert "issuer" not in found.fields
-    assert any("LABAUTH_BENCHLING_ISSUER was ignored" in reason for reason in found.reasons)
+    assert any("LABAUTH_BENCHLING_ISSUER in .env was ignored" in reason for reason in found.reasons)
     assert forged not in " ".join(found.reasons)
 
 

@@ -24,9 +24,10 @@ class Recall:
 
     @property
     def source(self) -> Source:
-        """Where it stands, in the status' words."""
-        word = stores.STORES[self.ref.store]
-        return Source(word, Trust.HOME, phrase=f"your remembered login ({word})")
+        """Where it stands."""
+        place = stores.STORES[self.ref.store]
+        noun = f"your remembered login ({place})"
+        return Source(self.ref.store, Trust.HOME, "", f"remembered in the {place}", noun)
 
     @property
     def values(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ from .trust import (
     ENVIRONMENT,
     GIVEN,
     LINE,
+    TYPED,
     Doubt,
     Source,
     Trust,
@@ -72,12 +74,13 @@ class Found:
 
     The fields, which source each came from, and why other sources did not serve.
 
-    `variables`: the environment variable that supplied a field, where one did; `named`: for each
-    field that is an address every source that names this address, with its variable; `ignored`:
-    variables that were not taken.
+    `labels`: what people call each field; `variables`: the environment variable that supplied a
+    field, where one did; `named`: for each field that is an address every source that names this
+    address, with its variable; `ignored`: variables that were not taken.
     """
 
     fields: Fields = field(default_factory=Fields)
+    labels: dict[str, str] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
@@ -90,6 +93,7 @@ class Found:
             self.named.setdefault(wanted.name, []).append((source, variable))
         if wanted.name not in self.fields:
             self.fields[wanted.name] = Secret(value) if wanted.secret else value
+            self.labels[wanted.name] = wanted.label
             self.sources[wanted.name] = source
             self.variables[wanted.name] = variable
 
@@ -98,15 +102,18 @@ class Found:
         return [f for f in method.fields if not f.optional and f.name not in self.fields]
 
     def source(self) -> str:
-        """One word or a few for the status: where the credentials came from."""
-        return (
-            " + ".join(dict.fromkeys(s for s in self.sources.values() if s != DEFAULT)) or "nothing"
-        )
+        """Where the credentials came from, as a person says it; "" where none were needed."""
+        told: dict[str, tuple[Source, list[str]]] = {}
+        for name, source in self.sources.items():
+            if name != "tenant" and source != DEFAULT:
+                told.setdefault(source.words, (source, []))[1].append(self.variables.get(name, ""))
+        return ", ".join(source.named(*names) for source, names in told.values())
 
     def story(self) -> str:
         """Where each field came from, by which variable, and why other sources did not serve."""
         told = [
-            f"{n} from {s} {self.variables.get(n, '')}".rstrip() for n, s in self.sources.items()
+            f"{self.labels.get(name, name)} {source.named(self.variables.get(name, ''))}"
+            for name, source in self.sources.items()
         ]
         return ", ".join(told) + "".join(f"; {reason}" for reason in self.reasons)
 
@@ -265,7 +272,7 @@ def _supply(
         value, variable = offer.values[f.name]
         if value:
             builtin = f is provider.tenant and not variable and value == f.default
-            own = Source(source, Trust.BUILT_IN, source.file) if builtin else source
+            own = source.but(Trust.BUILT_IN) if builtin else source
             found.take(f, value, own, variable)
 
 
@@ -299,7 +306,9 @@ class _Offer:
             return
         self.values[field.name] = _NOTHING
         if field.address == SERVER:
-            found.reasons.append(f"{self.source}: ignored, it is for {value}, not for {chosen}")
+            found.reasons.append(
+                f"{self.source.noun} was ignored: it is for {value}, not for {chosen}"
+            )
             keep = () if field is self.provider.tenant else ("tenant",)
             self.values |= {name: _NOTHING for name in self.values if name not in keep}
 
@@ -307,7 +316,8 @@ class _Offer:
         """Ignore an address that is not valid, and the secrets, as nobody knows whose they are."""
         value, variable = self.values[field.name]
         why = "it looks like a secret" if looks_secret(value) else error
-        found.reasons.append(f"{self.source}: {variable or 'its tenant'} was ignored ({why})")
+        what = self.source.place(variable or "the address")
+        found.reasons.append(f"{what} was ignored ({why})")
         found.ignored.add(variable)
         self.values[field.name] = _NOTHING
         if field.address == SERVER and found.sources.get(field.name) != GIVEN:
@@ -371,10 +381,10 @@ def places(provider: Provider, method: Method, found: Found) -> list[Place]:
         away = f.address == RETURN and _is_away(found.fields.get(f.name, ""))
         if f.name in found.fields and (f.address == SERVER or away):
             source, variable = found.named[f.name][0]
-            tree = source != LINE and all(
+            tree = source is not LINE and all(
                 each.trust is Trust.TREE for each, _ in found.named[f.name]
             )
-            by = source.named(variable) if tree else ""
+            by = source.place(variable, whole=True) if tree else ""
             result.append(Place(f.name, address_of(provider, f, found.fields[f.name]), by))
     return result
 
@@ -409,7 +419,7 @@ def _is_doubtful_page(method: Method, wanted: Field, address: str, givers: list[
         return True
     # A code that is bound to nothing opens the account to whoever gets it.
     bound = wanted.address != RETURN or method.flow.pkce
-    return not bound and givers[0].phrase == LINE.phrase and _is_away(address)
+    return not bound and givers[0] is LINE and _is_away(address)
 
 
 def _doubt(
@@ -418,14 +428,13 @@ def _doubt(
     """That the secrets `going` would go to `address`, and who names it."""
     source, variable = found.named[wanted.name][0]
     what = tuple(
-        f"{s.label} ({found.sources[s.name].named(found.variables.get(s.name, ''))})" for s in going
+        f"{s.label} ({found.sources[s.name].place(found.variables.get(s.name, ''), whole=True)})"
+        for s in going
     )
-    on_line = source.phrase == LINE.phrase
-    place = source.file or (
-        f"{source.named()} in {_folder()}" if on_line else source.named(variable)
-    )
+    by = source.place(variable, whole=True)
+    place = source.file or (f"{by} in {_folder()}" if source is LINE else by)
     key = " ".join((place, provider.name, wanted.name, *(s.name for s in going)))
-    return Doubt(address, wanted.name, source.named(variable), key, what, wanted.address == RETURN)
+    return Doubt(address, wanted.name, by, key, what, wanted.address == RETURN)
 
 
 def _is_away(address: str) -> bool:
@@ -468,6 +477,7 @@ class Sources:
     def __init__(self, line: bool = False) -> None:
         self.line, self.environment = line, _environment()
         self._asked: frozenset[str] = frozenset()
+        self._typed: frozenset[str] = frozenset()
         self._recalled: tuple[Source, Mapping[str, str]] | None = None
         self._reasons: list[str] = []
         self.refused: list[str] = []
@@ -479,17 +489,24 @@ class Sources:
         """Who gives `value`: a notebook's line counts as typed for own hosts of the provider."""
         if field.name in self._asked:
             return ASKED
+        given = TYPED if self.line or field.name in self._typed else GIVEN
         if not self.line or not field.address:
-            return GIVEN
+            return given
         own = field is provider.tenant and (
             _origin(provider, value) == "sandbox" or provider.owns(value)
         )
-        return GIVEN if own else LINE
+        return given if own else LINE
 
     def with_asked(self, names: Iterable[str]) -> Sources:
         """The same, with fields that are given because a person was asked for them."""
         mine = copy.copy(self)
         mine._asked |= frozenset(names)  # noqa: SLF001 - a copy of its own
+        return mine
+
+    def with_typed(self, names: Iterable[str]) -> Sources:
+        """The same, with fields that a person has typed into a form."""
+        mine = copy.copy(self)
+        mine._typed |= frozenset(names)  # noqa: SLF001 - a copy of its own
         return mine
 
     def with_recalled(self, source: Source, values: Mapping[str, str]) -> Sources:
@@ -546,10 +563,10 @@ def _in_mapping(
                 if value:
                     return value, env.name
             except Unusable as error:
-                found.reasons.append(f"{source}: {env.name} {error}")
+                found.reasons.append(f"{source.place(env.name)} {error}")
                 found.ignored |= {env.name} if isinstance(error, _Unrelated) else set()
             except InvalidInput as error:
-                found.reasons.append(f"{source}: {env.name} was ignored ({error})")
+                found.reasons.append(f"{source.place(env.name)} was ignored ({error})")
         return "", ""
 
     return lookup
@@ -598,7 +615,8 @@ def _dotenv(
         return None
     from dotenv import dotenv_values
 
-    source = Source(DOTENV, Trust.TREE, str(path))
+    folder = "this folder" if path.parent == Path.cwd() else "a folder above this one"
+    source = Source(DOTENV, Trust.TREE, str(path), f"from your .env in {folder}")
     return source, {
         name: value and Secret(value)
         for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items()

@@ -30,7 +30,7 @@ from .keyrings import InKeyring, chosen_keyring
 
 KEYRING, FILE = "keyring", "file"
 STORES = {KEYRING: "keyring", FILE: "file store"}
-"""What the status calls each store."""
+"""What people call each store."""
 INDEX = "remembered.json"
 """Where the heads stood before 0.1.0: read once more, and not in 0.2."""
 

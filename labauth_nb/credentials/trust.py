@@ -26,26 +26,37 @@ class Trust(IntEnum):
 class Source(str):
     """Where a value came from.
 
-    A word for the status, how far it is trusted, the path of the file ("" for none).
-
-    `phrase`: what a message calls it, where that is another word.
+    A word that code knows it by, how far it is trusted, the path of the file ("" for none); and for
+    people `words` (credentials "from the environment") and `noun` ("the environment").
     """
 
     def __new__(
-        cls, word: str, trust: Trust = Trust.TREE, file: str = "", phrase: str = ""
+        cls, word: str, trust: Trust = Trust.TREE, file: str = "", words: str = "", noun: str = ""
     ) -> Source:
-        """`word`: as a status shows it; the others are the attributes below."""
+        """`word`: what code compares; the others are the attributes below."""
         new = super().__new__(cls, word)
-        new.trust, new.file, new.phrase = trust, file, phrase
+        new.trust, new.file = trust, file
+        new.noun = noun or word
+        new.words = words or f"from {new.noun}"
         return new
 
     trust: Trust
     file: str
-    phrase: str
+    words: str
+    noun: str
 
-    def named(self, variable: str = "") -> str:
-        """The source as a message names it, with the variable that the value stands in."""
-        where = self.phrase or (f"{self} ({_plain(self.file)})" if self.file else str(self))
+    def but(self, trust: Trust) -> Source:
+        """The same, trusted so far."""
+        return Source(self, trust, self.file, self.words, self.noun)
+
+    def named(self, *variables: str) -> str:
+        """How a person says where a value came from, with the variables that it stands in."""
+        names = ", ".join(filter(None, variables))
+        return f"{self.words} ({names})" if names else self.words
+
+    def place(self, variable: str = "", whole: bool = False) -> str:
+        """Who names an address: the variable in the source, `whole`: with the path of the file."""
+        where = f"{self.noun} ({_plain(self.file)})" if whole and self.file else self.noun
         return f"{variable} in {where}" if variable else where
 
 
@@ -54,13 +65,15 @@ def _plain(path: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in path)
 
 
-GIVEN = Source("you", Trust.TYPED, phrase="given in Python")
-ASKED = Source("you, asked", Trust.TYPED, phrase="typed at a prompt")
-CONFIG = Source("config", Trust.PRESET, phrase="the admin's preset")
-ENVIRONMENT = Source("environment", Trust.ENVIRONMENT, phrase="the environment")
+GIVEN = Source("you", Trust.TYPED, words="given in Python")
+TYPED = Source("you", Trust.TYPED, words="typed here")
+ASKED = Source("you, asked", Trust.TYPED, words="typed here")
+CONFIG = Source("config", Trust.PRESET, words="preset by your admin", noun="your admin's preset")
+ENVIRONMENT = Source("environment", Trust.ENVIRONMENT, noun="the environment")
 DOTENV = Source(".env", Trust.TREE)
-SANDBOX, DEFAULT = Source("sandbox", Trust.BUILT_IN), Source("default", Trust.BUILT_IN)
-LINE = Source("you", Trust.TREE, phrase="the %labauth line of this cell")
+SANDBOX = Source("sandbox", Trust.BUILT_IN, noun="the sandbox")
+DEFAULT = Source("default", Trust.BUILT_IN, words="by default")
+LINE = Source("you", Trust.TREE, words="typed here", noun="the %labauth line of this cell")
 """A line of a notebook that names a host which is not the provider's own: notebooks are cloned,
 too."""
 

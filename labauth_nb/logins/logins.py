@@ -319,7 +319,7 @@ class Login:
             self.who or "unknown",
             self.status,
             self.time_left,
-            self.found.source(),
+            self.found.source() or "-",
             "; ".join(filter(None, (self.clock_note, self.last_error))),
         )
 
@@ -436,10 +436,12 @@ class Login:
             return f"{mark}Signed out of {self.provider.title} ({self.tenant})."
         who = f" as {self.who}" if self.who else ""
         note = f" Note: {self.clock_note}." if self.clock_note else ""
+        source = self.found.source()
         return (
             f"{mark}Signed in to {self.provider.title} ({self.address}){who}, method"
-            f" {self.method.name}; time left: {self.time_left}; credentials from:"
-            f" {self.found.source()}.{note}{f' {self.kept}' if self.kept else ''}"
+            f" {self.method.name}; time left: {self.time_left}"
+            f"{f'; credentials {source}' if source else ''}.{note}"
+            f"{f' {self.kept}' if self.kept else ''}"
         )
 
     def __reduce__(self) -> NoReturn:

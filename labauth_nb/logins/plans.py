@@ -15,7 +15,7 @@ from ..credentials.entries import REFRESH_TOKEN
 from ..credentials.recalls import Recall
 from ..credentials.sources import Found, Place, Sources
 from ..credentials.stores import KEYRING
-from ..credentials.trust import DEFAULT, DOTENV, ENVIRONMENT, GIVEN, SANDBOX, Doubt
+from ..credentials.trust import DEFAULT, DOTENV, ENVIRONMENT, GIVEN, LINE, SANDBOX, Doubt
 from ..errors import (
     InvalidInput,
     LabauthError,
@@ -128,8 +128,8 @@ class Plan:
         """The plan with what a form or a prompt has brought; looks nothing up again.
 
         `seen`: addresses that the person has seen, and gone on with; `asked`: the values were asked
-        for at a prompt; `remember`: as in the wish, where that was chosen, too. Raises
-        `InvalidInput` for a value that cannot be one.
+        for at a prompt, else typed into a form; `remember`: as in the wish, where that was chosen,
+        too. Raises `InvalidInput` for a value that cannot be one.
         """
         tenant = values.get("tenant", self.wish.tenant) or None
         typed = {name: value for name, value in values.items() if name != "tenant"}
@@ -138,7 +138,8 @@ class Plan:
         wish = replace(
             self.wish, method=self.method.name, tenant=tenant, fields=fields, remember=keeps
         )
-        sources = self.look.sources.with_asked(values) if asked else self.look.sources
+        sources = self.look.sources
+        sources = sources.with_asked(values) if asked else sources.with_typed(values)
         return _planned(
             wish, replace(self.look, sources=sources, agreed=self.look.agreed | frozenset(seen))
         )
@@ -253,7 +254,7 @@ def _found(
     if not known.fits(found, secrets=False):
         # A client's secret goes with no other client.
         found = credentials.collect(provider, method, tenant, given, sources)
-        found.reasons.append(f"{known.source}: ignored, it is of another client or address")
+        found.reasons.append(f"{known.source.noun} was ignored: it is of another client or address")
     # the environment has other credentials by now: they win, and share no token
     return found, False
 
@@ -398,8 +399,8 @@ def _on_sandbox(
     for each in method.fields:
         source = before.sources.get(each.name)
         if each.name in given:
-            found.take(each, before.fields.get(each.name, ""), GIVEN)
-        elif source is not None and source in stores.STORES.values():
+            found.take(each, before.fields.get(each.name, ""), source or GIVEN)
+        elif source is not None and source in stores.STORES:
             found.take(each, before.fields[each.name], source)
         elif value := own.get(each.name):
             found.take(each, value, SANDBOX)
@@ -477,7 +478,7 @@ def _remedy(plan: Plan) -> str:
         return f"pass {', '.join(f'{doubt.field}={doubt.address!r}' for doubt in plan.doubts)}."
     fields = {f.name: f for f in (provider.tenant, *method.fields)}
     if all(
-        sources.giver(provider, fields[d.field], d.address) is GIVEN or not d.secrets
+        sources.giver(provider, fields[d.field], d.address) is not LINE or not d.secrets
         for d in plan.doubts
     ):
         options = "".join(

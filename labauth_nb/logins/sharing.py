@@ -225,7 +225,7 @@ def remember(
 
 def _typed(method: Method, found: Found, kind: str) -> Fields:
     """The fields to remember: what was typed, as far as `kind` wants it."""
-    typed = (GIVEN, ASKED, *STORES.values())
+    typed = (GIVEN, ASKED, *STORES)
     fields = Fields()
     for field in method.fields:
         if field.name not in found.fields:

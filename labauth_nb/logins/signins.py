@@ -217,12 +217,12 @@ def _from_where(error: LabauthError, plan: Plan) -> LabauthError:
     more = credentials.afterthought(method.secret, found.fields.get(name, ""))
     if more and isinstance(error, SignInRefused):
         error.args = (f"{error} {more}",)
-    source, variable = found.sources.get(name, ""), found.variables.get(name, "")
-    if source not in ("", GIVEN, ASKED, SANDBOX):
+    source = found.sources.get(name)
+    if source is not None and source not in (GIVEN, ASKED, SANDBOX):
         error.args = (
             (
-                f"{error} (The {method.secret.label} came from:"
-                f" {source}{' ' + variable if variable else ''}.)"
+                f"{error} (The {method.secret.label} is the one"
+                f" {source.named(found.variables.get(name, ''))}.)"
             ),
         )
     return error

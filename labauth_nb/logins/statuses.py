@@ -29,12 +29,12 @@ class Status:
     COLUMNS = (
         "login",
         "provider",
-        "tenant",
+        "address",
         "method",
         "who am I",
         "status",
         "time left",
-        "credentials from",
+        "credentials",
         "note",
     )
 

@@ -361,7 +361,7 @@ function methodRow(page, form, method, actions) {
 /** A field that is supplied, and not asked for. @param {FieldState} field */
 function lockedRow(field) {
   const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
-  const from = make("span", { class: "soft" }, `from ${field.supplied}`);
+  const from = make("span", { class: "soft" }, field.supplied);
   const label = make("span", { class: "label" }, field.label);
   return make("div", { class: "row" }, label, ...value, from);
 }
@@ -379,7 +379,7 @@ function fieldRow(page, method, field, error, actions) {
     autocomplete: autofill(field, method.fields),
     autocapitalize: "none",
     spellcheck: "false",
-    placeholder: field.supplied ? `leave empty: from ${field.supplied}` : "",
+    placeholder: field.supplied ? `leave empty: ${field.supplied}` : "",
     "aria-invalid": error ? "true" : null,
     "aria-describedby": `${key}-hint${error ? ` ${page.id}-error` : ""}`,
   });
@@ -648,7 +648,7 @@ function cardOf(row, actions) {
     ["Who am I", row.who],
     ["Method", row.method],
     ["Login", row.name],
-    ["Credentials from", row.source],
+    ["Credentials", row.source],
     ["For next time", row.kept],
   ];
   const list = make("dl");
