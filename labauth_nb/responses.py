@@ -32,13 +32,13 @@ class Sender(NamedTuple):
 
     `title`: at the beginning of a sentence; `hints`: what to do, by "status code", code, status or
     "4xx"; `pacing`: headers that tell how many seconds to wait; `known_by`: what the user gave to
-    find it, "tenant" or "issuer".
+    find it, in words.
     """
 
     title: str
     hints: Mapping[str, str] = {}
     pacing: tuple[str, ...] = ("retry-after",)
-    known_by: str = "tenant"
+    known_by: str = "address"
 
 
 def one_line(text: str, most: int = 240, secrets: Collection[str] = ()) -> str:
@@ -77,7 +77,7 @@ def finite(value: object) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def read_error(response: requests.Response, known_by: str = "tenant") -> tuple[str, str]:
+def read_error(response: requests.Response, known_by: str = "address") -> tuple[str, str]:
     """(error code, message) of an error response, in any of the providers' shapes.
 
     ("", "") where it has none.
@@ -276,7 +276,7 @@ _CAUSES: tuple[tuple[type | tuple[type, ...], str], ...] = (
             " certificate file."
         ),
     ),
-    (gaierror, "is not a known host. Check the {known_by} and the network."),
+    (gaierror, "could not be found. Check the {known_by} and the network."),
     (
         ConnectionRefusedError,
         "refused the connection. Check the address, and whether the server runs.",
@@ -304,7 +304,7 @@ def unreachable(
     url: str,
     error: Exception,
     secrets: Collection[str] = (),
-    known_by: str = "tenant",
+    known_by: str = "address",
 ) -> ProviderUnreachable:
     """The error for a request that got no response; `known_by`: as `Sender.known_by`."""
     host, causes = urlsplit(url).netloc, _behind(error)

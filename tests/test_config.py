@@ -241,7 +241,7 @@ def test_of_several_remembered_tenants_the_preset_says_which(
     for tenant in (origin, other):
         login("foundry", tenant=tenant, remember=True, store="file", **SERVICE)
         forget_logins()
-    with pytest.raises(InvalidInput, match="several tenants"):
+    with pytest.raises(InvalidInput, match="several addresses"):
         login("foundry")
     preset(tenants={"foundry": other})
     assert login("foundry").tenant == other

@@ -341,9 +341,11 @@ def test_tenant_by_option_only(monkeypatch: pytest.MonkeyPatch, client_id: str, 
     monkeypatch.setenv("FOUNDRY_CLIENT_ID", client_id or " ")
     with pytest.raises(MissingCredentials) as caught:
         login("foundry", "service-user")
-    why = f"{said}FOUNDRY_CLIENT_SECRET in the environment or in a .env file and give the tenant"
-    assert f"{why} with --tenant (" in str(caught.value)
-    with pytest.raises(MissingCredentials, match=r"interactive\. Give the tenant with --tenant \("):
+    why = f"{said}FOUNDRY_CLIENT_SECRET in the environment or in a .env file and give the"
+    assert f"{why} Foundry address with --tenant (" in str(caught.value)
+    with pytest.raises(
+        MissingCredentials, match=r"interactive\. Give the Foundry address with --tenant \("
+    ):
         login("foundry", "service-user", client_id="x", client_secret="y")
 
 

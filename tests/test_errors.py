@@ -151,7 +151,7 @@ def test_wait_seconds(headers: dict[str, str], seconds: float | None) -> None:
             "check the clock first",
         ),
         (requests.exceptions.SSLError("certificate has expired (_ssl.c)"), "check the clock first"),
-        (requests.ConnectionError(gaierror("x")), "is not a known host. Check the tenant"),
+        (requests.ConnectionError(gaierror("x")), "could not be found. Check the address"),
         (requests.ConnectionError(ConnectionRefusedError("x")), "refused the connection"),
         (requests.ConnectionError(NewConnectionError(None, "x")), "could not be reached. Check"),  # type: ignore[arg-type]
         (requests.ConnectionError(ConnectionResetError("x")), "closed the connection. Try again."),
@@ -172,7 +172,8 @@ def test_unreachable(caught: Exception, said: str) -> None:
 def test_unknown_host() -> None:
     """A host that does not exist is a message, from a real look-up of its name."""
     with pytest.raises(
-        ProviderUnreachable, match=r"QBench did not respond: lims\.invalid .*Check the tenant"
+        ProviderUnreachable,
+        match=r"QBench did not respond: lims\.invalid .*Check the QBench address",
     ):
         login("qbench", tenant="lims.invalid", client_id="i", client_secret="s" * 9)
 

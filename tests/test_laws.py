@@ -171,6 +171,13 @@ def test_no_vendors_word(path: Path) -> None:
         assert {(wing(path), word) for word in found} <= VENDORS_WORDS
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_message_speaks_of_tenants(path: Path) -> None:
+    """A person reads of an address, by its label: `tenant` is the name of an option and of data."""
+    sentences = (words for words in said(path) if " " in words)
+    assert [each for each in sentences if re.search(r"(?i)(?<![-{])\btenant", each)] == []
+
+
 OWN_ERRORS = ("error", "caught", "said", "sentence")
 
 

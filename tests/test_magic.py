@@ -356,7 +356,7 @@ def test_a_pasted_page_in_the_history(kernel: Kernel) -> None:
 def test_comment(kernel: Kernel) -> None:
     """A comment behind the magic is one, as in the README's first example."""
     line = (
-        "%labauth login benchling --tenant sandbox      # the sandbox; put your own tenant here,"
+        "%labauth login benchling --tenant sandbox      # the sandbox; put your own address here,"
         " such as acme"
     )
     assert "Signed in to Benchling" in kernel.text(line)

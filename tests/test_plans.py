@@ -177,8 +177,10 @@ def test_form_prompts_and_error_show_the_same_plan(
         prompts.clear()
         with pytest.raises(MissingCredentials, match=f"No {known.missing[0].label} was given"):
             terminal.sign_in(known)
-        assert prompts[0].startswith(f"{PROVIDERS[provider].title} {known.missing[0].label}")
-        value = "acme" if known.missing[0] is PROVIDERS[provider].tenant else "x"
+        asked = known.missing[0] is PROVIDERS[provider].tenant
+        whose = "Your" if asked else PROVIDERS[provider].title
+        assert prompts[0].startswith(f"{whose} {known.missing[0].label}")
+        value = "acme" if asked else "x"
         known = known.filled({known.missing[0].name: value})
 
 

@@ -1217,7 +1217,7 @@ def test_several_tenants_under_one_name(lab: Lab) -> None:
     forget_here()
     with pytest.raises(
         InvalidInput,
-        match=f"^qbench is remembered for several tenants: {one}, {two}. Say which with --tenant.",
+        match=f"^qbench is remembered for several addresses: {one}, {two}. Say which with --tenant",
     ):
         login("qbench")
     assert login("qbench", tenant=f"{two}/orders?x=1").tenant == two

@@ -22,7 +22,7 @@ class LabAuth(Configurable):
     So a user types only ``%labauth login foundry``.
     """
 
-    tenants = Dict(help=f"The tenant. {_KEY}").tag(config=True)
+    tenants = Dict(help=f"The address, as --tenant takes it. {_KEY}").tag(config=True)
     client_ids = Dict(help=f"The client ID. {_KEY}").tag(config=True)
     scopes = Dict(help=f"The scopes, separated by spaces. {_KEY}").tag(config=True)
     issuers = Dict(help=f"The issuer of OpenID Connect. {_KEY}").tag(config=True)

@@ -82,8 +82,8 @@ def recall(provider: Provider, name: str, method: str | None, tenant: str | None
     if not found:
         return None
     if len(found) > 1:
-        tenants = ", ".join(head.tenant for head in found)
-        said = f"{name} is remembered for several tenants: {tenants}"
+        addresses = ", ".join(head.tenant for head in found)
+        said = f"{name} is remembered for several addresses: {addresses}"
         raise InvalidInput(f"{said}. Say which with --tenant.")
     ref = found[0].ref
     entry = ref.read()

@@ -336,7 +336,9 @@ def _check_address(provider: Provider, field: Field, value: str) -> None:
     """Raise `InvalidInput` where an address may not be shown, nor asked about."""
     if field is not provider.tenant and not _ADDRESS.fullmatch(whole_address(value)):
         said = f"The {field.label} is not a valid address"
-        raise InvalidInput(f"{said}: it starts with https:// and a host's name.", field=field.name)
+        raise InvalidInput(
+            f"{said}: it starts with https:// and a server's name.", field=field.name
+        )
 
 
 _ADDRESS = re.compile(r"(?=.{1,200}$)https?://(\[::1\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\x21-\x7e]*)?")
@@ -559,7 +561,7 @@ def _in_mapping(
             try:
                 value = unwrapped(env, healed(provider, wanted, _whole(env, given, mapping)))
                 if value and env.full_host and "." not in value:
-                    raise _Unrelated("was ignored, as it does not look like a host")
+                    raise _Unrelated("was ignored, as it does not look like an address")
                 if value:
                     return value, env.name
             except Unusable as error:

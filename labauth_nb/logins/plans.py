@@ -414,18 +414,20 @@ def _missing_error(plan: Plan) -> MissingCredentials:
     provider, method, found = plan.provider, plan.method, plan.found
     *first, last = [f.label for f in plan.missing]
     labels = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+    # an address says whose it is: "Benchling address"
+    whose = "" if provider.tenant in plan.missing else f"{provider.title} "
     names = ", ".join(
         filter(None, (credentials.main_variable(provider, f, found) for f in plan.missing))
     )
     ways = [f"set {names} in the environment or in a .env file"] if names else []
     if provider.tenant in plan.missing and "--tenant" not in names:
-        ways.append("give the tenant with --tenant")
+        ways.append(f"give the {provider.tenant.label} with --tenant")
     told = " and ".join(ways)
     more = f" ({'; '.join(found.reasons)})" if found.reasons else ""
     several = f" --method {method.name}" if method is not provider.methods[0] else ""
     tenant = f" --tenant {found.fields['tenant']}" if found.sources.get("tenant") == GIVEN else ""
     return MissingCredentials(
-        f"{provider.title} {labels} missing, and this run is not interactive."
+        f"{whose}{labels} missing, and this run is not interactive."
         f" {told[0].upper()}{told[1:]}{more}, or run this cell interactively: %labauth login"
         f" {provider.name}{tenant}{several}{as_option(plan)}",
         field=plan.missing[0].name,

@@ -133,7 +133,7 @@ VERBS: dict[str, Verb] = {
                 Option(
                     "--tenant",
                     "T",
-                    "your lab's tenant, in any spelling, or `sandbox` for the embedded one",
+                    "your address at the provider, such as acme, or `sandbox` for the embedded one",
                     offers=_offering("sandbox"),
                 ),
                 Option(
@@ -145,7 +145,7 @@ VERBS: dict[str, Verb] = {
                 Option(
                     "--as",
                     "NAME",
-                    "a name of your own, for several tenants or accounts side by side",
+                    "a name of your own, for several addresses or accounts side by side",
                     "name",
                 ),
                 Option("--ask", help="show the form even where nothing is missing, prefilled"),

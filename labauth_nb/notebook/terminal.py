@@ -246,9 +246,8 @@ def ask(plan: Plan, wanted: Field) -> str:
     Raises `MissingCredentials` for no answer.
     """
     goes = " and ".join(str(place) for place in plan.places)
-    prompt = (
-        f"{plan.provider.title} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
-    )
+    whose = "Your" if wanted is plan.provider.tenant else plan.provider.title
+    prompt = f"{whose} {wanted.label}{f' for {goes}' if goes else ''} ({wanted.hint}): "
     try:
         answer = Secret(getpass.getpass(prompt)) if wanted.secret else input(prompt)
     except (EOFError, KeyboardInterrupt):

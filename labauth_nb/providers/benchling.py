@@ -173,12 +173,12 @@ BENCHLING = Provider(
     dead_token=(DeadToken(401),),
     hints={
         "invalid_client": (
-            "Check the client ID and secret under Developer Console, your app; the tenant may be"
-            " another one, the secret may have been regenerated, or the app archived."
+            "Check the Benchling address, and the client ID and secret under Developer Console,"
+            " your app; the secret may have been regenerated, or the app archived."
         ),
         "401": (
             "Check the API key or token; the user may be suspended, or the key may belong to"
-            " another tenant."
+            " another Benchling address."
         ),
         "403": (
             "Ask for access to that item: an app must be added to the organization, team or"

@@ -296,7 +296,7 @@ class Provider:
         dropped.
         """
         typed = tenant.strip()
-        refuse_secret(typed, "The tenant", "tenant")
+        refuse_secret(typed, f"The {self.tenant.label}", "tenant")
         parts = parsed(typed if "://" in typed else "https://" + typed, plain=True)
         host, port = (
             (parts.hostname or "").rstrip(".") if parts else "",

@@ -14,7 +14,7 @@ __all__ = ["Lab", "running"]
 
 NO_THREADS = (
     "The sandbox needs threads, and none can be started here (Pyodide, or a limit of this computer)"
-    ". Restart the kernel, or sign in to your own tenant."
+    ". Restart the kernel, or sign in to your own address."
 )
 _lock = threading.Lock()
 _lab: Lab | None = None

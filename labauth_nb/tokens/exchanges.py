@@ -132,17 +132,18 @@ class Exchange:
 
     @property
     def known_by(self) -> str:
-        """What the user gave to find who answers.
+        """What the user gave to find who responds, in words."""
+        return "issuer" if self._discovers else self.provider.tenant.label
 
-        "issuer", where discovery leads there, or "tenant".
-        """
-        flow = self.method.flow
-        return flow.issuer if flow is not None and flow.issuer else "tenant"
+    @property
+    def _discovers(self) -> bool:
+        """Whether an issuer's discovery leads to who responds."""
+        return self.method.flow is not None and bool(self.method.flow.issuer)
 
     @property
     def check(self) -> str:
         """What to do where somebody else seems to answer."""
-        whose = "the identity provider's" if self.known_by == "issuer" else "the provider's"
+        whose = "the identity provider's" if self._discovers else "the provider's"
         return f"Check the {self.known_by}: is that {whose} own address?"
 
     @property
