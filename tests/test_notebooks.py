@@ -67,6 +67,18 @@ def test_clean(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_reader_stays_signed_in(path: Path) -> None:
+    """After Run All the reader's sign-ins are as their cells show: log out is of a sign-in made for
+    the lesson, by a name of its own, and no cell takes the sandbox's tokens away."""
+    cells = nbformat.read(path, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    out = re.findall(r"%labauth logout ?(\S*)|logout\(\"?([^)\"]*)", source)
+    named = re.findall(r"--as (\S+)|name=[\"'](\S+?)[\"']", source)
+    assert {one or other for one, other in out} <= {one or other for one, other in named}
+    assert "sandbox.reset(" not in source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_mutation(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Nbval holds an output that is not as saved against exactly the cell it is of."""
     notebook = nbformat.read(path, as_version=4)
