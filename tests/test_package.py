@@ -18,10 +18,11 @@ pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]
 SMOKE = """
 import pathlib, sys
 import labauth_nb
-from labauth_nb.notebook import panel
+from labauth_nb.notebook import widget
 from labauth_nb.sandbox import running
 assert pathlib.Path(labauth_nb.__file__).is_relative_to(sys.prefix), labauth_nb.__file__
-assert "export default" in str(panel.Panel._esm) and ".labauth" in str(panel.Panel._css)
+assert "export default" in widget.Panel._esm
+assert "export function attach" in widget.CODE["js"] and ".labauth" in widget.CODE["css"]
 for name, method, path in (
     ("benchling", "app", "plates"), ("qbench", None, "orders"), ("foundry", None, "ontologies")
 ):

@@ -361,7 +361,7 @@ def test_functions_of_the_page() -> None:
     text = (REPO / "labauth_nb" / "notebook" / "panel.js").read_text("utf-8")
     found = re.finditer(r"^(?:export )?function (\w+).*?^}", text, re.M | re.S)
     lengths = {each[1]: each[0].count("\n") + 1 for each in found}
-    assert "render" in lengths
+    assert "attach" in lengths
     assert {name: lines for name, lines in lengths.items() if lines > 60} == {}
 
 

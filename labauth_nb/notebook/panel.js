@@ -43,9 +43,20 @@
  */
 
 /**
+ * The way to the kernel: the widget's, or that of the JupyterLab extension.
+ * @typedef {object} Port
+ * @property {(message: object) => void} send never throws; what is sent before the kernel has
+ *   answered is kept, and sent then
+ * @property {(hear: (message: any) => void) => () => void} listen gives what stops it
+ * @property {() => "connecting" | "live" | "busy" | "gone"} kernel gone: dead, restarted, another
+ *   one, disconnected, or it knows this panel no more
+ * @property {any} saved the output's metadata, to draw at once; null for the widget
+ * @property {(bundle: object) => void} keep writes {data, metadata} into the notebook
+ */
+
+/**
  * What anywidget gives: one comm to the kernel.
  * @typedef {object} Model
- * @property {(name: string) => any} get
  * @property {(message: object) => void} send
  * @property {(name: string, callback: (...args: any[]) => void) => void} on
  * @property {(name: string, callback: (...args: any[]) => void) => void} off
@@ -62,7 +73,6 @@
  * @property {State | null} state the last one, null before the first
  * @property {number} received when it came, in ms
  * @property {number} hellos how many were sent since the kernel last answered
- * @property {boolean} had whether there was a kernel
  * @property {boolean} lost whether the kernel is gone
  * @property {boolean} pending whether the response to a submit is awaited
  * @property {boolean} asked whether the kernel was asked for a form, as the login has expired
@@ -837,14 +847,11 @@ function countDown(page, row) {
 
 /**
  * Whether the kernel is gone, or was and is back.
- * @param {Page} page @param {Model} model @param {Actions} actions
+ * @param {Page} page @param {Port} port @param {Actions} actions
  */
-function watch(page, model, actions) {
+function watch(page, port, actions) {
   if (!page.state) return;
-  const kernel = model.widget_manager?.kernel;
-  const gone = kernel ? isDead(kernel) : page.had;
-  page.had ||= !!kernel;
-  if (gone) {
+  if (port.kernel() === "gone") {
     page.hellos = 0;
     if (page.lost) return;
     page.lost = true;
@@ -854,31 +861,30 @@ function watch(page, model, actions) {
   } else if (page.lost && page.hellos < SILENT) {
     // Only a response tells whether it is the same one: a new kernel knows nothing of this panel.
     page.hellos += 1;
-    actions.send({ type: "hello" });
+    port.send({ type: "hello" });
   }
 }
 
 /**
  * Say hello until the kernel answers.
- * @param {Page} page @param {Model} model @param {Actions} actions
+ * @param {Page} page @param {Port} port
  */
-function greet(page, model, actions) {
+function greet(page, port) {
   if (page.state || page.hellos >= HELLOS) return;
-  setTimeout(() => greet(page, model, actions), HELLO_MS);
-  const busy = model.widget_manager?.kernel?.status === "busy";
+  setTimeout(() => greet(page, port), HELLO_MS);
+  const busy = port.kernel() === "busy";
   // A kernel that has just become free gets the time of two hellos to answer those it was sent.
   if (page.hellos >= SILENT && (busy || page.hellos > SILENT + 1)) {
     const text = busy
       ? "The kernel is busy: if it asks below this cell, answer there. " +
         "The panel appears when the kernel is free."
       : "Not connected: run this cell to see the panel.";
-    const title = heading(model.get("provider") || "Logins", false);
-    page.body.replaceChildren(title, make("p", {}, text));
+    page.body.replaceChildren(make("p", {}, text));
   }
   // A kernel that computes answers later; more hellos would only pile up.
   if (page.hellos >= SILENT && busy) return;
   page.hellos += 1;
-  actions.send({ type: "hello" });
+  port.send({ type: "hello" });
 }
 
 /** A message of the kernel. @param {Page} page @param {any} message @param {Actions} actions */
@@ -930,47 +936,85 @@ function pageIn(el) {
   for (const name of ["keydown", "keyup", "keypress"])
     root.addEventListener(name, (event) => event.stopPropagation());
   const id = `labauth-${++count}-${Math.random().toString(36).slice(2, 8)}`;
-  const kernel = { state: null, received: 0, hellos: 0, had: false, lost: false };
+  const kernel = { state: null, received: 0, hellos: 0, lost: false };
   const form = { method: "", remember: "", typed: {}, resolved: null, looked: 0 };
   const attempt = { way: "", proving: "", unproven: 0, device: "" };
   const said = { pending: false, asked: false, phase: "" };
   return { id, root, body, live, ...kernel, ...form, ...attempt, ...said };
 }
 
-/** @param {{model: Model, el: HTMLElement}} view */
-function render({ model, el }) {
+/**
+ * Show a panel in `el`; gives what ends that. @param {HTMLElement} el @param {Port} port
+ */
+export function attach(el, port) {
   const page = pageIn(el);
   /** @type {Actions} */
   const actions = {
-    send: (message) => {
-      try {
-        model.send(message);
-      } catch {
-        // The kernel is gone: the next tick says so.
-      }
-    },
+    send: port.send,
     draw: () => draw(page, actions),
     say: (text) => {
       if (page.live.textContent !== text) page.live.textContent = text;
     },
   };
-  const listen = (/** @type {any} */ message) => heard(page, message, actions);
   const wake = () => {
-    watch(page, model, actions);
+    watch(page, port, actions);
     tick(page, actions);
   };
-  model.on("msg:custom", listen);
-  model.on("comm_live_update", wake);
+  const deafen = port.listen((message) => heard(page, message, actions));
   const timer = setInterval(wake, 1000);
   document.addEventListener("visibilitychange", wake);
-  greet(page, model, actions);
+  greet(page, port);
   return () => {
     clearInterval(timer);
     page.hellos = HELLOS;
-    model.off("msg:custom", listen);
-    model.off("comm_live_update", wake);
+    deafen();
     document.removeEventListener("visibilitychange", wake);
+    page.root.remove();
   };
 }
 
-export default { render };
+/**
+ * The way to the kernel by a widget of ipywidgets. Its manager names the kernel in JupyterLab only.
+ * @param {Model} model @returns {Port}
+ */
+export function widgetPort(model) {
+  let had = false;
+  let answered = false;
+  /** @type {object[]} */ let held = [];
+  const kernel = () => {
+    const it = model.widget_manager?.kernel;
+    if (it ? isDead(it) : had) return "gone";
+    had ||= !!it;
+    if (it?.status === "busy") return "busy";
+    return answered ? "live" : "connecting";
+  };
+  const pass = (/** @type {object} */ message) => {
+    try {
+      model.send(message);
+    } catch {
+      // The kernel is gone: the next tick says so.
+    }
+  };
+  return {
+    send: (message) => {
+      const hello = "type" in message && message.type === "hello";
+      if (hello || answered) pass(message);
+      else held.push(message);
+    },
+    listen: (hear) => {
+      const listen = (/** @type {any} */ message) => {
+        answered ||= message?.type === "state";
+        if (answered) held.splice(0).forEach(pass);
+        hear(message);
+      };
+      model.on("msg:custom", listen);
+      return () => {
+        held = [];
+        model.off("msg:custom", listen);
+      };
+    },
+    kernel,
+    saved: null,
+    keep: () => {},
+  };
+}

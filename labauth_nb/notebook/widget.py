@@ -2,14 +2,15 @@
 
 Messages between the page and this kernel, and what no log may show of them.
 
-Only the provider's name is a synced trait ("" for the status panel). All else travels as custom
-messages, after a `hello` from the page; a secret travels once, from the page to here, and is never
-sent back.
+Only the provider's name is a synced trait ("" for the status panel), and what draws the panels
+travels once per page (loader.js). All else travels as custom messages, after a `hello` from the
+page; a secret travels once, from the page to here, and is never sent back.
 """
 
 from __future__ import annotations
 
 import contextvars
+import hashlib
 import logging
 import weakref
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ from ..masking import MASK, Secret
 from .cards import PanelState, StatusState
 
 HERE = Path(__file__).parent
+CODE = {name: (HERE / f"panel.{name}").read_text("utf-8") for name in ("js", "css")}
+"""What draws the panels: a page asks for it once."""
+VERSION = hashlib.sha256("".join(CODE.values()).encode()).hexdigest()[:12]
 PANELS_MOST = 50
 """So many panels, the newest, are told of changes."""
 
@@ -38,8 +42,7 @@ class Panel(anywidget.AnyWidget):
     `tell` sends the state to every view.
     """
 
-    _esm = HERE / "panel.js"
-    _css = HERE / "panel.css"
+    _esm = (HERE / "loader.js").read_text("utf-8").replace("VERSION", VERSION)
     _ipython_display_ = None  # that of ipywidgets 7 would cut our text short
     provider = traitlets.Unicode("").tag(sync=True)
 
@@ -101,7 +104,9 @@ def _listener(panel: weakref.ref[Panel]) -> Any:
         mine = panel()
         if mine is None or not isinstance(message, dict):
             return
-        if message.get("type") == "hello":
+        if message.get("type") == "code":
+            mine.post({"type": "code", **CODE})
+        elif message.get("type") == "hello":
             mine.greeted()
             mine.tell()
         else:
