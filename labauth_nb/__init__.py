@@ -4,10 +4,10 @@
 >>> %labauth login benchling --tenant sandbox
 >>> lab = %labauth session benchling
 
-The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``;
-beside them ``labauth_nb.providers.PROVIDERS`` (what there is, as data) and
-``labauth_nb.sandbox.running()`` (the sandbox). Every name is imported at first use, so that
-``import labauth_nb`` stays light (PEP 562).
+The same verbs in Python: ``login``, ``begin``, ``session``, ``status``, ``refresh``, ``logout``,
+and ``panel``, the login panel as a widget; beside them ``labauth_nb.providers.PROVIDERS`` (what
+there is, as data) and ``labauth_nb.sandbox.running()`` (the sandbox). Every name is imported at
+first use, so that ``import labauth_nb`` stays light (PEP 562).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from .logins.logins import Login, session, status
     from .logins.statuses import Status
+    from .notebook.panel import panel
     from .notebook.terminal import begin, login, logout, refresh
     from .sessions.session import LabSession
     from .tokens.attempts import Attempt
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOME = dict.fromkeys(("Login", "session", "status"), "logins.logins")
 _HOME |= dict.fromkeys(("begin", "login", "logout", "refresh"), "notebook.terminal")
 _HOME |= {
+    "panel": "notebook.panel",
     "Attempt": "tokens.attempts",
     "LabSession": "sessions.session",
     "Status": "logins.statuses",
@@ -67,6 +69,7 @@ __all__ = [
     "begin",
     "login",
     "logout",
+    "panel",
     "refresh",
     "session",
     "status",

@@ -21,8 +21,7 @@ import pytest
 
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins
-from labauth_nb.notebook import cards
-from labauth_nb.providers import PROVIDERS
+from labauth_nb.notebook import cards, views
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import SITES
 
@@ -69,6 +68,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_logins()
     # of panels: each would be drawn again at every change in the tests that follow
     logins.watchers.clear()
+    views._panels.clear()
     stores._agreed.clear()
     cards.typed_before.clear()
 

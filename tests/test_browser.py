@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ GOOD = "sandbox-benchling-client-secret"
 COUNTED = r"^(\d+ h )?(\d+ min )?\d+ (s|min|h)$"
 
 
+def extension_in(folder: Path) -> Path:
+    """`folder` with the JupyterLab extension as the wheel would install it."""
+    build = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    for source, target in build["targets"]["wheel"]["shared-data"].items():
+        file = folder / Path(target).relative_to("share/jupyter")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPO / source, file)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A JupyterLab of its own: (its address, the folder it shows)."""
@@ -75,6 +86,7 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         "IPYTHONDIR": str(folder / ".ipython"),
     }
     env["JUPYTERLAB_SETTINGS_DIR"] = str(folder / ".settings")
+    env["JUPYTER_PATH"] = str(extension_in(folder / ".jupyter-data"))
     log = open(folder / ".log", "w")  # noqa: SIM115
     command = (
         "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0"

@@ -3,9 +3,12 @@ distribution has strays."""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -21,7 +24,7 @@ import labauth_nb
 from labauth_nb.notebook import widget
 from labauth_nb.sandbox import running
 assert pathlib.Path(labauth_nb.__file__).is_relative_to(sys.prefix), labauth_nb.__file__
-assert "export default" in widget.Panel._esm
+assert "export default" in widget.Widget._esm
 assert "export function attach" in widget.CODE["js"] and ".labauth" in widget.CODE["css"]
 for name, method, path in (
     ("benchling", "app", "plates"), ("qbench", None, "orders"), ("foundry", None, "ontologies")
@@ -31,6 +34,10 @@ for name, method, path in (
 attempt = labauth_nb.begin("benchling", "oidc", tenant="sandbox")
 print(attempt.answer(running().visit(attempt.url)))
 """
+
+
+EXTENSION = "share/jupyter/labextensions/labauth-nb"
+SERVED = ["package.json", *(f"static/{x}" for x in ("panel.css", "panel.js", "remoteEntry.js"))]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +67,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
-    """The wheel holds the package whole (panel, sandbox, types) and nothing else."""
+    """The wheel holds the package whole (panel, sandbox, types), the JupyterLab extension, and
+    nothing else."""
     names = set(zipfile.ZipFile(built[0]).namelist())
+    shared = {name.partition(".data/data/")[2] for name in names} - {""}
+    assert shared == {f"{EXTENSION}/{name}" for name in SERVED}
     own = {
         p.relative_to(REPO).as_posix()
         for p in (REPO / "labauth_nb").rglob("*")
-        if p.suffix in (".py", ".js", ".css", ".typed")
+        if p.suffix in (".py", ".js", ".css", ".json", ".typed")
     }
-    assert {n for n in names if ".dist-info/" not in n} == own
+    assert {n for n in names if ".dist-info/" not in n and ".data/" not in n} == own
     assert "labauth_nb/notebook/panel.js" in names
     assert "labauth_nb/sandbox/identity.py" in names
 
@@ -120,3 +130,40 @@ def test_wheel_works_in_an_empty_environment(built: tuple[Path, Path], tmp_path:
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "Signed in to Benchling (sandbox) as ada@sandbox.example, method oidc" in ran.stdout
+    assert (tmp_path / "venv" / EXTENSION / "static" / "remoteEntry.js").is_file()
+    # The environment of this test has JupyterLab; it looks into the new one as a server would.
+    listed = subprocess.run(
+        [sys.executable, "-m", "jupyter", "labextension", "list"],
+        env={**os.environ, "JUPYTER_PATH": str(tmp_path / "venv" / "share" / "jupyter")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    shown = [line for line in listed.stderr.splitlines() if "labauth-nb" in line]
+    assert any("enabled" in line and "OK" in line for line in shown), listed.stderr[-2000:]
+
+
+@pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
+def test_extension_is_served(built: tuple[Path, Path], tmp_path: Path, editable: bool) -> None:
+    """The wheel brings the JupyterLab extension, whose version is the package's; so does an
+    editable install."""
+    wheel = built[0]
+    if editable:
+        from hatchling.builders.wheel import WheelBuilder
+
+        (name,) = WheelBuilder(str(built[0].parent / "repo")).build(
+            directory=str(tmp_path), versions=["editable"]
+        )
+        wheel = Path(name)
+    with zipfile.ZipFile(wheel) as archive:
+        held = {n.partition(f".data/data/{EXTENSION}/")[2]: n for n in archive.namelist()}
+        texts = {short: archive.read(name).decode() for short, name in held.items() if short}
+    assert sorted(texts) == sorted(SERVED)
+    about = json.loads(texts["package.json"])
+    assert (
+        about["version"]
+        == tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["version"]
+    )
+    assert f"static/{Path(about['jupyterlab']['_build']['load']).name}" in texts
+    for name in ("panel.js", "panel.css"):
+        assert texts[f"static/{name}"] == (REPO / "labauth_nb/notebook" / name).read_text("utf-8")

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..clocks import WALL, Clock, clock_words, in_words
@@ -86,7 +87,7 @@ class Login:
             what = "The sign-in has expired, and cannot be renewed without you."
         said = f"{what} {self._advice}"
         self._tokens = TokenSource(
-            self._obtain if renews else None, exchange.clock, token, changed, said
+            self._obtain if renews else None, exchange.clock, token, partial(changed, name), said
         )
         exchange.held = self._tokens.secrets
 
@@ -374,7 +375,7 @@ class Login:
         self._exchange = replace(self._exchange, fields=Fields(), held=list)
         self._tokens = TokenSource(None, self.clock)
         self.found.fields = Fields()
-        changed()
+        changed(self.name)
         said = f"Signed out of {self.provider.title} ({self.tenant}{named})."
         return " ".join(filter(None, (said, forgotten, kept)))
 
@@ -471,16 +472,16 @@ FORMER_MOST = 40
 """How many secrets of earlier tokens are masked after signing in again."""
 attempts: weakref.WeakSet[Attempt] = weakref.WeakSet()
 """The browser sign-ins under way."""
-watchers: list[Callable[[], None]] = []
-"""Called, by whichever thread, after any login came, went, was renewed, or failed to be; and when
-the sandbox's clock moved."""
+watchers: list[Callable[[str | None], None]] = []
+"""Called, by whichever thread, with the name of a login that came, went, was renewed, or failed to
+be; with None when that may be any: the sandbox's clock moved, or it was stopped."""
 
 
-def changed() -> None:
+def changed(name: str | None = None) -> None:
     """Tell the watchers."""
     for watcher in list(watchers):
         with suppress(Exception):  # a page that cannot be told must not fail a sign-in
-            watcher()
+            watcher(name)
 
 
 def known() -> list[Login]:

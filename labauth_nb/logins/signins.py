@@ -143,7 +143,7 @@ def _signed_in(plan: Plan, exchange: Exchange, found: Found, first: Token | None
         raise _from_where(error, plan) from None
     if plan.keeps:
         _remember(login, exchange, plan)  # afterwards: a keyring may ask for a password first
-    changed()
+    changed(login.name)
     return login
 
 

@@ -16,6 +16,7 @@ from ..credentials.trust import ASKED, DEFAULT, GIVEN
 from ..errors import StoreUnavailable
 from ..logins.logins import Login
 from ..logins.plans import Plan
+from ..logins.statuses import VALID
 from ..providers import Field, Method
 from ..tokens.attempts import BUSY, DONE, OVER, Attempt
 
@@ -146,6 +147,8 @@ class PanelState(TypedDict):
     login: LoginState | None
     form: FormState | None
     attempt: AttemptState | None
+    line: str
+    """What is left of a login that was logged out or replaced, or ""."""
     busy: bool
     error: str
     field: str
@@ -161,6 +164,8 @@ class StatusState(TypedDict):
     note: str
     empty: str
     """The text where there is no login."""
+    snapshot: str
+    """The sentence that stands for it once there is a newer table, or ""."""
 
 
 class ResolvedState(TypedDict):
@@ -200,6 +205,32 @@ def login_state(login: Login) -> LoginState:
         "code": f"lab = %labauth session {login.name}",
         "kept": login.kept,
     }
+
+
+def still(state: PanelState) -> PanelState | None:
+    """What is saved of it to draw until the kernel answers: a card or a line, without times.
+
+    None for a form, which nobody could submit then. No path of this computer is saved.
+    """
+    login = state["login"]
+    if state["form"] or state["attempt"] or not (login or state["line"]):
+        return None
+    if login is not None:
+        login = {
+            **login,
+            "left": None,
+            "life": None,
+            "margin": None,
+            "status": VALID,
+            "words": "",
+            "source": "",
+            "story": "",
+            "note": "",
+            "error": "",
+            "code": "",
+            "kept": "",
+        }
+    return {**state, "login": login, "busy": False, "error": "", "field": "", "note": ""}
 
 
 def attempt_state(attempt: Attempt, plan: Plan) -> AttemptState | None:

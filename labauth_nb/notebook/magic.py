@@ -14,6 +14,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from .lines import awaiting, clean_stored, ending_as_itself
 from .options import TEACH, VERBS, choices, help_of, known, parsed
+from .views import listening
 
 if TYPE_CHECKING:
     from ..logins.plans import Wish
@@ -346,6 +347,7 @@ def load(ip: Any) -> None:
         if kernel:
             _undo.append(awaiting(ip))
             _undo.append(ending_as_itself(ip))
+            _undo.append(listening(ip))
         _undo.append(_completing(ip))
         ip.register_magics(LabauthMagics)
     except BaseException:

@@ -35,9 +35,12 @@
  * }} LoginState
  * @typedef {{
  *   view: "login", title: string, login: LoginState | null, form: FormState | null,
- *   attempt: AttemptState | null, busy: boolean, error: string, field: string, note: string,
+ *   attempt: AttemptState | null, line: string, busy: boolean, error: string, field: string,
+ *   note: string,
  * }} PanelState
- * @typedef {{view: "status", rows: LoginState[], note: string, empty: string}} StatusState
+ * @typedef {{
+ *   view: "status", rows: LoginState[], note: string, empty: string, snapshot: string,
+ * }} StatusState
  * @typedef {{number: number, address: string, error: string}} ResolvedState
  * @typedef {PanelState | StatusState} State
  */
@@ -72,6 +75,8 @@
  * @property {HTMLElement} live the line that a screen reader reads out
  * @property {State | null} state the last one, null before the first
  * @property {number} received when it came, in ms
+ * @property {boolean} answered whether it came from the kernel, not out of the notebook
+ * @property {string} past what is true without the kernel
  * @property {number} hellos how many were sent since the kernel last answered
  * @property {boolean} lost whether the kernel is gone
  * @property {boolean} pending whether the response to a submit is awaited
@@ -102,7 +107,7 @@ const HELLOS = 50;
 const SILENT = 15;
 const PROOF_MS = 1500;
 const RESOLVE_MS = 150;
-const GONE = "The kernel is gone: reconnect the kernel or restart it, then run this cell again.";
+const PAST = "Run this cell again: its kernel is gone.";
 
 // What decides: pure.
 
@@ -736,9 +741,24 @@ function lineOf(row, actions) {
 
 // Drawing.
 
+/**
+ * What is left, in one grey line. @param {string} text @param {(Node | string)[]} more
+ */
+function pastOf(text, ...more) {
+  return make("p", { class: "line" }, text, ...more);
+}
+
 /** What a state shows. @param {Page} page @param {State} state @param {Actions} actions */
 function partOf(page, state, actions) {
-  if (state.view === "status") return tableOf(state, actions);
+  if (page.lost) return pastOf(page.past);
+  if (state.view === "status")
+    return state.snapshot ? pastOf(state.snapshot) : tableOf(state, actions);
+  if (state.line && !state.form && !state.attempt)
+    return pastOf(
+      state.line,
+      " ",
+      button("Sign in again", () => actions.send({ type: "again" })),
+    );
   if (state.attempt) return attemptOf(page, state, state.attempt, actions);
   if (state.form) return formOf(page, state, state.form, actions);
   return state.login ? cardOf(state.login, actions) : "";
@@ -760,7 +780,7 @@ function draw(page, actions) {
   const answered = page.pending && !busy && !attempt?.busy;
   if (answered) page.pending = false;
   refocus(body, focused, caret, answered);
-  if (page.lost) switchOff(body);
+  if (page.lost || !page.answered) switchOff(body);
   if (attempt) askForCode(page, attempt, actions);
   tick(page, actions);
 }
@@ -809,11 +829,12 @@ function switchOff(body) {
  */
 function tick(page, actions) {
   const { state } = page;
+  if (page.lost) return;
   if (state?.view === "status") for (const row of state.rows) countDown(page, row);
   if (state?.view !== "login" || !state.login) return;
   const row = state.login;
   const now = countDown(page, row);
-  if (!now || page.lost) return;
+  if (!now || !page.answered) return;
   if (now !== page.phase) {
     if (now === "expiring") actions.say(`${row.title}: the login expires soon.`);
     if (now === "expired") actions.say(`${row.title}: the login has expired.`);
@@ -850,14 +871,12 @@ function countDown(page, row) {
  * @param {Page} page @param {Port} port @param {Actions} actions
  */
 function watch(page, port, actions) {
-  if (!page.state) return;
   if (port.kernel() === "gone") {
     page.hellos = 0;
     if (page.lost) return;
     page.lost = true;
-    page.root.classList.add("lost");
-    actions.say(GONE);
-    switchOff(page.body);
+    actions.say("");
+    page.body.replaceChildren(pastOf(page.past));
   } else if (page.lost && page.hellos < SILENT) {
     // Only a response tells whether it is the same one: a new kernel knows nothing of this panel.
     page.hellos += 1;
@@ -870,16 +889,15 @@ function watch(page, port, actions) {
  * @param {Page} page @param {Port} port
  */
 function greet(page, port) {
-  if (page.state || page.hellos >= HELLOS) return;
+  if (page.answered || page.lost || page.hellos >= HELLOS) return;
   setTimeout(() => greet(page, port), HELLO_MS);
   const busy = port.kernel() === "busy";
   // A kernel that has just become free gets the time of two hellos to answer those it was sent.
-  if (page.hellos >= SILENT && (busy || page.hellos > SILENT + 1)) {
-    const text = busy
-      ? "The kernel is busy: if it asks below this cell, answer there. " +
-        "The panel appears when the kernel is free."
-      : "Not connected: run this cell to see the panel.";
-    page.body.replaceChildren(make("p", {}, text));
+  if (!page.state && page.hellos >= SILENT && (busy || page.hellos > SILENT + 1)) {
+    const text =
+      "The kernel is busy: if it asks below this cell, answer there. " +
+      "The panel appears when the kernel is free.";
+    page.body.replaceChildren(busy ? make("p", {}, text) : pastOf(page.past));
   }
   // A kernel that computes answers later; more hellos would only pile up.
   if (page.hellos >= SILENT && busy) return;
@@ -887,18 +905,30 @@ function greet(page, port) {
   port.send({ type: "hello" });
 }
 
-/** A message of the kernel. @param {Page} page @param {any} message @param {Actions} actions */
-function heard(page, message, actions) {
+/**
+ * A message of the kernel.
+ * @param {Page} page @param {any} message @param {Port} port @param {Actions} actions
+ */
+function heard(page, message, port, actions) {
   if (message?.type === "state") update(page, message, actions);
-  else if (message?.type === "resolved" && message.number === page.resolved?.number) {
+  else if (message?.type === "keep") {
+    page.past = message.metadata.labauth.past;
+    port.keep({ data: message.data, metadata: message.metadata });
+  } else if (message?.type === "resolved" && message.number === page.resolved?.number) {
     page.resolved = message;
     follow(page);
   }
 }
 
+/** Show what is saved until the kernel answers. @param {Page} page @param {any} saved */
+function recall(page, saved) {
+  page.past = saved.past || page.past;
+  if (saved.state?.view === "login") page.state = saved.state;
+}
+
 /** @param {Page} page @param {State} state @param {Actions} actions */
 function update(page, state, actions) {
-  const before = page.state;
+  const before = page.answered ? page.state : null;
   const form = state.view === "login" ? state.form : null;
   // A form that stays as it is (another login changed) is not redrawn under somebody's hands.
   const mine = !!form && !page.lost && !page.pending;
@@ -907,7 +937,7 @@ function update(page, state, actions) {
   page.state = state;
   page.received = Date.now();
   page.lost = page.asked = false;
-  page.root.classList.remove("lost");
+  page.answered = true;
   if (form && !before) page.remember = form.remember;
   const tenant = form?.methods[0]?.fields.find((field) => field.name === "tenant");
   // From here on the kernel says what was typed.
@@ -930,13 +960,14 @@ function pageIn(el) {
     "aria-label": "labauth",
   });
   const live = make("div", { role: "status", "aria-live": "polite", class: "soft" });
-  const body = make("div", {}, soft("Connecting to the kernel…"));
+  const body = make("div");
   root.append(body, live);
   el.append(root);
   for (const name of ["keydown", "keyup", "keypress"])
     root.addEventListener(name, (event) => event.stopPropagation());
   const id = `labauth-${++count}-${Math.random().toString(36).slice(2, 8)}`;
-  const kernel = { state: null, received: 0, hellos: 0, lost: false };
+  /** @type {Pick<Page, "state" | "received" | "hellos" | "answered" | "lost" | "past">} */
+  const kernel = { state: null, received: 0, hellos: 0, answered: false, lost: false, past: PAST };
   const form = { method: "", remember: "", typed: {}, resolved: null, looked: 0 };
   const attempt = { way: "", proving: "", unproven: 0, device: "" };
   const said = { pending: false, asked: false, phase: "" };
@@ -960,9 +991,12 @@ export function attach(el, port) {
     watch(page, port, actions);
     tick(page, actions);
   };
-  const deafen = port.listen((message) => heard(page, message, actions));
+  const deafen = port.listen((message) => heard(page, message, port, actions));
   const timer = setInterval(wake, 1000);
   document.addEventListener("visibilitychange", wake);
+  if (port.saved) recall(page, port.saved);
+  actions.draw();
+  watch(page, port, actions);
   greet(page, port);
   return () => {
     clearInterval(timer);

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 from IPython.display import display
@@ -35,7 +36,7 @@ from ..logins.statuses import EXPIRED, Status
 from ..masking import Secret
 from ..providers import without_page
 from ..tokens.attempts import DONE, OVER, Attempt
-from . import terminal
+from . import terminal, views
 from .cards import (
     FormState,
     PanelState,
@@ -44,13 +45,17 @@ from .cards import (
     attempt_state,
     form_state,
     login_state,
+    still,
     typed_before,
 )
-from .widget import Panel, failed, with_text
+from .widget import VIEW, Bundle, Panel, Past, Widget, failed
 
+EXTENSION_SECONDS = 1.0
+"""A page with the JupyterLab extension says hello within this time; else a widget is shown."""
 HELLO_SECONDS = 3.0
-"""A page that can show the panel says hello within this time; else the question is asked at a
+"""A page that can show the widget says hello within this time; else the question is asked at a
 prompt."""
+SEE_NOW = " Run this cell to see them now."
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
 
@@ -74,7 +79,12 @@ class LoginPanel(Panel):
         self.error: LabauthError | None = None
         self._ask, self._form_open, self._busy = ask, ask if form is None else form, False
         self._seen, self._answered = threading.Event(), threading.Event()
-        super().__init__(self._provider.name)
+        self._login: Login | None = None
+        self._ended = self._said = self._text = ""
+        self._left = False
+        self._widget: Widget | None = None
+        self._shown: Bundle | None = None
+        super().__init__()
 
     @property
     def plan(self) -> Plan:
@@ -102,29 +112,104 @@ class LoginPanel(Panel):
 
     @property
     def login(self) -> Login | None:
-        """The login of this panel's name, where it is this provider's and signed in."""
-        login = logins.find(self._name)
-        return (
-            login
-            if login is not None and login.signed_in and login.provider is self._provider
-            else None
-        )
+        """The login that this panel shows, for as long as it is signed in under its name.
+
+        Another one of that name is another cell's.
+        """
+        now = logins.find(self._name)
+        if now is None or not now.signed_in or now.provider is not self._provider:
+            return None
+        if self._login is None:
+            self._login = now
+        return now if now is self._login else None
+
+    def line(self) -> str:
+        """What is left of a login that was logged out or replaced; "" where nothing was."""
+        if self._login is None or self.login is not None or self._form_open:
+            return ""
+        self._ended = self._ended or time.strftime("%H:%M")
+        return f"Signed out of {self._provider.title} at {self._ended}."
+
+    @property
+    def asking(self) -> bool:
+        """Whether it shows a form that somebody has to fill in."""
+        return self._form_open
+
+    def concerns(self, name: str | None) -> bool:
+        """Whether it is of that name."""
+        return name in (None, self._name)
 
     def state(self) -> PanelState:
         """What the page shows."""
-        login = self.login
+        login, line = self.login, self.line()
         ended = login is not None and login.status == EXPIRED and not login.renewable
         return {
             "view": "login",
             "title": self._provider.title,
             "login": None if login is None else login_state(login),
-            "form": self.form() if login is None or ended or self._form_open else None,
+            "line": line,
+            "form": self.form() if not (login or line) or ended or self._form_open else None,
             "busy": self._busy,
             "error": str(self.error or ("The login has expired: sign in again." if ended else "")),
             "field": (self.error and self.error.field) or "",
             "note": self.note,
             "attempt": attempt_state(self.attempt, self.plan) if self.attempt is not None else None,
         }
+
+    def past(self) -> Past:
+        """Who signed in, or that nobody did yet; the text is the same until that changes."""
+        login, title, line = self.login, self._provider.title, self.line()
+        said = f"{title}: not signed in yet. Run this cell to sign in."
+        if login is not None:
+            who = f" as {login.who}" if login.who else ""
+            said = f"Signed in to {title}{who}. Run this cell to sign in again."
+        elif line:
+            said = f"{line} Run this cell to sign in again."
+        if said != self._said:
+            self._said, self._text = said, repr(self)
+        return Past(said, self._text, still(self.state()))
+
+    def tell(self) -> None:
+        """Send the state to the pages; where a widget stands in, display what it became."""
+        self.line()  # that a login has ended is noticed now, also where no page is told
+        super().tell()
+        shown = self._with_widget()
+        if self._widget is not None and shown != self._shown:
+            self._shown = shown
+            self._published(update=True)
+
+    def show(self) -> None:
+        """Display it."""
+        self._published()
+
+    def _published(self, update: bool = False) -> None:
+        data, metadata = self._with_widget()
+        more = {"raw": True, "metadata": metadata, "display_id": self.id, "update": update}
+        try:
+            display(data, **more)  # type: ignore[no-untyped-call]
+        except LookupError:  # as in `post`
+            self._context.copy().run(lambda: display(data, **more))  # type: ignore[no-untyped-call]
+
+    def _with_widget(self) -> Bundle:
+        """What is displayed: with the widget's view while it is one that can be filled in."""
+        data, metadata = self.bundle()
+        if self._widget is not None and self._form_open and not self._left:
+            data = {**data, VIEW: self._widget.view()}
+        return data, metadata
+
+    def fall_back(self) -> None:
+        """Show a widget, where no page of the extension has said hello."""
+        if self._widget is None and not self._seen.is_set():
+            self._widget = Widget(self, self._provider.name)
+            self.tell()
+
+    def fall_back_later(self) -> None:
+        """As `fall_back`, after the time that the extension has."""
+        started(self._late, name="labauth panel")
+
+    def _late(self) -> None:
+        self._seen.wait(EXTENSION_SECONDS)
+        self.fall_back()
 
     def form(self) -> FormState:
         """What the page shows of the plan.
@@ -268,7 +353,7 @@ class LoginPanel(Panel):
         return self.plan.filled({name: value for name, value in typed.items() if value}, seen)
 
     def _signed_in(self) -> None:
-        self._form_open = False
+        self._form_open, self._login, self._ended = False, None, ""
         wish = self.plan.wish
         typed_before[self._provider.name, self._name] = {**wish.given, "tenant": wish.tenant or ""}
         self.forget()
@@ -338,15 +423,13 @@ class LoginPanel(Panel):
     async def wait(self, seconds: float) -> None:
         """Wait until the panel is answered.
 
-        Where no page says hello in 3 s, ask at a prompt instead.
+        Where no page says hello in 4 s, ask at a prompt instead.
 
         Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
         """
         name, command = self.plan.provider.title, self._command()
         try:
-            try:
-                await _within(HELLO_SECONDS, self._seen)
-            except TimeoutError:
+            if not await self._greeted():
                 return self._ask_at_a_prompt(name, command)
             await _within(seconds, self._answered)
             if isinstance(self.error, UntrustedOrigin):
@@ -362,6 +445,19 @@ class LoginPanel(Panel):
                 f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or"
                 f" run {command} again.{self._standing()}"
             ) from None
+        finally:
+            self._left = True
+            self.tell()
+
+    async def _greeted(self) -> bool:
+        """Whether a page said hello: one of the extension, or one that shows the widget."""
+        with suppress(TimeoutError):
+            await _within(EXTENSION_SECONDS, self._seen)
+            return True
+        self.fall_back()
+        with suppress(TimeoutError):
+            await _within(HELLO_SECONDS, self._seen)
+        return self._seen.is_set()
 
     def _ask_at_a_prompt(self, name: str, command: str) -> None:
         """Sign in at a prompt, as no page shows the panel."""
@@ -373,7 +469,7 @@ class LoginPanel(Panel):
             ) from None
         with _interruptible():
             print(terminal.sign_in(self.plan))
-        self._form_open = False
+        self._form_open, self._login, self._ended = False, None, ""
         self.forget()
         self.tell()
 
@@ -403,35 +499,64 @@ class LoginPanel(Panel):
 
     def __repr__(self) -> str:
         login = self.login
-        return (
-            repr(login)
-            if login is not None
-            else f"{self._provider.title}: a panel to sign in by. Not signed in yet."
-        )
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return with_text(super()._repr_mimebundle_(**options), repr(self))
+        if login is not None:
+            return repr(login)
+        return self.line() or f"{self._provider.title}: a panel to sign in by. Not signed in yet."
 
 
 class StatusPanel(Panel):
-    """The table of all logins, counting down."""
+    """The table of all logins, counting down; a sentence once there is a newer one."""
 
     def __init__(self, status: Status, name: str | None) -> None:
-        self._status, self._name = status, name
-        super().__init__("")
+        self._status, self._name, self._snapshot = status, name, ""
+        self._said, self._at = "", ""
+        self._html = f"<p>{escape(self._sentence(' when this cell ran'))}</p>"
+        super().__init__()
+
+    def _rows(self) -> list[Login]:
+        return [each for each in logins.known() if self._name in (None, each.name)]
+
+    def _sentence(self, when: str) -> str:
+        """How many logins there were `when`, and which of them needed somebody."""
+        rows = self._rows()
+        needed = [x.name for x in rows if x.status == EXPIRED and not x.renewable]
+        many = f"{len(rows) or 'No'} login{'' if len(rows) == 1 else 's'}{when}"
+        one = "one needs" if len(needed) == 1 else f"{len(needed)} need"
+        return f"{many}, {one} you: {', '.join(needed)}." if needed else f"{many}."
+
+    def concerns(self, name: str | None) -> bool:
+        """Whether its table shows the login."""
+        return not self._snapshot and (name is None or self._name in (None, name))
+
+    def covers(self, older: StatusPanel) -> bool:
+        """Whether `older` shows nothing that this does not."""
+        return older is not self and self._name in (None, older._name)
+
+    def end(self) -> None:
+        """There is a newer table: from now on this is a sentence."""
+        self._snapshot = self.past().sentence
+        self.tell()
 
     def state(self) -> StatusState:
         """The table that the page shows."""
-        rows = [login_state(each) for each in logins.known() if self._name in (None, each.name)]
-        return {"view": "status", "rows": rows, "note": self.note, "empty": repr(Status([], []))}
+        rows = [login_state(each) for each in self._rows()]
+        return {
+            "view": "status",
+            "rows": rows,
+            "note": self.note,
+            "empty": repr(Status([], [])),
+            "snapshot": self._snapshot,
+        }
+
+    def past(self) -> Past:
+        """How many logins there were when that last changed; the table is that of the run."""
+        if not self._snapshot and (said := self._sentence("")) != self._said:
+            self._said, self._at = said, time.strftime("%H:%M")
+        sentence = self._snapshot or self._sentence(f" at {self._at}") + SEE_NOW
+        return Past(sentence, repr(self), html=self._html + self._status._repr_html_())
 
     def __repr__(self) -> str:
         return repr(self._status)
-
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return with_text(
-            super()._repr_mimebundle_(**options), repr(self), self._status._repr_html_()
-        )
 
 
 async def _within(seconds: float, event: threading.Event) -> None:
@@ -472,7 +597,39 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
     `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all);
     `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
     """
-    attended = terminal.can_ask()
+    panel = _made(wish, ask, terminal.can_ask())
+    panel.show()
+    if not panel.asking:
+        return _nothing() if awaited else None
+    if wait is None or not awaited:
+        panel.fall_back_later()
+    if wait is None:
+        return _nothing() if awaited else None
+    if not awaited:
+        raise NotSignedIn(
+            "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a"
+            " thread). Sign in there and run the next cell; or put %labauth login"
+            f" {panel.plan.provider.name} at the left margin of a cell of its own."
+        )
+    return panel.wait(wait)
+
+
+def panel(
+    provider: str, method: str | None = None, *, tenant: str | None = None, name: str | None = None
+) -> Widget:
+    """The panel as a widget of ipywidgets, to stand in a VBox, on a Voila page or in marimo.
+
+    It signs in with what is found, as ``%labauth login`` does, else it shows the form; nothing
+    waits for it. The arguments are those of `login`, and so is what is raised.
+    """
+    return Widget(_made(Wish(provider, method, tenant, name), False, True), provider)
+
+
+def _made(wish: Wish, ask: bool, attended: bool) -> LoginPanel:
+    """The panel of a login: signed in where nobody is needed for that, else a form.
+
+    `ask`: a form even so; `attended`: somebody can answer it.
+    """
     form = ask and attended
     plan = plans.plan(wish, recalling=not form)
     error: LabauthError | None = None
@@ -480,24 +637,14 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
         with _stoppable(plan.provider.title):
             result, error = _carried_out(plan, attended)
         if isinstance(result, Login):
-            panel = LoginPanel(plan)
-            panel.forget()
-            display(panel)  # type: ignore[no-untyped-call]
-            return _nothing() if awaited else None
+            done = LoginPanel(plan)
+            done.forget()
+            return done
         plan = result
     # also where an older login of that name is still there
-    panel = LoginPanel(plan, ask, form=True)
-    panel.error = error
-    display(panel)  # type: ignore[no-untyped-call]
-    if wait is None:
-        return _nothing() if awaited else None
-    if not awaited:
-        raise NotSignedIn(
-            "This cell cannot wait for the panel (inside if, def, with, %%time, %%capture or a"
-            " thread). Sign in there and run the next cell; or put %labauth login"
-            f" {plan.provider.name} at the left margin of a cell of its own."
-        )
-    return panel.wait(wait)
+    asking = LoginPanel(plan, ask, form=True)
+    asking.error = error
+    return asking
 
 
 def _carried_out(plan: Plan, attended: bool) -> tuple[Login | Plan, LabauthError | None]:
@@ -537,5 +684,9 @@ async def _nothing() -> None:
 
 
 def show_status(name: str | None) -> None:
-    """Show the status panel; its text form is the same table."""
-    display(StatusPanel(logins.status(name), name))  # type: ignore[no-untyped-call]
+    """Show the status panel; its text form is the same table. Older ones become sentences."""
+    new = StatusPanel(logins.status(name), name)
+    for older in views.panels():
+        if isinstance(older, StatusPanel) and new.covers(older):
+            older.end()
+    display(new)  # type: ignore[no-untyped-call]

@@ -1,10 +1,10 @@
-"""The widget that both panels are.
+"""What both panels are, and the widget that shows one where the JupyterLab extension is missing.
 
-Messages between the page and this kernel, and what no log may show of them.
+Messages between the pages and this kernel, and what no log may show of them.
 
-Only the provider's name is a synced trait ("" for the status panel), and what draws the panels
-travels once per page (loader.js). All else travels as custom messages, after a `hello` from the
-page; a secret travels once, from the page to here, and is never sent back.
+Of the widget only the provider's name is a synced trait, and what draws the panels travels once per
+page (loader.js). All else travels as custom messages, after a `hello` from the page; a secret
+travels once, from the page to here, and is never sent back.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from __future__ import annotations
 import contextvars
 import hashlib
 import logging
+import re
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anywidget
 import traitlets
@@ -26,50 +30,88 @@ from ..clocks import started
 from ..errors import LabauthError, ProviderError, ProviderUnreachable, place_of
 from ..logins import logins
 from ..masking import MASK, Secret
+from . import views
 from .cards import PanelState, StatusState
+from .views import View
 
 HERE = Path(__file__).parent
 CODE = {name: (HERE / f"panel.{name}").read_text("utf-8") for name in ("js", "css")}
 """What draws the panels: a page asks for it once."""
 VERSION = hashlib.sha256("".join(CODE.values()).encode()).hexdigest()[:12]
-PANELS_MOST = 50
-"""So many panels, the newest, are told of changes."""
+Bundle = tuple[dict[str, Any], dict[str, Any]]
+"""(data, metadata) of a display."""
+MIME = "application/vnd.labauth+json"
+"""What the JupyterLab extension draws."""
+VIEW = "application/vnd.jupyter.widget-view+json"
+"""What a widget is drawn by."""
 
 
-class Panel(anywidget.AnyWidget):
-    """What both panels share: the page's messages go to `_heard`, each in a thread.
+class Panel:
+    """What both panels share: the page's messages go to `heard`, each in a thread.
 
-    `tell` sends the state to every view.
+    `tell` sends the state to every view. `id`: what a page asks for it by.
     """
 
-    _esm = (HERE / "loader.js").read_text("utf-8").replace("VERSION", VERSION)
-    _ipython_display_ = None  # that of ipywidgets 7 would cut our text short
-    provider = traitlets.Unicode("").tag(sync=True)
+    views: list[View]
+    note = ""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self) -> None:
         _hide_in_logs()
-        super().__init__(provider=provider)
+        self.id, self.views = uuid4().hex, []
         self._context = contextvars.copy_context()
-        self.on_msg(_listener(weakref.ref(self)))
-        _watch(self)
+        self._kept: Bundle | None = None
+        views.keep(self)
+        if _changed not in logins.watchers:
+            logins.watchers.append(_changed)
 
     def state(self) -> PanelState | StatusState:
         """What the page shows. No secret."""
         raise NotImplementedError
 
+    def past(self) -> Past:
+        """What stays in the notebook of it."""
+        raise NotImplementedError
+
+    def concerns(self, name: str | None) -> bool:
+        """Whether it shows something of the login `name` (None: of any)."""
+        raise NotImplementedError
+
     def tell(self) -> None:
-        """Send the state to the page; from any thread, also when nobody listens."""
-        if self.comm is not None:
-            self.post({"type": "state", **self.state()})
+        """Send the state to the pages, and what they save; from any thread."""
+        if not self.views:
+            return
+        self.post({"type": "state", **self.state()})
+        bundle = self.bundle()
+        if bundle != self._kept:
+            self._kept = bundle
+            self.post({"type": "keep", "data": bundle[0], "metadata": bundle[1]})
 
     def post(self, message: dict[str, Any]) -> None:
         """Send one message to every view, from any thread."""
-        try:
-            self.send(message)
-        except LookupError:
-            # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its
-            # own does not have.
-            self._context.copy().run(self.send, message)
+        for view in list(self.views):
+            try:
+                view.send(message)
+            except LookupError:
+                # ipykernel 7.0 looks the running cell up in a context variable, which a thread of
+                # its own does not have.
+                self._context.copy().run(view.send, message)
+
+    def bundle(self) -> Bundle:
+        """What is displayed and saved: (data, metadata).
+
+        What varies stands in the metadata, which nbval does not compare.
+        """
+        past = self.past()
+        data = {
+            MIME: {"v": 1, "text": past.text},
+            "text/html": past.html or f"<p>{escape(past.sentence)}</p>",
+            "text/plain": past.text,
+        }
+        saved = {"id": self.id, "kernel": _kernel_id(), "past": past.sentence, "state": past.state}
+        return data, {"labauth": saved}
+
+    def _repr_mimebundle_(self, **_: Any) -> Bundle:
+        return self.bundle()
 
     def greeted(self) -> None:
         """A page said hello."""
@@ -91,30 +133,75 @@ class Panel(anywidget.AnyWidget):
             self.note = "" if isinstance(error, ProviderError | ProviderUnreachable) else str(error)
         self.tell()
 
-    note = ""
-
-
-def _listener(panel: weakref.ref[Panel]) -> Any:
-    """The widget's message callback.
-
-    It starts a thread where it can, as a sign-in may take long.
-    """
-
-    def listen(_: object, message: Any, buffers: object) -> None:
-        mine = panel()
-        if mine is None or not isinstance(message, dict):
+    def received(self, message: Any) -> None:
+        """A message of a page. In a thread where there can be one, as a sign-in may take long."""
+        if not isinstance(message, dict):
             return
-        if message.get("type") == "code":
-            mine.post({"type": "code", **CODE})
-        elif message.get("type") == "hello":
-            mine.greeted()
-            mine.tell()
+        if message.get("type") == "hello":
+            self._kept = None
+            self.greeted()
+            self.tell()
         else:
             typed = _typed(message)
             # the kernel keeps the message: it is "the parent"
             message.update(_without_what_was_typed(message))
-            if started(_work, mine, typed, name="labauth panel") is None:
-                _work(mine, typed)
+            if started(_work, self, typed, name="labauth panel") is None:
+                _work(self, typed)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What stays of a panel in the notebook.
+
+    `sentence`: true tomorrow, without a kernel; `text`: never varies (for nbval); `state`: what a
+    page draws until the kernel answers, without times; `html`: "" for the sentence alone.
+    """
+
+    sentence: str
+    text: str
+    state: PanelState | None = None
+    html: str = ""
+
+
+class Widget(anywidget.AnyWidget):
+    """A panel as a widget of ipywidgets, for pages without the extension; it draws all itself."""
+
+    _esm = (HERE / "loader.js").read_text("utf-8").replace("VERSION", VERSION)
+    _ipython_display_ = None  # that of ipywidgets 7 would cut our text short
+    provider = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, panel: Panel, provider: str) -> None:
+        super().__init__(provider=provider)
+        self._panel = panel
+        self.on_msg(_listener(weakref.ref(self)))
+        views.look(panel, self)
+
+    def received(self, message: Any) -> None:
+        """A message of the page."""
+        if isinstance(message, dict) and message.get("type") == "code":
+            self.send({"type": "code", **CODE})
+        else:
+            self._panel.received(message)
+
+    def view(self) -> dict[str, Any]:
+        """What displays it, within a bundle."""
+        return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+
+    def __repr__(self) -> str:
+        return repr(self._panel)
+
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        shown, metadata = self._panel.bundle()
+        return {**shown, VIEW: self.view()}, metadata
+
+
+def _listener(widget: weakref.ref[Widget]) -> Any:
+    """The widget's message callback."""
+
+    def listen(_: object, message: Any, buffers: object) -> None:
+        mine = widget()
+        if mine is not None:
+            mine.received(message)
 
     return listen
 
@@ -196,24 +283,19 @@ def _hide_in_logs() -> None:
             logger.addFilter(_FILTER)
 
 
-def _watch(panel: Panel) -> None:
-    """Tell the panel of every change, for as long as it lives."""
-    reference = weakref.ref(panel)
-
-    def changed() -> None:
-        mine = reference()
-        if mine is None or mine.comm is None:
-            if changed in logins.watchers:
-                logins.watchers.remove(changed)
-        else:
-            mine.tell()
-
-    logins.watchers.append(changed)
-    # ipywidgets keeps every panel of a kernel, also those of cells that were run again
-    del logins.watchers[:-PANELS_MOST]
+def _changed(name: str | None = None) -> None:
+    """The login `name` has changed (None: any): tell the panels that show it."""
+    for panel in views.panels():
+        if isinstance(panel, Panel) and panel.concerns(name):
+            panel.tell()
 
 
-def with_text(bundle: Any, text: str, html: str | None = None) -> Any:
-    """The widget's mime bundle with a text that never varies (for nbval), and a static table."""
-    content, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    return {**content, "text/plain": text, **({"text/html": html} if html else {})}, metadata
+def _kernel_id() -> str:
+    """The id by which a page knows this kernel; "" where that is not known."""
+    try:
+        from ipykernel.connect import get_connection_file
+
+        found = re.search(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", get_connection_file())
+    except Exception:  # not ipykernel, or not in a kernel
+        return ""
+    return found[1] if found else ""
