@@ -24,49 +24,119 @@ holds(
   shared.times.map(([seconds, , exact]) => [exact, seconds]),
 );
 
-holds(
-  "a login is expiring for as long as the kernel says, and expired at 0",
-  page.phase,
-  shared.phases.map(({ phase, left, margin }) => [phase, left, margin]),
-);
+const login = {
+  ...{ name: "qbench", title: "QBench", sandbox: false, address: "https://acme.qbench.net" },
+  ...{
+    left: 100,
+    life: 900,
+    margin: 60,
+    state: "valid",
+    renewable: false,
+    words: "no known expiry",
+  },
+  ...{ who: "ada", error: "" },
+};
+const renews = { ...login, renewable: true };
 
-const login = { left: 100, margin: 60, status: "valid", renewable: false, words: "unknown" };
-
 holds(
-  "a login counts down from when its row came, and stops at 0",
-  (row, ms) => page.leftOf(row, ms),
+  "a login expires for as long as the kernel says; then it renews itself, or needs somebody",
+  page.stateOf,
   [
-    [100, login, 0],
-    [98.5, login, 1500],
-    [0, login, 100_001],
-    [null, { ...login, left: null }, 1500],
+    ...shared.phases.map(({ state, left, margin, renewable }) => [
+      state,
+      { ...login, margin, renewable },
+      left,
+    ]),
+    ...["needs", "renewing", "unreachable"].map((state) => [state, { ...renews, state }, 100]),
+    ["asleep", { ...renews, state: "asleep" }, null],
   ],
 );
 
-const renews = { ...login, renewable: true };
+holds("a login counts down from when its row came", (row, ms) => page.leftOf(row, ms), [
+  [100, login, 0],
+  [98.5, login, 1500],
+  [-1, login, 101_000],
+  [null, { ...login, left: null }, 1500],
+]);
 
-holds("a time left is said with its phase; no time is said without a kernel", page.timeOf, [
-  [{ now: "valid", text: "1 min 40 s" }, login, 100, false],
-  [{ now: "expiring", text: "59 s" }, login, 59, false],
-  [{ now: "expired", text: "expired" }, login, 0, false],
-  [{ now: "expired", text: "0 min; renews on next request" }, renews, 0, false],
-  [{ now: "expired", text: "expired" }, { ...login, status: "expired" }, 100, false],
-  [{ now: "valid", text: "unknown" }, { ...login, left: null }, null, false],
-  [{ now: "valid", text: "unknown: reconnect the kernel" }, login, 100, true],
+const noon = new Date(2026, 0, 2, 12, 0).getTime();
+
+holds("what ran out says when", page.ranOut, [
+  ["ran out at 11:58", -120, noon],
+  ["ran out at 12:01", -120, noon + 181_000],
+  ["ran out at 12:30", -23.5 * 3600, noon],
+  ["ran out 1 day ago", -86400, noon],
+  ["ran out 89 days ago", -89.5 * 86400, noon],
+]);
+
+const looks = (row, left) => {
+  const { state, text, share } = page.looksOf(row, left, noon);
+  return [state, text, share];
+};
+
+holds("a login's time is said as its state needs it", looks, [
+  [["valid", "1 min 40 s", 1 / 9], login, 100],
+  [["expiring", "59 s", 59 / 900], login, 59],
+  [["needs", "ran out at 11:59", null], login, -60],
+  [["asleep", "renews itself when used", 0], renews, -60],
+  [["valid", "no known expiry", null], { ...login, left: null, margin: null }, null],
+  [["needs", "no longer accepted", null], { ...login, state: "needs" }, null],
+  [["renewing", "renewing…", 0], { ...renews, state: "renewing" }, -60],
+  [["unreachable", "QBench is unreachable", 0], { ...renews, state: "unreachable" }, -60],
+]);
+
+const acts = (row, state) => page.actsOf(row, state).map(([text, , main]) => [text, main]);
+
+holds("a login offers what helps, and the cure as the main button where it needs somebody", acts, [
+  [
+    [
+      ["Renew", false],
+      ["Log out", false],
+    ],
+    renews,
+    "asleep",
+  ],
+  [[["Log out", false]], login, "valid"],
+  [
+    [
+      ["Sign in again", false],
+      ["Log out", false],
+    ],
+    login,
+    "expiring",
+  ],
+  [
+    [
+      ["Sign in again", true],
+      ["Log out", false],
+    ],
+    login,
+    "needs",
+  ],
+  [
+    [
+      ["Sign in again", false],
+      ["Log out", false],
+    ],
+    { ...login, error: "refused" },
+    "valid",
+  ],
 ]);
 
 const found = { field: "tenant", address: "https://acme.example", by: "" };
 const issuer = { field: "issuer", address: "https://id.example", by: ".env" };
 const doubt = { field: "tenant", address: "https://acme.example", why: "Only .env says so." };
-const asked = { number: 1, address: "", error: "" };
+const asked = { number: 1, address: "", error: "", links: [] };
+
+const place = (address, why = "", field = "tenant") => ({ field, address, why });
 
 holds("the form shows the address that the kernel resolved, and none of its own", page.placesOf, [
-  [[{ address: "https://acme.example", why: "" }], [found], [], null],
-  [[{ address: "https://id.example", why: "Only .env names this address." }], [issuer], [], null],
-  [[{ address: "https://acme.example", why: "Only .env says so." }], [found], [doubt], null],
-  [[{ address: "", why: "" }], [found], [doubt], asked],
+  [[place("https://acme.example")], [found], [], null],
+  [[place("https://id.example", "Only .env names this address.", "issuer")], [issuer], [], null],
+  [[place("https://acme.example", "Only .env says so.")], [found], [doubt], null],
+  [[place("")], [found], [doubt], asked],
   ...shared.tenants.map(({ address }) => [
-    [{ address, why: "" }],
+    [place(address)],
     [found],
     [doubt],
     { ...asked, address },
@@ -81,11 +151,24 @@ const method = { browser: false, doubts: [] };
 
 holds("a form in doubt asks for a yes; a tenant that was typed is in no doubt", page.submitLabel, [
   ["Sign in", method, null],
-  ["Sign in with the browser", { ...method, browser: true }, null],
+  ["Continue in the browser", { ...method, browser: true }, null],
   ["Yes, sign in there", { ...method, browser: true, doubts: [doubt] }, null],
   ["Sign in", { ...method, doubts: [doubt] }, asked],
   ["Yes, sign in there", { ...method, doubts: [{ ...doubt, field: "issuer" }] }, asked],
 ]);
+
+const made = { ...method, name: "key", page: "https://a.example/", page_words: "Make a key" };
+const links = [{ method: "key", page: "https://b.example/", page_words: "Make one" }];
+
+holds(
+  "a link follows the address that was typed; there is none until it is resolved",
+  page.linkOf,
+  [
+    [["https://a.example/", "Make a key"], made, null],
+    [["", ""], made, asked],
+    [["https://b.example/", "Make one"], made, { ...asked, links }],
+  ],
+);
 
 const tenant = { name: "tenant", secret: false, optional: false };
 const user = { ...tenant, name: "username" };
@@ -98,6 +181,20 @@ holds("a password manager is told which field is which", page.autofill, [
   ["current-password", secret, [tenant, user, secret]],
   ["one-time-code", code, [tenant, user, secret, code]],
   ["off", { ...user, name: "scope", optional: true }, [tenant, user, secret]],
+]);
+
+const names = (them) => them.map((each) => each.name);
+const parted = (fields) => Object.values(page.partedOf({ fields })).map(names);
+
+holds("what most people leave alone is behind one click, a one-time code is not", parted, [
+  [
+    [["username", "password", "otp"], []],
+    [tenant, user, secret, { ...code, optional: true }],
+  ],
+  [
+    [["username"], ["scope"]],
+    [tenant, user, { ...user, name: "scope", optional: true }],
+  ],
 ]);
 
 holds("what is remembered is what the method can keep", page.kept, [
@@ -124,20 +221,23 @@ holds("the best way home is this browser, then a code, then a paste", page.bestW
 
 const state = { view: "login", title: "QBench", login, form: null, busy: false, note: "" };
 const form = { ...state, login: null, form: {} };
-const expired = { ...state, login: { ...login, status: "expired" } };
+const expired = { ...state, login: { ...login, state: "asleep" } };
+const failed = { ...state, login: { ...login, state: "unreachable", error: "No response." } };
 const stood = { phase: "valid", lost: false };
 
 holds("a change is announced once, and what was said stays to be read", page.announcement, [
   ["Signed in to QBench.", state, form, { phase: "", lost: false }, "Signing in…"],
   ["Signed in to QBench.", state, null, { phase: "", lost: false }, ""],
   ["Signing in…", { ...form, busy: true }, form, stood, ""],
+  ["Wrong key.", { ...form, error: "Wrong key." }, form, stood, "Signing in…"],
   ["Revoked.", { ...form, note: "Revoked." }, state, stood, ""],
-  ["Renewed.", state, expired, { phase: "expired", lost: false }, "has expired"],
+  ["Renewed.", state, expired, { phase: "asleep", lost: false }, "has expired"],
+  ["No response.", failed, expired, { phase: "renewing", lost: false }, ""],
   ["Renewed.", state, state, stood, "Renewed."],
   ["", state, state, { ...stood, lost: true }, "The kernel is gone"],
   ["", expired, state, stood, "Renewed."],
   ["", state, { ...state, note: "Not renewed." }, stood, "Not renewed."],
-  ["Signed out.", { view: "status", rows: [], note: "Signed out.", empty: "" }, null, stood, ""],
+  ["Signed out.", { view: "status", rows: [], note: "Signed out." }, null, stood, ""],
 ]);
 
 const kernel = { isDisposed: false, status: "idle", connectionStatus: "connected" };
@@ -150,3 +250,135 @@ holds("a kernel that restarts, is gone or is out of reach does not answer", page
   [true, { ...kernel, status: "dead" }],
   [true, { ...kernel, connectionStatus: "disconnected" }],
 ]);
+
+// Every state, drawn without a browser: what can be read, pressed and filled in.
+
+/** As much of an element as drawing needs. */
+class Element {
+  constructor(tag) {
+    Object.assign(this, { tag, attributes: {}, children: [], dataset: {}, style: {} });
+  }
+  setAttribute(name, value) {
+    this.attributes[name] = value;
+    if (["name", "id", "type", "value", "href", "class"].includes(name)) this[name] = value;
+  }
+  toggleAttribute(name, on) {
+    if (on) this.attributes[name] = "";
+    else delete this.attributes[name];
+  }
+  addEventListener() {}
+  append(...children) {
+    this.children.push(...children);
+  }
+  get lastElementChild() {
+    return this.children.findLast((each) => each instanceof Element);
+  }
+  *all() {
+    yield this;
+    for (const each of this.children) if (each instanceof Element) yield* each.all();
+  }
+  querySelector(wanted) {
+    const fits = (it) => it.tag === wanted || it.class?.split(" ").includes(wanted.slice(1));
+    return [...this.all()].find(fits);
+  }
+  get text() {
+    if ("hidden" in this.attributes) return "";
+    return this.children.map((each) => each.text ?? each).join("");
+  }
+}
+globalThis.document = { createElement: (tag) => new Element(tag) };
+
+const view = {
+  id: "p",
+  method: "",
+  typed: {},
+  resolved: null,
+  remember: "",
+  past: "Run this cell.",
+};
+const drawn = (state, changed = {}) => {
+  const it = page.partOf({ ...view, received: Date.now(), ...changed }, state, {});
+  const all = [...it.all()];
+  const texts = (...tags) => all.filter((each) => tags.includes(each.tag)).map((e) => e.text);
+  return {
+    all,
+    text: it.text,
+    presses: texts("button", "a").filter(Boolean),
+    fields: all.filter((e) => e.tag === "input" && !["radio", "checkbox"].includes(e.type)),
+  };
+};
+
+const { STATES } = await import("./states.mjs");
+
+for (const [name, state] of Object.entries(STATES))
+  test(`${name}: every box has a label, every id that is named is there, no text is a slip`, () => {
+    const { all, text } = drawn(state);
+    assert.doesNotMatch(text, /undefined|null|NaN|\[object/);
+    const ids = all.map((each) => each.id).filter(Boolean);
+    assert.equal(new Set(ids).size, ids.length);
+    const labels = all.filter((each) => each.tag === "label").map((each) => each.attributes.for);
+    for (const each of all) {
+      if (each.tag === "input") assert.ok(labels.includes(each.id), each.id);
+      for (const id of (each.attributes["aria-describedby"] ?? "").split(" ").filter(Boolean))
+        assert.ok(ids.includes(id), id);
+    }
+  });
+
+const wait = ["Wait longer", "Give the cell back (Esc)"];
+const key = "Make a key on acme.benchling.com";
+const app = "Make an app on acme.benchling.com";
+
+holds("what can be pressed in each state, in this order", (name) => drawn(STATES[name]).presses, [
+  [["Renew", "Log out", "Copy code"], "card-valid"],
+  [["Sign in again", "Log out", "Copy code"], "card-needs"],
+  [["Sign in again", "Log out", "Copy code"], "card-refused"],
+  [["Renew", "Log out", "Copy code"], "card-unreachable"],
+  [["Log out", "Copy code"], "card-endless"],
+  [[key, app, "Continue in the browser", ...wait], "form-browser"],
+  [[key, "Show", app, "Sign in", ...wait], "form-key"],
+  [["Show", "Sign in", ...wait], "form-first"],
+  [["Continue in the browser", ...wait], "form-preset"],
+  [["Yes, sign in there", "No", ...wait], "form-doubt"],
+  [
+    [
+      "In this browser",
+      "Paste the address",
+      "With a code",
+      "Open the sign-in page",
+      "Cancel",
+      ...wait,
+    ],
+    "attempt-here",
+  ],
+  [["Open the sign-in page", "Continue", "Cancel", ...wait], "attempt-paste"],
+  [["Sign in again"], "line"],
+  [[], "table-past"],
+  [["Log out"], "table-note"],
+]);
+
+const boxes = (name) => drawn(STATES[name]).fields.map((each) => each.name);
+
+holds("only the chosen way's fields are asked for, the address first", boxes, [
+  [["tenant", "scopes"], "form-browser"],
+  [["tenant", "api_key"], "form-key"],
+  [["client_secret"], "form-app-found"],
+  [["scopes"], "form-preset"],
+  [[], "form-doubt"],
+  [["answer"], "attempt-paste"],
+]);
+
+test("what is preset is shown with who set it; what is remembered, only where it can be", () => {
+  const found = drawn(STATES["form-app-found"]).text;
+  for (const part of ["preset by your admin", "BENCHLING_CLIENT_ID", "mine"])
+    assert.ok(found.includes(part), part);
+  assert.doesNotMatch(drawn(STATES["form-keeps-nothing"]).text, /Remember/);
+  assert.match(drawn(STATES["form-file"]).text, /Remember me in a file.*not encrypted/);
+});
+
+test("without a kernel nothing can be pressed, and the past is said", () => {
+  for (const name of ["card-valid", "form-key", "attempt-here", "table"]) {
+    const { presses, fields, text } = drawn(STATES[name], { lost: true });
+    assert.deepEqual([presses, fields], [[], []]);
+    assert.match(text, /Run this cell/);
+  }
+});

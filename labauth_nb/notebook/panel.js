@@ -4,9 +4,9 @@
 // kept nowhere.
 //
 // In this order: what decides (pure, tested by node), what makes elements, what a state shows, and
-// what happens when the page draws, ticks or hears the kernel. `render` at the end ties them.
+// what happens when the page draws, ticks or hears the kernel. `attach` at the end ties them.
 
-// What the kernel sends; panel.py says what each key is, and a test holds the two equal.
+// What the kernel sends; cards.py says what each key is, and a test holds the two equal.
 
 /**
  * @typedef {{
@@ -16,12 +16,13 @@
  * @typedef {{field: string, address: string, by: string}} PlaceState
  * @typedef {{field: string, address: string, why: string}} DoubtState
  * @typedef {{
- *   name: string, label: string, hint: string, note: string, browser: boolean, keeps: string[],
- *   fields: FieldState[], where: PlaceState[], doubts: DoubtState[],
+ *   name: string, label: string, hint: string, note: string, page: string, page_words: string,
+ *   browser: boolean, keeps: string[], fields: FieldState[], where: PlaceState[],
+ *   doubts: DoubtState[],
  * }} MethodState
  * @typedef {{
  *   methods: MethodState[], method: string, sandbox: boolean, remember: string, store: string,
- *   unavailable: string, refused: string[],
+ *   store_words: string, refused: string[],
  * }} FormState
  * @typedef {{
  *   where: PlaceState[], url: string, note: string, here: boolean, proof: string, offers: boolean,
@@ -29,19 +30,23 @@
  * }} AttemptState
  * @typedef {{
  *   name: string, title: string, tenant: string, address: string, sandbox: boolean, who: string,
- *   method: string, status: string, left: number | null, life: number | null,
- *   margin: number | null, words: string, renewable: boolean, source: string, story: string,
- *   note: string, error: string, code: string, kept: string,
+ *   method: string,
+ *   state: "valid" | "expiring" | "asleep" | "needs" | "renewing" | "unreachable",
+ *   left: number | null, life: number | null, margin: number | null, words: string,
+ *   renewable: boolean, source: string, story: string, note: string, error: string, code: string,
+ *   kept: string,
  * }} LoginState
  * @typedef {{
  *   view: "login", title: string, login: LoginState | null, form: FormState | null,
  *   attempt: AttemptState | null, line: string, busy: boolean, error: string, field: string,
- *   note: string,
+ *   note: string, wait: number | null,
  * }} PanelState
  * @typedef {{
- *   view: "status", rows: LoginState[], note: string, empty: string, snapshot: string,
+ *   view: "status", title: string, rows: LoginState[], note: string, empty: string,
+ *   snapshot: string,
  * }} StatusState
- * @typedef {{number: number, address: string, error: string}} ResolvedState
+ * @typedef {{method: string, page: string, page_words: string}} LinkState
+ * @typedef {{number: number, address: string, error: string, links: LinkState[]}} ResolvedState
  * @typedef {PanelState | StatusState} State
  */
 
@@ -80,7 +85,6 @@
  * @property {number} hellos how many were sent since the kernel last answered
  * @property {boolean} lost whether the kernel is gone
  * @property {boolean} pending whether the response to a submit is awaited
- * @property {boolean} asked whether the kernel was asked for a form, as the login has expired
  * @property {string} method the one chosen here, "" for the kernel's choice
  * @property {string} remember what to remember, "" for nothing
  * @property {Record<string, string>} typed what was typed and is no secret, by field
@@ -124,32 +128,73 @@ export function inWords(seconds) {
 }
 
 /**
- * The phase of a login with `left` seconds (null: without an end) whose last `margin` are expiring.
- * @param {number | null} left @param {number | null} margin
+ * When a login ran out, `left` seconds (below 0) from `now`, in ms: "ran out at 14:02".
+ * @param {number} left @param {number} now
  */
-export function phase(left, margin) {
-  if (left === null) return "valid";
-  if (left <= 0) return "expired";
-  return margin !== null && left <= margin ? "expiring" : "valid";
+export function ranOut(left, now) {
+  const days = Math.floor(-left / 86400);
+  if (days > 0) return `ran out ${days} ${days === 1 ? "day" : "days"} ago`;
+  const then = new Date(now + left * 1000);
+  const [hours, minutes] = [then.getHours(), then.getMinutes()].map((n) =>
+    String(n).padStart(2, "0"),
+  );
+  return `ran out at ${hours}:${minutes}`;
 }
 
 /**
- * The seconds that a login has left `ms` after its row came.
+ * The state of a login with `left` seconds: it moves on without a message from the kernel.
+ * @param {LoginState} row @param {number | null} left
+ */
+export function stateOf(row, left) {
+  if (left === null || !["valid", "expiring", "asleep"].includes(row.state)) return row.state;
+  if (left <= 0) return row.renewable ? "asleep" : "needs";
+  return row.margin !== null && left <= row.margin ? "expiring" : "valid";
+}
+
+/**
+ * The seconds that a login has left `ms` after its row came, below 0 once it has expired.
  * @param {LoginState} row @param {number} ms
  */
 export function leftOf(row, ms) {
-  return row.left === null ? null : Math.max(row.left - ms / 1000, 0);
+  return row.left === null ? null : row.left - ms / 1000;
 }
 
 /**
- * A login's phase, and the words for its time left. `lost`: the kernel is gone.
- * @param {LoginState} row @param {number | null} left @param {boolean} lost
+ * How a login looks with `left` seconds at `now`, in ms: its state, the words for its time, and how
+ * much of its life is left (null: not known).
+ * @param {LoginState} row @param {number | null} left @param {number} now
  */
-export function timeOf(row, left, lost) {
-  const now = row.status === "expired" ? "expired" : phase(left, row.margin);
-  let text = left === null ? row.words : inWords(left);
-  if (now === "expired") text = row.renewable ? "0 min; renews on next request" : "expired";
-  return { now, text: lost ? "unknown: reconnect the kernel" : text };
+export function looksOf(row, left, now) {
+  const state = stateOf(row, left);
+  const share = left === null || !row.life ? null : Math.min(Math.max(left / row.life, 0), 1);
+  const over = left !== null && left <= 0;
+  const words = {
+    valid: left === null ? row.words : inWords(left),
+    expiring: left === null ? row.words : inWords(left),
+    asleep: "renews itself when used",
+    needs: over ? ranOut(left, now) : "no longer accepted",
+    renewing: "renewing…",
+    unreachable: `${row.title} is unreachable`,
+  };
+  return { state, text: words[state], share: state === "needs" ? null : share };
+}
+
+/**
+ * The actions of a login: [what it says, its message, whether it is the main one].
+ * @param {LoginState} row @param {string} state
+ * @returns {[string, string, boolean][]}
+ */
+export function actsOf(row, state) {
+  /** @type {[string, string, boolean][]} */ const acts = [];
+  const ends = !row.renewable && (state === "expiring" || !!row.error);
+  if (state === "needs" || ends) acts.push(["Sign in again", "again", state === "needs"]);
+  if (row.renewable) acts.push(["Renew", "renew", false]);
+  return [...acts, ["Log out", "logout", false]];
+}
+
+/** Where a login is, for a person. @param {LoginState} row */
+export function hostOf(row) {
+  return row.sandbox ? "on this computer" : row.address.replace(/^https:../, "");
 }
 
 /**
@@ -163,11 +208,15 @@ export function placesOf(where, doubts, resolved) {
   const doubted = (/** @type {PlaceState} */ each) =>
     doubts.some((one) => one.address === each.address);
   return [
-    ...(resolved ? [{ address: resolved.address, why: "" }] : []),
+    ...(resolved ? [{ field: "tenant", address: resolved.address, why: "" }] : []),
     ...where
       .filter((each) => !typed(each) && !doubted(each))
-      .map(({ address, by }) => ({ address, why: by && `Only ${by} names this address.` })),
-    ...doubts.filter((each) => !typed(each)).map(({ address, why }) => ({ address, why })),
+      .map(({ field, address, by }) => ({
+        field,
+        address,
+        why: by && `Only ${by} names this address.`,
+      })),
+    ...doubts.filter((each) => !typed(each)),
   ];
 }
 
@@ -180,12 +229,22 @@ export function asks(method, resolved) {
 }
 
 /**
+ * The page where a method's secret is made, as the kernel said: [address, words], or "" for none.
+ * @param {MethodState} method @param {ResolvedState | null} resolved
+ */
+export function linkOf(method, resolved) {
+  const typed = resolved?.links.find((each) => each.method === method.name);
+  const { page, page_words: words } = resolved ? (typed ?? { page: "", page_words: "" }) : method;
+  return [page, words];
+}
+
+/**
  * What the form's button says.
  * @param {MethodState} method @param {ResolvedState | null} resolved
  */
 export function submitLabel(method, resolved) {
   if (asks(method, resolved)) return "Yes, sign in there";
-  return method.browser ? "Sign in with the browser" : "Sign in";
+  return method.browser ? "Continue in the browser" : "Sign in";
 }
 
 /** What a password manager may fill in. @param {FieldState} field @param {FieldState[]} fields */
@@ -194,6 +253,16 @@ export function autofill(field, fields) {
   if (field.secret) return "current-password";
   const user = fields.find((each) => !each.secret && !each.optional && each.name !== "tenant");
   return field === user ? "username" : "off";
+}
+
+/**
+ * The fields of a method but the address: those to look at, and those that most leave alone.
+ * @param {MethodState} method
+ */
+export function partedOf(method) {
+  const fields = method.fields.filter((each) => each.name !== "tenant");
+  const aside = (/** @type {FieldState} */ each) => each.optional && each.name !== "otp";
+  return { first: fields.filter((each) => !aside(each)), options: fields.filter(aside) };
 }
 
 /** What of `remember` this method can keep. @param {string} remember @param {string[]} keeps */
@@ -226,15 +295,27 @@ export function bestWay(attempt, proving) {
  */
 export function announcement(state, before, page, said) {
   if (state.view !== "login") return state.note;
-  if (!state.login || state.form) return state.busy ? "Signing in…" : state.note;
+  if (!state.login || state.form) {
+    const error = state.error || state.attempt?.error || "";
+    return state.busy ? "Signing in…" : error || state.note;
+  }
   if (state.note) return state.note;
   const old = before?.view === "login" ? before : null;
   const was = !page.phase || page.phase === "valid";
-  const is = state.login.status.startsWith("valid");
+  const is = state.login.state === "valid";
   if (!old?.login || old.form) return `Signed in to ${state.title}.`;
+  if (state.login.error && state.login.error !== old.login.error) return state.login.error;
   if (is && !was) return "Renewed.";
   // Nothing new: what was said stays to be read.
   return is === was && !old.note && !page.lost ? said : "";
+}
+
+/** What is announced as a login moves on by itself. @param {LoginState} row @param {string} now */
+export function moved(row, now) {
+  if (now === "expiring") return `${row.title}: the login expires soon.`;
+  if (now === "asleep")
+    return `${row.title}: the token has expired; it renews itself when it is used.`;
+  return now === "needs" ? `${row.title}: the login has expired. Sign in again.` : "";
 }
 
 /** Whether a notebook's kernel does not answer any more. @param {any} kernel */
@@ -265,22 +346,27 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** @param {string} text @param {() => void} onclick */
-function button(text, onclick, main = false) {
-  return make("button", { type: "button", class: main ? "main" : "", onclick }, text);
+function button(text, onclick, main = false, more = {}) {
+  return make("button", { type: "button", class: main ? "main" : "quiet", onclick, ...more }, text);
 }
 
 /**
  * A link to a provider's page, which learns nothing of the notebook.
  * @param {string} text @param {string} href
  */
-function link(text, href) {
+function link(text, href, main = true) {
   const away = { target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" };
-  return make("a", { class: "button main", href, ...away }, text);
+  const new_tab = make("span", { class: "away", "aria-hidden": "true" });
+  return make("a", { class: main ? "button main" : "", href, ...away }, text, new_tab);
+}
+
+function sandboxMark() {
+  return make("span", { class: "mark" }, "SANDBOX");
 }
 
 /** @param {string} text @param {boolean} sandbox */
 function heading(text, sandbox) {
-  return make("h3", {}, text, ...(sandbox ? [make("span", { class: "mark" }, "SANDBOX")] : []));
+  return make("h3", {}, text, ...(sandbox ? [sandboxMark()] : []));
 }
 
 /** @param {string} text */
@@ -288,26 +374,47 @@ function soft(text) {
   return make("p", { class: "soft" }, text);
 }
 
+/** Read out, and not seen. @param {string} text */
+function unseen(text) {
+  return make("span", { class: "vh" }, text);
+}
+
 /** An error, which a field can name as its description. @param {Page} page @param {string} text */
 function problem(page, text) {
-  return make("p", { class: "error", role: "alert", id: `${page.id}-error` }, text);
+  return make("p", { class: "error", id: `${page.id}-error` }, text);
 }
+
+/**
+ * What has become past: one quiet line, and what can be done about it.
+ * @param {string} text @param {Node[]} acts
+ */
+function lineOf(text, ...acts) {
+  return make("p", { class: "line" }, text, ...acts);
+}
+
+/** @type {Record<string, string>} */
+const GOES = {
+  tenant: "You sign in to",
+  issuer: "You sign in at",
+  redirect_uri: "Your browser comes back to",
+};
 
 /**
  * The addresses, in large where there is a reason to look twice.
  * @param {ReturnType<typeof placesOf>} places
  */
 function shownPlaces(places) {
-  return places.map(({ address, why }) =>
-    why
-      ? make(
-          "div",
-          { class: "doubt", role: "alert" },
-          make("p", { class: "large" }, address),
-          make("p", {}, `${why} Continue only if you recognize it.`),
-        )
-      : make("p", { class: "where" }, address),
-  );
+  return places.map(({ field, address, why }) => {
+    if (!address) return make("p", { class: "where" });
+    const shown = address === "sandbox" ? "the sandbox on this computer" : address;
+    if (!why) return make("p", { class: "where" }, `${GOES[field]} `, make("b", {}, shown));
+    return make(
+      "div",
+      { class: "doubt" },
+      make("p", { class: "large" }, address),
+      make("p", {}, `${why} Continue only if you recognize it.`),
+    );
+  });
 }
 
 // The form.
@@ -322,28 +429,15 @@ function methodOf(page, form) {
 function formOf(page, state, form, actions) {
   const method = methodOf(page, form);
   const near = method.fields.some((each) => each.name === state.field && !each.locked);
-  const it = make("form", {
-    autocomplete: "on",
-    novalidate: true,
-    "aria-label": `Sign in to ${state.title}`,
-  });
-  const places = shownPlaces(placesOf(method.where, method.doubts, page.resolved));
-  it.append(heading(`Sign in to ${state.title}`, form.sandbox));
-  it.append(make("div", { class: "places" }, ...places), ...form.refused.map(soft));
+  const it = make("form", { class: "box form", autocomplete: "on", novalidate: true });
+  it.append(heading(`Sign in to ${state.title}`, form.sandbox), ...form.refused.map(soft));
   if (state.error && !near) it.append(problem(page, state.error));
-  if (form.methods.length > 1) it.append(methodRow(page, form, method, actions));
-  for (const field of method.fields) {
-    const error = near && field.name === state.field ? state.error : "";
-    it.append(field.locked ? lockedRow(field) : fieldRow(page, method, field, error, actions));
-  }
-  if (method.keeps.length) it.append(rememberRow(page, form, method));
-  if (method.note) it.append(soft(method.note));
-  const label = state.busy ? "Signing in…" : submitLabel(method, page.resolved);
-  it.append(make("button", { type: "submit", class: "main", disabled: state.busy }, label));
-  const no = button("No", () => actions.send({ type: "decline" }));
-  no.setAttribute("name", "no");
-  no.toggleAttribute("hidden", !asks(method, page.resolved));
-  it.append(no);
+  const errorAt = (/** @type {FieldState} */ field) =>
+    near && field.name === state.field ? state.error : "";
+  it.append(addressOf(page, method, errorAt, actions));
+  if (form.methods.length > 1) it.append(choicesOf(page, form, method, errorAt, actions));
+  else it.append(make("div", { class: "only" }, ...restOf(page, method, errorAt, actions)));
+  it.append(footOf(page, state, form, method, actions));
   it.addEventListener("submit", (event) => {
     event.preventDefault();
     submit(page, method, it, actions);
@@ -352,25 +446,78 @@ function formOf(page, state, form, actions) {
 }
 
 /**
- * @param {Page} page @param {FormState} form @param {MethodState} method @param {Actions} actions
+ * Where the sign-in goes: asked for, or shown with who named it.
+ * @param {Page} page @param {MethodState} method @param {(field: FieldState) => string} errorAt
+ * @param {Actions} actions
  */
-function methodRow(page, form, method, actions) {
-  const key = `${page.id}-method`;
-  const select = make("select", { id: key, name: "method", "aria-describedby": `${page.id}-how` });
-  for (const each of form.methods)
-    select.append(make("option", { value: each.name, selected: each === method }, each.label));
-  select.addEventListener("change", () => {
-    page.method = select.value;
-    if (page.state?.view === "login") page.state = { ...page.state, error: "" };
-    actions.draw();
+function addressOf(page, method, errorAt, actions) {
+  const field = method.fields.find((each) => each.name === "tenant") ?? method.fields[0];
+  const places = shownPlaces(placesOf(method.where, method.doubts, page.resolved));
+  const where = make("div", { class: "places", id: `${page.id}-places` }, ...places);
+  if (field.locked)
+    return make("div", { class: "row" }, where, soft(`${field.label}: ${field.supplied}`));
+  const row = fieldRow(page, method, field, errorAt(field), actions);
+  row.querySelector(".hint")?.toggleAttribute("hidden", !!places.length);
+  row.append(make("p", { class: "soft address" }, page.resolved?.error ?? ""), where);
+  row.querySelector("input")?.addEventListener("input", (event) => {
+    resolve(page, /** @type {HTMLInputElement} */ (event.target).value, actions);
   });
-  return make(
-    "div",
-    { class: "row" },
-    make("label", { for: key }, "Sign-in method"),
-    select,
-    make("span", { class: "hint", id: `${page.id}-how` }, method.hint),
-  );
+  return row;
+}
+
+/**
+ * How to sign in: plain choices, the fields of the one that is chosen among them.
+ * @param {Page} page @param {FormState} form @param {MethodState} method
+ * @param {(field: FieldState) => string} errorAt @param {Actions} actions
+ */
+function choicesOf(page, form, method, errorAt, actions) {
+  const it = make("fieldset", { class: "how" }, make("legend", {}, "How"));
+  for (const each of form.methods) {
+    const key = `${page.id}-way-${each.name}`;
+    const on = each === method;
+    const about = { type: "radio", name: "method", value: each.name };
+    const radio = make("input", { id: key, ...about, "aria-describedby": `${key}-hint` });
+    radio.checked = on;
+    radio.addEventListener("change", () => {
+      page.method = each.name;
+      if (page.state?.view === "login") page.state = { ...page.state, error: "" };
+      actions.draw();
+    });
+    const hint = make("small", { id: `${key}-hint` }, each.hint);
+    const rest = on ? restOf(page, each, errorAt, actions, false) : [pageOf(page, each)];
+    const row = make("div", { class: on ? "way on" : "way" }, radio);
+    row.append(make("label", { for: key }, each.label), hint);
+    row.append(make("div", { class: "more" }, ...rest));
+    it.append(row);
+  }
+  return it;
+}
+
+/** The link to where a method's secret is made. @param {Page} page @param {MethodState} method */
+function pageOf(page, method) {
+  const [href, words] = linkOf(method, page.resolved);
+  const it = make("p", { class: "made", "data-method": method.name });
+  if (href) it.append(link(words, href, false));
+  return it;
+}
+
+/**
+ * What the chosen method asks for, but the address. `alone`: its hint is not shown elsewhere.
+ * @param {Page} page @param {MethodState} method @param {(field: FieldState) => string} errorAt
+ * @param {Actions} actions
+ */
+function restOf(page, method, errorAt, actions, alone = true) {
+  const { first, options } = partedOf(method);
+  const row = (/** @type {FieldState} */ field) =>
+    field.locked ? lockedRow(field) : fieldRow(page, method, field, errorAt(field), actions);
+  /** @type {HTMLElement[]} */
+  const parts = [...(alone ? [soft(method.hint)] : []), pageOf(page, method), ...first.map(row)];
+  if (options.length) {
+    const open = options.some((each) => errorAt(each));
+    const about = { class: "options", "data-key": `options-${method.name}`, open };
+    parts.push(make("details", about, make("summary", {}, "Options"), ...options.map(row)));
+  }
+  return method.note ? [...parts, soft(method.note)] : parts;
 }
 
 /** A field that is supplied, and not asked for. @param {FieldState} field */
@@ -378,7 +525,7 @@ function lockedRow(field) {
   const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
   const from = make("span", { class: "soft" }, field.supplied);
   const label = make("span", { class: "label" }, field.label);
-  return make("div", { class: "row" }, label, ...value, from);
+  return make("div", { class: "row locked" }, label, " ", ...value, from);
 }
 
 /**
@@ -387,30 +534,50 @@ function lockedRow(field) {
  */
 function fieldRow(page, method, field, error, actions) {
   const key = `${page.id}-${field.name}`;
+  const required = !field.optional && !field.supplied;
+  const tenant = field.name === "tenant";
+  const about = [`${key}-hint`, tenant ? `${page.id}-places` : "", error ? `${page.id}-error` : ""];
   const box = make("input", {
     id: key,
     name: field.name,
     type: field.secret ? "password" : "text",
+    "data-secret": field.secret,
     autocomplete: autofill(field, method.fields),
     autocapitalize: "none",
     spellcheck: "false",
     placeholder: field.supplied ? `leave empty: ${field.supplied}` : "",
+    "aria-required": required ? "true" : null,
     "aria-invalid": error ? "true" : null,
-    "aria-describedby": `${key}-hint${error ? ` ${page.id}-error` : ""}`,
+    "aria-describedby": about.filter(Boolean).join(" "),
   });
   if (!field.secret) {
     box.value = page.typed[field.name] ?? field.value;
     box.addEventListener("input", () => (page.typed[field.name] = box.value));
   }
-  const label = field.label + (field.optional ? " (optional)" : "");
-  const row = make("div", { class: "row" }, make("label", { for: key }, label), box);
-  row.append(make("span", { class: "hint", id: `${key}-hint` }, field.hint));
-  if (field.name === "tenant") {
-    row.append(make("span", { class: "soft address" }));
-    box.addEventListener("input", () => resolve(page, box.value, actions));
-  }
+  const label = make("label", { for: key }, tenant ? `Your ${field.label}` : field.label);
+  const mark = required ? "required" : field.optional && !tenant ? "optional" : "";
+  const head = make("div", { class: "head" }, label, make("span", { class: "need" }, mark));
+  const line = make("div", { class: "entry" }, box);
+  if (field.secret) line.append(showButton(field, box));
+  const row = make("div", { class: "row" }, head, line);
+  row.append(make("p", { class: "hint", id: `${key}-hint` }, field.hint));
   if (error) row.append(problem(page, error));
   return row;
+}
+
+/**
+ * Shows what was pasted, for as long as it is looked at.
+ * @param {FieldState} field @param {HTMLInputElement} box
+ */
+function showButton(field, box) {
+  const name = { name: `show-${field.name}`, "aria-label": `Show ${field.label}` };
+  const show = button("Show", () => turn(box.type === "password"), false, name);
+  const turn = (/** @type {boolean} */ seen) => {
+    box.type = seen ? "text" : "password";
+    show.textContent = seen ? "Hide" : "Show";
+    show.setAttribute("aria-label", `${seen ? "Hide" : "Show"} ${field.label}`);
+  };
+  return show;
 }
 
 /**
@@ -421,7 +588,7 @@ function resolve(page, tenant, actions) {
   clearTimeout(page.asking);
   const number = ++page.looked;
   // An empty box stands for what was found.
-  page.resolved = tenant.trim() ? { number, address: "", error: "" } : null;
+  page.resolved = tenant.trim() ? { number, address: "", error: "", links: [] } : null;
   if (page.resolved)
     page.asking = setTimeout(() => actions.send({ type: "resolve", tenant, number }), RESOLVE_MS);
   follow(page);
@@ -434,38 +601,54 @@ function resolve(page, tenant, actions) {
 function follow(page) {
   const { body, state, resolved } = page;
   const form = state?.view === "login" ? state.form : null;
-  const hint = body.querySelector(".address");
-  if (hint) hint.textContent = resolved?.error ?? "";
+  const said = body.querySelector(".address");
+  if (said) said.textContent = resolved?.error ?? "";
   if (!form?.methods.length) return;
   const method = methodOf(page, form);
   const places = shownPlaces(placesOf(method.where, method.doubts, resolved));
   body.querySelector(".places")?.replaceChildren(...places);
+  body.querySelector(`[id="${page.id}-tenant-hint"]`)?.toggleAttribute("hidden", !!places.length);
+  for (const each of form.methods)
+    body
+      .querySelector(`.made[data-method="${CSS.escape(each.name)}"]`)
+      ?.replaceWith(pageOf(page, each));
   const main = body.querySelector("button[type='submit']");
   if (main) main.textContent = submitLabel(method, resolved);
   body.querySelector("button[name='no']")?.toggleAttribute("hidden", !asks(method, resolved));
 }
 
 /**
+ * What ends the form: its button, what is kept, and how long the cell waits.
+ * @param {Page} page @param {PanelState} state @param {FormState} form @param {MethodState} method
+ * @param {Actions} actions
+ */
+function footOf(page, state, form, method, actions) {
+  const label = state.busy ? "Signing in…" : submitLabel(method, page.resolved);
+  const main = make("button", { type: "submit", class: "main", disabled: state.busy }, label);
+  const no = button("No", () => actions.send({ type: "decline" }), false, { name: "no" });
+  no.toggleAttribute("hidden", !asks(method, page.resolved));
+  const foot = make("div", { class: "foot" }, main, no);
+  const it = make("div", {}, foot);
+  if (method.keeps.length && form.store) {
+    foot.append(rememberBox(page, form, method));
+    it.append(make("p", { class: "hint", id: `${page.id}-remember-hint` }, form.store_words));
+  }
+  if (state.wait !== null) it.append(waitOf(actions));
+  return it;
+}
+
+/**
  * What is kept for the next kernel: a box, and a choice where there is one.
  * @param {Page} page @param {FormState} form @param {MethodState} method
  */
-function rememberRow(page, form, method) {
+function rememberBox(page, form, method) {
   const key = `${page.id}-remember`;
   page.remember = kept(page.remember, method.keeps);
-  const box = make("input", {
-    type: "checkbox",
-    id: key,
-    name: "remember",
-    "aria-describedby": `${key}-hint`,
-    disabled: !!form.unavailable,
-  });
-  box.checked = !!page.remember && !form.unavailable;
-  const about =
-    form.unavailable ||
-    `In the ${form.store}: the next kernel signs in without asking. Logging out removes it.`;
-  const label = make("label", { for: key, class: "check" }, box, " Remember me on this computer");
-  const it = make("div", { class: "row" }, label);
-  it.append(make("span", { class: "hint", id: `${key}-hint` }, about));
+  const about = { type: "checkbox", id: key, name: "remember", "aria-describedby": `${key}-hint` };
+  const box = make("input", about);
+  box.checked = !!page.remember;
+  const place = form.store === "file" ? "Remember me in a file" : "Remember me on this computer";
+  const it = make("span", { class: "remember" }, box, make("label", { for: key }, place));
   const select = method.keeps.length > 1 ? keepSelect(page, method, !box.checked) : null;
   if (select) it.append(select);
   box.addEventListener("change", () => {
@@ -487,6 +670,35 @@ function keepSelect(page, method, hidden) {
   }
   select.addEventListener("change", () => (page.remember = select.value));
   return select;
+}
+
+/** How long the cell still waits, and what can be done about that. @param {Actions} actions */
+function waitOf(actions) {
+  const longer = () => actions.send({ type: "longer" });
+  return make(
+    "p",
+    { class: "wait" },
+    make("span", {}, "The cell waits ", make("span", { class: "waiting" }), " for you."),
+    button("Wait longer", longer, false, { name: "longer" }),
+    button("Give the cell back (Esc)", () => leave(actions), false, { name: "leave" }),
+  );
+}
+
+/**
+ * Esc in `it` gives the cell back that waits.
+ * @param {HTMLElement} it @param {PanelState} state @param {Actions} actions
+ */
+function escapable(it, state, actions) {
+  it.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && state.wait !== null) leave(actions);
+  });
+  return it;
+}
+
+/** The cell goes on without a sign-in; the panel stays. @param {Actions} actions */
+function leave(actions) {
+  actions.send({ type: "leave" });
+  actions.say("The cell no longer waits. You can still sign in here.");
 }
 
 /**
@@ -521,8 +733,10 @@ function submit(page, method, form, actions) {
  * @param {Actions} actions
  */
 function attemptOf(page, state, attempt, actions) {
-  const cancel = button("Cancel", () => actions.send({ type: "cancel" }));
-  const it = make("div", { class: "attempt" });
+  const cancel = button("Cancel", () => actions.send({ type: "cancel" }), false, {
+    name: "cancel",
+  });
+  const it = make("div", { class: "box form attempt" });
   it.append(heading(`Sign in to ${state.title}`, !!state.form?.sandbox));
   it.append(...shownPlaces(placesOf(attempt.where, [], null)));
   if (attempt.busy) {
@@ -534,17 +748,22 @@ function attemptOf(page, state, attempt, actions) {
   if (ways.length > 1) it.append(tabsOf(page, ways, way, actions));
   if (attempt.note) it.append(soft(attempt.note));
   if (way === "paste") {
-    it.append(link("Open the sign-in page", attempt.url), pasteOf(page, attempt, cancel, actions));
-    return it;
+    it.append(make("p", {}, link("Open the sign-in page", attempt.url)));
+    it.append(pasteOf(page, attempt, cancel, actions));
+  } else {
+    if (attempt.error) it.append(problem(page, attempt.error));
+    it.append(...(way === "device" ? deviceOf(page, attempt, actions) : hereOf(attempt)));
+    it.lastElementChild?.append(cancel);
   }
-  if (attempt.error) it.append(problem(page, attempt.error));
-  if (way === "device") it.append(...deviceOf(page, attempt, actions));
-  else {
-    const text = "Sign in on the page that opens, then come back: this panel continues by itself.";
-    it.append(make("p", {}, text), link("Open the sign-in page", attempt.url));
-  }
-  it.append(cancel);
+  if (state.wait !== null) it.append(waitOf(actions));
   return it;
+}
+
+/** @param {AttemptState} attempt */
+function hereOf(attempt) {
+  const text = "Sign in on the page that opens, then come back: this panel continues by itself.";
+  const open = link("Open the sign-in page", attempt.url);
+  return [make("p", {}, text), make("div", { class: "foot" }, open)];
 }
 
 /** The way home that is shown. @param {Page} page @param {AttemptState} attempt */
@@ -582,14 +801,17 @@ function deviceOf(page, attempt, actions) {
         "Open the page below in any browser, on this or another device. Sign in there, and " +
           "check that it shows this code, or enter it. This panel then continues by itself.",
       ),
-      make("p", { class: "code", "aria-label": "Code" }, attempt.code),
-      link("Open the page for the code", attempt.link),
+      make("p", { class: "code" }, attempt.code),
       soft(attempt.link.split("?")[0]),
+      make("div", { class: "foot" }, link("Open the page for the code", attempt.link)),
     ];
   }
-  if (page.device === attempt.url && attempt.error)
-    return [button("Request a new code", () => actions.send({ type: "device" }), true)];
-  return [make("p", {}, "Requesting a code…")];
+  const foot = make("div", { class: "foot" });
+  if (page.device === attempt.url && attempt.error) {
+    foot.append(button("Request a new code", () => actions.send({ type: "device" }), true));
+    return [foot];
+  }
+  return [make("p", {}, "Requesting a code…"), foot];
 }
 
 /**
@@ -613,10 +835,10 @@ function pasteOf(page, attempt, cancel, actions) {
     "that shows a code. Copy the whole address (or the code) and paste it here.";
   const row = make("div", { class: "row" });
   row.append(make("label", { for: key }, "Address or code"), box);
-  row.append(make("span", { class: "hint", id: `${page.id}-paste` }, about));
+  row.append(make("p", { class: "hint", id: `${page.id}-paste` }, about));
   if (attempt.error) row.append(problem(page, attempt.error));
-  const it = make("form", { novalidate: true, "aria-label": "Paste the response" }, row);
-  it.append(make("button", { type: "submit", class: "main" }, "Continue"), cancel);
+  const go = make("button", { type: "submit", class: "main" }, "Continue");
+  const it = make("form", { novalidate: true }, row, make("div", { class: "foot" }, go, cancel));
   it.addEventListener("submit", (event) => {
     event.preventDefault();
     actions.send({ type: "answer", text: box.value });
@@ -654,32 +876,81 @@ function askForCode(page, attempt, actions) {
 
 // A login, and all of them.
 
-/** @param {LoginState} row @param {Actions} actions */
-function cardOf(row, actions) {
-  const act = (/** @type {string} */ text, /** @type {string} */ type) =>
-    button(text, () => actions.send({ type, name: row.name }));
+/** How a login looks at this moment. @param {Page} page @param {LoginState} row */
+function looksNow(page, row) {
+  const now = Date.now();
+  return looksOf(row, leftOf(row, now - page.received), now);
+}
+
+/**
+ * The time left of a login, with its thin bar; `countDown` fills it in.
+ * @param {LoginState} row @param {string} state
+ */
+function leftBox(row, state) {
+  /** @type {Record<string, string>} */
+  const said = {
+    valid: "Time left: ",
+    expiring: "Expires soon, time left: ",
+    needs: "Needs you: ",
+  };
+  const bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i"));
+  const box = make("div", { class: "left" }, unseen(said[state] ?? ""));
+  box.append(make("span", { class: "time" }));
+  if (row.life !== null && state !== "needs") box.append(bar);
+  return box;
+}
+
+/**
+ * The buttons of a login. `named`: its name stands beside each for a screen reader.
+ * @param {LoginState} row @param {string} state @param {Actions} actions
+ */
+function actButtons(row, state, actions) {
+  const press = (/** @type {string} */ type) => () => {
+    if (type === "renew") row.state = "renewing"; // until the kernel says what became of it
+    if (type === "renew") actions.draw();
+    actions.send({ type, name: row.name });
+  };
+  return actsOf(row, state).map(([text, type, main]) => {
+    const about = { name: `${type}-${row.name}`, "aria-label": `${text}: ${row.name}` };
+    const off = type === "renew" && state === "renewing";
+    return button(text, press(type), main, { ...about, disabled: off });
+  });
+}
+
+/** @param {Page} page @param {LoginState} row @param {Actions} actions */
+function cardOf(page, row, actions) {
+  const { state } = looksNow(page, row);
+  const about = { role: "group", "aria-label": `Login ${row.name}` };
+  const it = make("div", { class: "box card", ...about, "data-name": row.name });
+  it.dataset.state = state;
+  const who = make("div", { class: "who" }, make("b", {}, row.title));
+  const as = row.who || row.method.replace(/^\w/, (letter) => letter.toLowerCase());
+  who.append(make("span", {}, ` · ${as}`), ...(row.sandbox ? [sandboxMark()] : []));
+  who.append(make("br"), make("span", { class: "host" }, hostOf(row)));
+  it.append(make("span", { class: "dot", "aria-hidden": "true" }), who, leftBox(row, state));
+  it.append(make("div", { class: "acts" }, ...actButtons(row, state, actions)));
+  it.append(factsOf(row, actions));
+  for (const text of [row.note, row.error]) if (text) it.append(make("p", { class: "why" }, text));
+  return it;
+}
+
+/** What else there is to know of a login, behind one click. @param {LoginState} row @param {Actions} actions */
+function factsOf(row, actions) {
   const facts = [
-    ["Address", row.address],
-    ["Who am I", row.who],
-    ["Method", row.method],
+    ["Signed in as", row.who],
+    ["Address", row.sandbox ? "" : row.address],
+    ["How", row.method],
     ["Login", row.name],
     ["Credentials", row.source],
-    ["For next time", row.kept],
+    ["Next time", row.kept],
   ];
   const list = make("dl");
   for (const [name, value] of facts)
     if (value) list.append(make("dt", {}, name), make("dd", {}, value));
-  const it = make("div", { class: "card", "data-name": row.name });
-  it.append(heading(`Signed in to ${row.title}`, row.sandbox), list);
-  it.append(make("p", {}, "Time left: ", make("span", { class: "time" })));
-  if (row.life !== null)
-    it.append(make("div", { class: "bar", "aria-hidden": "true" }, make("div")));
-  for (const text of [row.note, row.error])
-    if (text) it.append(make("p", { class: "error" }, text));
-  if (row.renewable) it.append(act("Renew", "renew"));
-  if (row.error) it.append(act("Sign in again", "again"));
-  it.append(act("Log out", "logout"), copyButton(row, actions));
-  return it;
+  list.append(make("dt", {}, "In a cell"), make("dd", {}, make("code", {}, row.code), " "));
+  list.lastElementChild?.append(copyButton(row, actions));
+  const about = { class: "facts", "data-key": `facts-${row.name}` };
+  return make("details", about, make("summary", { title: "Details" }, unseen("Details")), list);
 }
 
 /** @param {LoginState} row @param {Actions} actions */
@@ -687,102 +958,101 @@ function copyButton(row, actions) {
   const byHand = () => actions.say(`Copy this: ${row.code}`);
   const copy = button("Copy code", () => {
     const copying = navigator.clipboard?.writeText(row.code);
-    if (copying) copying.then(() => actions.say("Copied."), byHand);
+    const done = () => {
+      copy.textContent = "Copied";
+      actions.say("Copied.");
+    };
+    if (copying) copying.then(done, byHand);
     else byHand();
   });
-  copy.title = row.code;
+  copy.setAttribute("name", `copy-${row.name}`);
   return copy;
 }
 
-const COLUMNS = [
-  "Login",
-  "Provider",
-  "Tenant",
-  "Who am I",
-  "Method",
-  "Time left",
-  "Credentials from",
-  "Last error",
-  "Actions",
-];
-
-/** @param {StatusState} state @param {Actions} actions */
-function tableOf(state, actions) {
-  if (!state.rows.length) return make("p", {}, state.empty);
-  const heads = COLUMNS.map((name) => make("th", { scope: "col" }, name));
-  const table = make("table", {}, make("caption", { class: "soft" }, "All logins of this kernel"));
-  table.append(make("thead", {}, make("tr", {}, ...heads)));
-  table.append(make("tbody", {}, ...state.rows.map((row) => lineOf(row, actions))));
-  return table;
+/** @param {Page} page @param {StatusState} state @param {Actions} actions */
+function tableOf(page, state, actions) {
+  if (state.snapshot || !state.rows.length) return lineOf(state.snapshot || state.empty);
+  const caption = make("caption", {}, state.title, make("span", {}, " · now"));
+  const columns = ["Login", "Signed in as", "Time left"];
+  const heads = columns.map((name) => make("th", { scope: "col" }, name));
+  heads.push(make("th", { scope: "col" }, unseen("Actions")));
+  const table = make("table", {}, caption, make("thead", {}, make("tr", {}, ...heads)));
+  table.append(make("tbody", {}, ...state.rows.map((row) => rowOf(page, row, actions))));
+  const it = make("div", {}, make("div", { class: "box" }, table));
+  if (state.note) it.append(soft(state.note));
+  return it;
 }
 
-/** @param {LoginState} row @param {Actions} actions */
-function lineOf(row, actions) {
-  const act = (/** @type {string} */ text, /** @type {string} */ type) => {
-    const it = button(text, () => actions.send({ type, name: row.name }));
-    it.setAttribute("aria-label", `${text} ${row.name}`);
-    return it;
-  };
-  const acts = [...(row.renewable ? [act("Renew", "renew")] : []), act("Log out", "logout")];
-  const cells = [
-    make("th", { scope: "row" }, row.name),
-    make("td", {}, row.title),
-    make("td", {}, row.sandbox ? make("span", { class: "mark" }, "SANDBOX") : row.tenant),
-    make("td", {}, row.who || "unknown"),
-    make("td", {}, row.method),
-    make("td", {}, make("span", { class: "time" })),
-    make("td", { title: row.story }, row.source),
-    make("td", {}, [row.note, row.error].filter(Boolean).join("; ")),
-    make("td", {}, ...acts),
-  ];
-  cells.forEach((cell, at) => cell.setAttribute("data-label", COLUMNS[at]));
-  return make("tr", { "data-name": row.name }, ...cells);
+/** @param {Page} page @param {LoginState} row @param {Actions} actions */
+function rowOf(page, row, actions) {
+  const { state } = looksNow(page, row);
+  const name = make("th", { scope: "row" }, make("span", { class: "dot", "aria-hidden": "true" }));
+  name.append(row.name, ...(row.sandbox ? [sandboxMark()] : []));
+  const how = [row.method, row.source].filter(Boolean).join(", ");
+  const who = make("td", {}, `${row.who || row.title} · ${hostOf(row)}`);
+  who.append(make("small", { title: row.story }, how));
+  for (const text of [row.note, row.error])
+    if (text) who.append(make("small", { class: "why" }, text));
+  const acts = make("td", {}, ...actButtons(row, state, actions));
+  const it = make("tr", { "data-name": row.name }, name, who, make("td", {}, leftBox(row, state)));
+  it.dataset.state = state;
+  it.append(acts);
+  return it;
 }
 
 // Drawing.
 
-/**
- * What is left, in one grey line. @param {string} text @param {(Node | string)[]} more
- */
-function pastOf(text, ...more) {
-  return make("p", { class: "line" }, text, ...more);
-}
-
 /** What a state shows. @param {Page} page @param {State} state @param {Actions} actions */
-function partOf(page, state, actions) {
-  if (page.lost) return pastOf(page.past);
-  if (state.view === "status")
-    return state.snapshot ? pastOf(state.snapshot) : tableOf(state, actions);
-  if (state.line && !state.form && !state.attempt)
-    return pastOf(
-      state.line,
-      " ",
-      button("Sign in again", () => actions.send({ type: "again" })),
-    );
-  if (state.attempt) return attemptOf(page, state, state.attempt, actions);
-  if (state.form) return formOf(page, state, state.form, actions);
-  return state.login ? cardOf(state.login, actions) : "";
+export function partOf(page, state, actions) {
+  if (page.lost) return lineOf(page.past);
+  if (state.view === "status") return tableOf(page, state, actions);
+  if (state.line && !state.form && !state.attempt) {
+    const again = () => actions.send({ type: "again" });
+    return lineOf(state.line, button("Sign in again", again, false, { name: "again" }));
+  }
+  if (state.attempt)
+    return escapable(attemptOf(page, state, state.attempt, actions), state, actions);
+  if (state.form) return escapable(formOf(page, state, state.form, actions), state, actions);
+  return state.login ? cardOf(page, state.login, actions) : "";
 }
 
 /** @param {Page} page @param {Actions} actions */
 function draw(page, actions) {
   const { state, body, root } = page;
   if (!state) return;
-  const attempt = state.view === "login" ? state.attempt : null;
-  const busy = state.view === "login" && state.busy;
-  if (attempt && !attempt.busy) prove(page, attempt, actions);
+  const panel = state.view === "login" ? state : null;
+  const attempt = panel?.attempt ?? null;
+  if (attempt && !attempt.busy && !page.lost) prove(page, attempt, actions);
   const focused = root.contains(document.activeElement) ? document.activeElement : null;
   const caret = focused instanceof HTMLInputElement ? focused.selectionStart : null;
-  const half = busy ? {} : halfTyped(body);
+  const half = panel?.busy ? {} : halfTyped(body);
+  const open = openDetails(body);
   root.classList.toggle("wide", state.view === "status");
   body.replaceChildren(partOf(page, state, actions));
+  if (panel?.note) body.append(soft(panel.note));
   body.querySelectorAll("input").forEach((box) => half[box.name] && (box.value = half[box.name]));
-  const answered = page.pending && !busy && !attempt?.busy;
+  body.querySelectorAll("details").forEach((each) => {
+    each.open ||= open.includes(each.dataset.key);
+  });
+  const answered = page.pending && !panel?.busy && !attempt?.busy;
   if (answered) page.pending = false;
   refocus(body, focused, caret, answered);
-  if (page.lost || !page.answered) switchOff(body);
-  if (attempt) askForCode(page, attempt, actions);
+  if (!page.answered) switchOff(body);
+  if (attempt && !page.lost) askForCode(page, attempt, actions);
   tick(page, actions);
+}
+
+/** Nothing can be pressed until the kernel answers. @param {HTMLElement} body */
+function switchOff(body) {
+  body.querySelectorAll("button, input, select").forEach((one) => one.setAttribute("disabled", ""));
+  body.querySelectorAll("a").forEach((one) => one.removeAttribute("href"));
+}
+
+/** The keys of what was unfolded. @param {HTMLElement} body */
+function openDetails(body) {
+  return Array.from(body.querySelectorAll("details"))
+    .filter((each) => each.open)
+    .map((each) => each.dataset.key);
 }
 
 /**
@@ -792,7 +1062,7 @@ function draw(page, actions) {
 function halfTyped(body) {
   /** @type {Record<string, string>} */ const half = {};
   body.querySelectorAll("input").forEach((box) => {
-    if (box.type === "password" || box.name === "answer") half[box.name] = box.value;
+    if (box.matches("[data-secret]") || box.name === "answer") half[box.name] = box.value;
   });
   return half;
 }
@@ -805,23 +1075,19 @@ function halfTyped(body) {
 function refocus(body, focused, caret, answered) {
   const find = (/** @type {string} */ selector) =>
     /** @type {HTMLElement | null} */ (body.querySelector(selector));
-  const name = focused?.getAttribute("name");
-  const same = name ? find(`[name="${name}"]`) : null;
+  const name = CSS.escape(focused?.getAttribute("name") ?? "");
+  const same = name ? (find(`[name="${name}"]:checked`) ?? find(`[name="${name}"]`)) : null;
+  const summary = focused?.closest("details")?.dataset.key;
   const first = find("button:not(:disabled)");
+  const again = same ?? (summary ? find(`[data-key="${CSS.escape(summary)}"] summary`) : null);
   if (answered && (focused || document.activeElement === document.body))
-    (find("[aria-invalid='true']") ?? same ?? first)?.focus();
-  else if (focused) (same ?? first)?.focus();
+    (find("[aria-invalid='true']") ?? again ?? first)?.focus();
+  else if (focused) (again ?? first)?.focus();
   if (same instanceof HTMLInputElement && document.activeElement === same && caret !== null)
     same.setSelectionRange(caret, caret);
 }
 
-/** Nothing can be pressed any more. @param {HTMLElement} body */
-function switchOff(body) {
-  body.querySelectorAll("button, input, select").forEach((one) => one.setAttribute("disabled", ""));
-  body.querySelectorAll("a").forEach((one) => one.removeAttribute("href"));
-}
-
-// Time, and the kernel.
+// Time.
 
 /**
  * Counts on in the page: no message, also while the kernel computes or the laptop slept.
@@ -829,42 +1095,41 @@ function switchOff(body) {
  */
 function tick(page, actions) {
   const { state } = page;
-  if (page.lost) return;
-  if (state?.view === "status") for (const row of state.rows) countDown(page, row);
-  if (state?.view !== "login" || !state.login) return;
-  const row = state.login;
-  const now = countDown(page, row);
-  if (!now || !page.answered) return;
-  if (now !== page.phase) {
-    if (now === "expiring") actions.say(`${row.title}: the login expires soon.`);
-    if (now === "expired") actions.say(`${row.title}: the login has expired.`);
-    page.phase = now;
-  }
-  // A pasted token has run out in front of the user's eyes: the kernel sends the form, in place.
-  if (now === "expired" && !row.renewable && !state.form && !page.asked) {
-    page.asked = true;
-    actions.send({ type: "again", name: row.name });
-  }
+  if (!state || page.lost) return;
+  const rows = state.view === "status" ? state.rows : state.login ? [state.login] : [];
+  // What a login offers changes with its state: a login that has moved on is drawn again.
+  if (!rows.map((row) => countDown(page, row)).every(Boolean)) return draw(page, actions);
+  if (state.view !== "login") return;
+  const waiting = page.body.querySelector(".wait");
+  const left = (state.wait ?? 0) - (Date.now() - page.received) / 1000;
+  waiting?.toggleAttribute("hidden", left <= 0);
+  const time = waiting?.querySelector(".waiting");
+  if (time) time.textContent = inWords(left);
+  if (!state.login || state.form || state.attempt) return;
+  const { state: now } = looksNow(page, state.login);
+  if (now === page.phase || !page.answered) return;
+  const text = moved(state.login, now);
+  if (text) actions.say(text);
+  page.phase = now;
 }
 
 /**
- * Show the time that a login has left now; gives its phase, "" where it is not drawn.
+ * Show the time that a login has left now; gives whether it is still drawn as it stands.
  * @param {Page} page @param {LoginState} row
  */
 function countDown(page, row) {
+  /** @type {HTMLElement | null} */
   const box = page.body.querySelector(`[data-name="${CSS.escape(row.name)}"]`);
   const time = box?.querySelector(".time");
-  if (!box || !time) return "";
-  const left = leftOf(row, Date.now() - page.received);
-  const { now, text } = timeOf(row, left, page.lost);
+  if (!box || !time) return true;
+  const { state, text, share } = looksNow(page, row);
   if (time.textContent !== text) time.textContent = text;
-  box.classList.toggle("expiring", now === "expiring");
-  box.classList.toggle("expired", now === "expired");
-  /** @type {HTMLElement | null} */ const bar = box.querySelector(".bar > div");
-  if (bar && left !== null && row.life)
-    bar.style.width = `${Math.min(100, (100 * left) / row.life)}%`;
-  return now;
+  /** @type {HTMLElement | null} */ const bar = box.querySelector(".bar > i");
+  if (bar) bar.style.width = `${100 * (share ?? 0)}%`;
+  return box.dataset.state === state;
 }
+
+// The page and the kernel.
 
 /**
  * Whether the kernel is gone, or was and is back.
@@ -876,7 +1141,7 @@ function watch(page, port, actions) {
     if (page.lost) return;
     page.lost = true;
     actions.say("");
-    page.body.replaceChildren(pastOf(page.past));
+    page.body.replaceChildren(lineOf(page.past));
   } else if (page.lost && page.hellos < SILENT) {
     // Only a response tells whether it is the same one: a new kernel knows nothing of this panel.
     page.hellos += 1;
@@ -897,7 +1162,7 @@ function greet(page, port) {
     const text =
       "The kernel is busy: if it asks below this cell, answer there. " +
       "The panel appears when the kernel is free.";
-    page.body.replaceChildren(busy ? make("p", {}, text) : pastOf(page.past));
+    page.body.replaceChildren(lineOf(busy ? text : page.past));
   }
   // A kernel that computes answers later; more hellos would only pile up.
   if (page.hellos >= SILENT && busy) return;
@@ -932,13 +1197,17 @@ function update(page, state, actions) {
   const form = state.view === "login" ? state.form : null;
   // A form that stays as it is (another login changed) is not redrawn under somebody's hands.
   const mine = !!form && !page.lost && !page.pending;
-  if (mine && JSON.stringify(state) === JSON.stringify(before)) return;
+  const shape = (/** @type {any} */ each) => JSON.stringify({ ...each, wait: each?.wait !== null });
+  if (mine && shape(state) === shape(before)) {
+    Object.assign(page, { state, received: Date.now() });
+    return tick(page, actions);
+  }
   const text = announcement(state, before, page, page.live.textContent ?? "");
   page.state = state;
   page.received = Date.now();
-  page.lost = page.asked = false;
+  page.lost = false;
   page.answered = true;
-  if (form && !before) page.remember = form.remember;
+  if (form && (before?.view !== "login" || !before.form)) page.remember = form.remember;
   const tenant = form?.methods[0]?.fields.find((field) => field.name === "tenant");
   // From here on the kernel says what was typed.
   if (tenant?.value && tenant.value === page.typed.tenant?.trim()) page.resolved = null;
@@ -954,12 +1223,8 @@ let count = 0;
 
 /** @param {HTMLElement} el @returns {Page} */
 function pageIn(el) {
-  const root = make("section", {
-    class: "labauth",
-    "data-lm-suppress-shortcuts": "true",
-    "aria-label": "labauth",
-  });
-  const live = make("div", { role: "status", "aria-live": "polite", class: "soft" });
+  const root = make("div", { class: "labauth", "data-lm-suppress-shortcuts": "true" });
+  const live = make("div", { role: "status", "aria-live": "polite", class: "vh" });
   const body = make("div");
   root.append(body, live);
   el.append(root);
@@ -970,7 +1235,7 @@ function pageIn(el) {
   const kernel = { state: null, received: 0, hellos: 0, answered: false, lost: false, past: PAST };
   const form = { method: "", remember: "", typed: {}, resolved: null, looked: 0 };
   const attempt = { way: "", proving: "", unproven: 0, device: "" };
-  const said = { pending: false, asked: false, phase: "" };
+  const said = { pending: false, phase: "" };
   return { id, root, body, live, ...kernel, ...form, ...attempt, ...said };
 }
 

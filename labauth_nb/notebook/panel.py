@@ -9,7 +9,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from html import escape
@@ -43,8 +43,11 @@ from .cards import (
     ResolvedState,
     StatusState,
     attempt_state,
+    card_state,
     form_state,
     login_state,
+    resolved_state,
+    status_state,
     still,
     typed_before,
 )
@@ -58,6 +61,8 @@ prompt."""
 SEE_NOW = " Run this cell to see them now."
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
+LONGER_SECONDS = 300.0
+"""How much longer it waits when the person asks for that."""
 
 
 class LoginPanel(Panel):
@@ -82,6 +87,8 @@ class LoginPanel(Panel):
         self._login: Login | None = None
         self._ended = self._said = self._text = ""
         self._left = False
+        self._since: float | None = None
+        self._patience = 0.0
         self._widget: Widget | None = None
         self._shown: Bundle | None = None
         super().__init__()
@@ -142,18 +149,18 @@ class LoginPanel(Panel):
     def state(self) -> PanelState:
         """What the page shows."""
         login, line = self.login, self.line()
-        ended = login is not None and login.status == EXPIRED and not login.renewable
         return {
             "view": "login",
             "title": self._provider.title,
             "login": None if login is None else login_state(login),
             "line": line,
-            "form": self.form() if not (login or line) or ended or self._form_open else None,
+            "form": self.form() if not (login or line) or self._form_open else None,
             "busy": self._busy,
-            "error": str(self.error or ("The login has expired: sign in again." if ended else "")),
+            "error": str(self.error or ""),
             "field": (self.error and self.error.field) or "",
             "note": self.note,
             "attempt": attempt_state(self.attempt, self.plan) if self.attempt is not None else None,
+            "wait": None if self._since is None else self._seconds_left(),
         }
 
     def past(self) -> Past:
@@ -254,6 +261,8 @@ class LoginPanel(Panel):
                     " NAME"
                 )
                 self._answered.set()
+            case "longer" | "leave" as kind:
+                self._waits(kind == "longer")
             case "again":
                 with self._at_work():
                     self._form_open, self.plan = True, plans.plan(self.plan.wish, recalling=False)
@@ -271,7 +280,16 @@ class LoginPanel(Panel):
             typed = credentials.healed(provider, provider.tenant, tenant)
             address = credentials.address_of(provider, provider.tenant, typed)
         error = "" if address or not tenant else f"Give {provider.tenant.hint}."
-        return {"number": number, "address": address, "error": error}
+        return resolved_state(self.plan, number, address, error)
+
+    def _waits(self, longer: bool) -> None:
+        """Let the cell wait longer for this panel, or not any more."""
+        self._patience = self._patience + LONGER_SECONDS if longer else 0.0
+        self.tell()
+
+    def _seconds_left(self) -> float:
+        """How long the cell that waits for this panel still does."""
+        return max((self._since or 0.0) + self._patience - time.monotonic(), 0.0)
 
     def _submitted(self, message: Mapping[str, Any]) -> None:
         """Sign in with what the form holds: a person has sent it, and has seen where it goes."""
@@ -320,7 +338,7 @@ class LoginPanel(Panel):
         Raises `InvalidInput` for what cannot be sent; what is kept here comes back, so a secret in
         it is refused.
         """
-        shown, provider, given = self.plan, self.plan.provider, message.get("fields")
+        shown, provider, given = self._kept_here(), self.plan.provider, message.get("fields")
         fields = (provider.tenant, *shown.method.fields)
         typed = (
             {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
@@ -351,6 +369,11 @@ class LoginPanel(Panel):
         }
         self.plan = signins.agreed(self.plan, seen)
         return self.plan.filled({name: value for name, value in typed.items() if value}, seen)
+
+    def _kept_here(self) -> Plan:
+        """The plan, with the store that its form has named to the person."""
+        store = self.form()["store"] or self.plan.wish.store
+        return replace(self.plan, wish=replace(self.plan.wish, store=store))
 
     def _signed_in(self) -> None:
         self._form_open, self._login, self._ended = False, None, ""
@@ -425,38 +448,40 @@ class LoginPanel(Panel):
 
         Where no page says hello in 4 s, ask at a prompt instead.
 
-        Raises `NotSignedIn` when it was interrupted or `seconds` are over; the panel stays usable.
+        Raises `NotSignedIn` when it was interrupted, the person gave the cell back, or `seconds`
+        (and what the person added to them) have passed; the panel stays usable.
         """
         name, command = self.plan.provider.title, self._command()
+        self._patience = seconds
         try:
             if not await self._greeted():
                 return self._ask_at_a_prompt(name, command)
-            await _within(seconds, self._answered)
+            self._since = time.monotonic()
+            self.tell()
+            await _within(self._seconds_left, self._answered)
             if isinstance(self.error, UntrustedOrigin):
                 raise self.error
-        except TimeoutError:
-            waited = in_words(seconds, exact=seconds % 60 > 0)
+        except (TimeoutError, asyncio.CancelledError, KeyboardInterrupt) as stopped:
+            said = f"Stopped waiting for the {name} panel."
+            if isinstance(stopped, TimeoutError) and self._patience > 0:
+                waited = in_words(self._patience, exact=self._patience % 60 > 0)
+                said = f"Nobody answered the {name} panel in {waited}."
             raise NotSignedIn(
-                f"Nobody answered the {name} panel in {waited}. Sign in there, then run the next"
-                f" cell; or run {command} again.{self._standing()}"
-            ) from None
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            raise NotSignedIn(
-                f"Stopped waiting for the {name} panel. Sign in there, then run the next cell; or"
-                f" run {command} again.{self._standing()}"
+                f"{said} Sign in there, then run the next cell; or run {command}"
+                f" again.{self._standing()}"
             ) from None
         finally:
-            self._left = True
+            self._left, self._since = True, None
             self.tell()
 
     async def _greeted(self) -> bool:
         """Whether a page said hello: one of the extension, or one that shows the widget."""
         with suppress(TimeoutError):
-            await _within(EXTENSION_SECONDS, self._seen)
+            await _within(_for(EXTENSION_SECONDS), self._seen)
             return True
         self.fall_back()
         with suppress(TimeoutError):
-            await _within(HELLO_SECONDS, self._seen)
+            await _within(_for(HELLO_SECONDS), self._seen)
         return self._seen.is_set()
 
     def _ask_at_a_prompt(self, name: str, command: str) -> None:
@@ -519,7 +544,7 @@ class StatusPanel(Panel):
     def _sentence(self, when: str) -> str:
         """How many logins there were `when`, and which of them needed somebody."""
         rows = self._rows()
-        needed = [x.name for x in rows if x.status == EXPIRED and not x.renewable]
+        needed = [each.name for each in rows if card_state(each) == "needs"]
         many = f"{len(rows) or 'No'} login{'' if len(rows) == 1 else 's'}{when}"
         one = "one needs" if len(needed) == 1 else f"{len(needed)} need"
         return f"{many}, {one} you: {', '.join(needed)}." if needed else f"{many}."
@@ -539,14 +564,7 @@ class StatusPanel(Panel):
 
     def state(self) -> StatusState:
         """The table that the page shows."""
-        rows = [login_state(each) for each in self._rows()]
-        return {
-            "view": "status",
-            "rows": rows,
-            "note": self.note,
-            "empty": repr(Status([], [])),
-            "snapshot": self._snapshot,
-        }
+        return status_state(self._name, self.note, self._snapshot)
 
     def past(self) -> Past:
         """How many logins there were when that last changed; the table is that of the run."""
@@ -559,18 +577,23 @@ class StatusPanel(Panel):
         return repr(self._status)
 
 
-async def _within(seconds: float, event: threading.Event) -> None:
-    """Let the kernel work until `event`; raises `TimeoutError`.
+async def _within(left: Callable[[], float], event: threading.Event) -> None:
+    """Let the kernel work until `event`; raises `TimeoutError` when `left` is 0 (in seconds).
 
     It wakes often: ipykernel sees an interrupt only then.
 
     The event is a thread's, as on ipykernel 7.0 to 7.3 messages come on a subshell's thread.
     """
-    end = time.monotonic() + seconds
     while not event.is_set():
-        if time.monotonic() >= end:
+        if left() <= 0:
             raise TimeoutError
         await asyncio.sleep(0.1)
+
+
+def _for(seconds: float) -> Callable[[], float]:
+    """What is left of `seconds` that begin now."""
+    end = time.monotonic() + seconds
+    return lambda: end - time.monotonic()
 
 
 @contextmanager

@@ -120,6 +120,11 @@ class TokenSource:
         """Whether it can ask for a new token by itself."""
         return self._acquire is not None
 
+    @property
+    def renewing(self) -> bool:
+        """Whether a renewal is under way."""
+        return self._flight is not None
+
     def token(self, rejected: Token | None = None) -> Token:
         """A good token. `rejected`: the one that the provider just called dead.
 
