@@ -117,7 +117,7 @@ def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
     the page must show."""
     notebook.run("held()\nget_ipython().history_manager.writeout_cache()")
     saved = notebook.save()
-    assert "widget-state" in saved
+    assert "widget-state" not in saved
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--stdout", notebook.name]
     html = subprocess.run(
         command, cwd=notebook.folder, capture_output=True, check=True, timeout=120
@@ -554,7 +554,7 @@ def test_remember_box(flows: Notebook, lab: Lab) -> None:
 
 
 def test_reload_and_restart(flows: Notebook) -> None:
-    """A reload shows the same try, which still signs in; a restarted kernel is said to be gone, and
+    """A reload shows the same attempt, which still signs in; after a restart the past is shown, and
     no link is left."""
     page = flows.open("reload-flow.ipynb", LOAD).page
     flows.run(LOAD)
@@ -575,9 +575,8 @@ def test_reload_and_restart(flows: Notebook) -> None:
     panel.locator(f"a:text-is('{OPEN}')").wait_for()
     home = carried(str(panel.locator(f"a:text-is('{OPEN}')").get_attribute("href")))["redirect_uri"]
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    see(panel.locator("[aria-live]"), "The kernel is gone")
-    assert panel.locator("a[href], button:enabled, input:enabled").count() == 0
-    flows.picture("flow-kernel-gone", panel)
+    see(panel, "Foundry: not signed in yet. Run this cell to sign in.")
+    assert panel.locator("a, button, input").count() == 0
     import requests
 
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']")
