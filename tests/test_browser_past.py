@@ -114,7 +114,7 @@ def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
     page.wait_for_function("document.querySelectorAll('.labauth .line').length >= 2")
     assert page.locator(".labauth .card").count() == 0
     for line in lines.all():
-        see(line, re.compile(r"^Signed out of Benchling at \d\d:\d\d\. Sign in again$"))
+        see(line, re.compile(r"^Signed out of Benchling at \d\d:\d\d\.\s*Sign in again$"))
     (output,) = saved(notebook)
     line = output["metadata"]["labauth"]["state"]["line"]
     assert re.fullmatch(r"Signed out of Benchling at \d\d:\d\d\.", line)
@@ -159,7 +159,7 @@ def test_without_the_extension(chromium: Any, tmp_path: Path) -> None:
             secret = panel.locator("input[name='client_secret']")
             secret.fill("kanari-wrong-0002")
             secret.press("Enter")
-            see(panel.locator("[role='alert']"), "QBench responded with 400")
+            see(panel.locator(".error"), "QBench responded with 400")
             secret.fill("sandbox-qbench-client-secret-0001")
             secret.press("Enter")
             notebook.ended(cell)

@@ -46,6 +46,7 @@
     /** @type {(message: any) => void} */ let hear = () => {};
 
     function kernel() {
+      if (!saved.id) return "gone";
       const now = context.session?.kernel;
       if (!now) return context.isReady || mine ? "gone" : "connecting";
       if (ended || (mine && now !== mine) || isDead(now) || comm?.isDisposed) return "gone";
@@ -112,6 +113,11 @@
     };
   }
 
+  /** What is past, where somebody has cleared the output's metadata. @param {string} html */
+  function sentence(html = "") {
+    return new DOMParser().parseFromString(html, "text/html").querySelector("p")?.textContent ?? "";
+  }
+
   /** JSON to compare by: a file has its keys in another order. @param {any} value */
   function flat(value) {
     const sorted = (/** @type {string} */ _, /** @type {any} */ each) =>
@@ -134,14 +140,13 @@
     };
     it.renderModel = async (/** @type {any} */ shown) => {
       model = shown;
-      const saved = shown.metadata?.labauth ?? {};
+      const saved = shown.metadata?.labauth ?? { past: sentence(shown.data["text/html"]) };
       if (saved.id && saved.id === id) return; // what we have just kept
       detach();
       id = saved.id ?? "";
       const { attach, isDead } = await panel();
       if (it.isDisposed || id !== (saved.id ?? "")) return;
-      if (saved.id) detach = attach(it.node, commPort(context, saved, keep, isDead));
-      else it.node.textContent = shown.data[MIME]?.text ?? "";
+      detach = attach(it.node, commPort(context, saved, keep, isDead));
     };
     it.dispose = () => {
       detach();
