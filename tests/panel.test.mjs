@@ -183,6 +183,11 @@ holds("a password manager is told which field is which", page.autofill, [
   ["off", { ...user, name: "scope", optional: true }, [tenant, user, secret]],
 ]);
 
+holds("a hint that stands by itself begins as a sentence, an address as it is", page.sentence, [
+  ["Your profile settings", "your profile settings"],
+  ["api.dnanexus.com (the default)", "api.dnanexus.com (the default)"],
+]);
+
 const names = (them) => them.map((each) => each.name);
 const parted = (fields) => Object.values(page.partedOf({ fields })).map(names);
 
@@ -230,6 +235,13 @@ holds("a change is announced once, and what was said stays to be read", page.ann
   ["Signed in to QBench.", state, null, { phase: "", lost: false }, ""],
   ["Signing in…", { ...form, busy: true }, form, stood, ""],
   ["Wrong key.", { ...form, error: "Wrong key." }, form, stood, "Signing in…"],
+  [
+    "Only .env says so.",
+    { ...form, form: { method: "key", methods: [{ name: "key", doubts: [doubt] }] } },
+    null,
+    stood,
+    "",
+  ],
   ["Revoked.", { ...form, note: "Revoked." }, state, stood, ""],
   ["Renewed.", state, expired, { phase: "asleep", lost: false }, "has expired"],
   ["No response.", failed, expired, { phase: "renewing", lost: false }, ""],

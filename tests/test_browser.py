@@ -57,6 +57,7 @@ READ = {
     "dnanexus": ("post('system/whoami', json={}).json()['id']", "user-ada"),
 }
 GOOD = "sandbox-benchling-client-secret"
+NARROW = "(panel) => { panel.parentElement.style.cssText = 'width: 320px; flex: none' }"
 COUNTED = r"^(\d+ h )?(\d+ min )?\d+ (s|min|h)$"
 
 
@@ -341,7 +342,9 @@ def test_quickstart_run_all(notebook: Notebook) -> None:
     """The quickstart, opened in JupyterLab, runs whole by Run All and shows a DataFrame from each
     of the four providers."""
     page = run_all(notebook, "quickstart").page
-    page.wait_for_function("document.querySelectorAll('.jp-Notebook .labauth h3').length >= 4")
+    page.wait_for_function(
+        "document.querySelectorAll('.jp-Notebook .labauth .card, .labauth .line').length >= 4"
+    )
     text = page.inner_text(".jp-Notebook")
     for part in (
         "Cell viability plate 001",
@@ -407,8 +410,9 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     panel.locator("form").wait_for()
     for box in panel.locator("input").all():
         assert panel.locator(f"label[for='{box.get_attribute('id')}']").count() == 1
-        assert page.locator(f"[id='{box.get_attribute('aria-describedby')}']").inner_text()
-    assert panel.locator("label[for$='-method']").count() == 1
+        for described in str(box.get_attribute("aria-describedby")).split():
+            assert panel.locator(f"[id='{described}']").text_content()
+    see(panel.locator("fieldset legend"), "How")
     notebook.picture("form-light", panel)
     identifier, secret = (
         panel.locator("input[name='client_id']"),
@@ -425,11 +429,11 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     assert page.locator(".jp-Notebook .jp-Cell").count() == cells
     page.keyboard.press("Enter")
     row = panel.locator(".row", has=page.locator("input[name='client_secret']"))
-    see(row.locator("[role='alert']"), "Benchling responded with 401")
+    see(row.locator(".error"), "Benchling responded with 401")
     assert secret.input_value() == ""
     assert secret.get_attribute("aria-invalid") == "true"
     assert secret.evaluate("(box) => box === document.activeElement")
-    assert row.locator("[role='alert']").get_attribute("id") in str(
+    assert row.locator(".error").get_attribute("id") in str(
         secret.get_attribute("aria-describedby")
     )
     assert identifier.input_value() == "sandbox-benchling-app"
@@ -442,7 +446,7 @@ def test_wrong_then_right(notebook: Notebook) -> None:
     panel.locator("input[name='tenant']").fill("no tenant")
     secret.press("Enter")
     alone = panel.locator(".row", has=page.locator("input[name='tenant']"))
-    see(alone.locator("[role='alert']"), "tenant")
+    see(alone.locator(".error"), "tenant")
     # The kernel says which address it is, not the page.
     for typed, address in (
         ("acme:8443", "acme.benchling.com:8443"),
@@ -450,7 +454,7 @@ def test_wrong_then_right(notebook: Notebook) -> None:
         ("[::1]:9", "[::1]:9"),
     ):
         panel.locator("input[name='tenant']").fill(typed)
-        see(panel.locator(".where"), re.compile(rf"^https://{re.escape(address)}$"))
+        see(panel.locator(".where"), re.compile(rf"^You sign in to https://{re.escape(address)}$"))
     panel.locator("input[name='tenant']").fill("acme.example.com")
     see(alone.locator(".address"), "Give the name before .benchling.com")
     panel.locator("input[name='tenant']").fill("sandbox")
@@ -501,12 +505,12 @@ def test_a_folder_that_names_a_host(notebook: Notebook) -> None:
         assert not [each for each in panel.evaluate(CONTRASTS) if each[0] < 4.5]
     finally:
         notebook.theme("JupyterLab Light", light=True)
-    panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
+    panel.evaluate(NARROW)
     assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
     notebook.picture("doubt-narrow", panel)
     press(panel, "Yes, sign in there")
     see(panel, "Signed in to Benchling")
-    see(panel.locator("dd").first, "http://127.0.0.1:")
+    see(panel.locator(".host"), "http://127.0.0.1:")
     notebook.picture("signed-in-address", panel)
     # asked once
     see(
@@ -529,30 +533,32 @@ def test_expiry_and_renewal(notebook: Notebook) -> None:
     panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
     see(panel.locator(".time"), re.compile(r"^1[45] min"))
     notebook.run("%labauth sandbox advance 850s")
-    panel.locator(".expiring, .card.expiring").wait_for()
+    panel.locator(".card[data-state='expiring']").wait_for()
     see(panel.locator("[aria-live]"), "expires soon")
     notebook.picture("expiring", panel)
     notebook.run("%labauth sandbox advance 60s")
-    see(panel.locator(".time"), "renews on next request")
+    see(panel.locator(".time"), "renews itself when used")
     see(panel.locator("[aria-live]"), "has expired")
     notebook.picture("expired", panel)
     press(panel, "Renew")
     see(panel.locator(".time"), re.compile(r"^1[45] min"))
     see(panel.locator("[aria-live]"), "Renewed.")
     notebook.run("%labauth sandbox advance 16m")
-    see(panel.locator(".time"), "renews on next request")
+    see(panel.locator(".time"), "renews itself when used")
     notebook.run(
         "import threading, labauth_nb\nget = labauth_nb.session('benchling').get\n"
         "thread = threading.Thread(target=get, args=('plates',))\n"
         "thread.start(); thread.join()"
     )
     see(panel.locator(".time"), re.compile(r"^1[45] min"), 2)
-    # What was pasted cannot be renewed: the form comes back in place, and what is no secret is
-    # still there.
+    # What was pasted cannot be renewed: the card is red and offers the form, in place, where what
+    # is no secret is still there.
     pasted = notebook.panel(notebook.run("%labauth login foundry --tenant sandbox --method token"))
     see(pasted, "Signed in to Foundry")
     notebook.run("%labauth sandbox advance 90d")
-    see(pasted.locator("form [role='alert']"), "expired: sign in again")
+    see(pasted.locator(".card[data-state='needs'] .time"), "ran out")
+    notebook.picture("needs-you", pasted)
+    press(pasted, "Sign in again")
     assert pasted.locator("input[name='tenant']").input_value() == "sandbox"
     pasted.locator("button[type='submit']").click()
     see(pasted, "Signed in to Foundry")
@@ -606,8 +612,8 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
     see(form, "Signed in to QBench")
     see(table.locator("tr[data-name='qbench'] .time"), re.compile(COUNTED))
     notebook.run("%labauth sandbox advance 16m")
-    see(table.locator("tr[data-name='benchling'] .time"), "renews on next request")
-    see(first.locator(".time"), "renews on next request")
+    see(table.locator("tr[data-name='benchling'] .time"), "renews itself when used")
+    see(first.locator(".time"), "renews itself when used")
     notebook.picture("status-light", table)
     table.locator("button[aria-label='Renew benchling']").click()
     see(table.locator("tr[data-name='benchling'] .time"), re.compile(r"^1[45] min"))
@@ -619,12 +625,12 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
         table.locator("button[aria-label='Log out qbench']").click()
         see(table, "Signed out of QBench")
         assert table.locator("tr[data-name='qbench']").count() == 0
-        see(form, "Signed out of QBench at")
+        see(form.locator(".line"), "Signed out of QBench at")
         press(form, "Sign in again")
         form.locator("form").wait_for()
         form.locator("input[name='client_secret']").fill("wrong")
         form.locator("button[type='submit']").click()
-        see(form.locator("[role='alert']"), "QBench responded with 400 invalid_grant")
+        see(form.locator(".error"), "QBench responded with 400 invalid_grant")
         notebook.picture("failure-dark", form)
         for panel in (form, first, table):
             contrasts = panel.evaluate(CONTRASTS)
@@ -635,7 +641,7 @@ def test_dark_narrow_and_two_at_once(notebook: Notebook) -> None:
         contrasts = panel.evaluate(CONTRASTS)
         assert not [each for each in contrasts if each[0] < 4.5], contrasts
     for panel in (form, first, table):
-        panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
+        panel.evaluate(NARROW)
         assert panel.evaluate("(panel) => panel.getBoundingClientRect().width") <= 320
         assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
     for name, panel in (
@@ -658,7 +664,7 @@ CONTRASTS = """(panel) => {
         return sum + part * (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     }, 0);
     const out = [];
-    const texts = 'h3, p, label, span, dt, dd, th, td, button:enabled, input, select';
+    const texts = 'h3, p, b, small, label, span, dt, dd, th, td, button:enabled, input, select';
     for (const it of panel.querySelectorAll(texts)) {
         if (!it.textContent.trim() && !('value' in it)) continue;
         let back = it;
@@ -729,7 +735,7 @@ def test_no_secret_gets_out(notebook: Notebook) -> None:
     wrong, half = "kanari/wrong+secret=0001", "kanari-half+typed/0002"
     secret.fill(wrong)
     secret.press("Enter")
-    see(panel.locator("[role='alert']"), "Benchling responded with 401")
+    see(panel.locator(".error"), "Benchling responded with 401")
     before = len(notebook.received), len(notebook.sent)
     secret.fill(GOOD)
     secret.press("Enter")

@@ -19,6 +19,7 @@ from test_browser import (
     CHROMIUM,
     CONTRASTS,
     COUNTED,
+    NARROW,
     PICTURES,
     Notebook,
     chromium,
@@ -182,10 +183,10 @@ def pictures(notebook: Notebook, name: str, panel: Any) -> None:
             if each[0] < 4.5
         ]
     notebook.theme("JupyterLab Light", light=True)
-    panel.evaluate("(panel) => { panel.parentElement.style.width = '320px' }")
+    panel.evaluate(NARROW)
     assert panel.evaluate("(panel) => panel.scrollWidth <= panel.clientWidth + 1")
     notebook.picture(f"flow-{name}-narrow", panel)
-    panel.evaluate("(panel) => { panel.parentElement.style.width = '' }")
+    panel.evaluate("(panel) => { panel.parentElement.style.cssText = '' }")
 
 
 def test_foundry_under_run_all(flows: Notebook) -> None:
@@ -237,21 +238,15 @@ def test_deny_again_cancel(flows: Notebook) -> None:
     panel = flows.panel(cell)
     consent = opened(flows, panel)
     consent.locator("button[value='deny']").click()
-    landed(
-        consent,
-        "Foundry responded with access_denied (The user declined). The sign-in was declined",
-    )
-    see(
-        panel.locator("form [role='alert']"),
-        "Foundry responded with access_denied (The user declined).",
-    )
+    landed(consent, "Foundry answered access_denied (The user declined). The sign-in was declined")
+    see(panel.locator("form .error"), "Foundry answered access_denied (The user declined).")
     pictures(flows, "denied", panel)
     assert flows.waits(cell)
     panel.locator("button[type='submit']").click()
     panel.locator(f"a:text-is('{OPEN}')").wait_for()
     press(panel, "Cancel")
     panel.locator("form").wait_for()
-    assert panel.locator("[role='alert']").count() == 0
+    assert panel.locator(".error").count() == 0
     panel.locator("button[type='submit']").press("Enter")
     consent = opened(flows, panel)
     consent.locator("button[value='allow']").click()
@@ -315,20 +310,20 @@ def test_benchling_device_refused(flows: Notebook) -> None:
     flows.run(REMOTE + "\nlab_.next('idp', 500, path='device_authorization')")
     cell = flows.start(BENCHLING)
     panel = flows.panel(cell)
-    see(panel.locator("[role='alert']"), "The identity provider responded with 500")
+    see(panel.locator(".error"), "The identity provider responded with 500")
     flows.picture("flow-device-failed", panel)
     press(panel, "Request a new code")
     panel.locator(".code").wait_for()
-    assert panel.locator("[role='alert']").count() == 0
+    assert panel.locator(".error").count() == 0
     page = opened(flows, panel, "Open the page for the code")
     page.locator("button[value='deny']").click()
     see(page.locator("h1"), "Not connected")
     page.close()
     see(
-        panel.locator("form [role='alert']"),
+        panel.locator("form .error"),
         "The identity provider responded with 400 access_denied (The user declined).",
     )
-    press(panel, "Sign in with the browser")
+    press(panel, "Continue in the browser")
     panel.locator(".code").wait_for()
     press(panel, "Cancel")
     panel.locator("form").wait_for()
@@ -373,7 +368,7 @@ def test_dnanexus_without_state(flows: Notebook) -> None:
     address = page.url
     assert "code=" in address
     page.close()
-    see(panel.locator("[role='alert']"), "If you have just signed in on its page yourself")
+    see(panel.locator(".error"), "If you have just signed in on its page yourself")
     pictures(flows, "asks", panel)
     panel.get_by_text("Paste the address").click()
     panel.locator("input[name='answer']").fill(address)
@@ -401,10 +396,10 @@ def test_foundry_pasted(flows: Notebook) -> None:
         box.fill(text)
         press(panel, "Continue") if text else box.press("Enter")
         row = panel.locator(".row")
-        see(row.locator("[role='alert']"), said)
+        see(row.locator(".error"), said)
         assert box.input_value() == ""
         assert box.get_attribute("aria-invalid") == "true"
-        assert row.locator("[role='alert']").get_attribute("id") in str(
+        assert row.locator(".error").get_attribute("id") in str(
             box.get_attribute("aria-describedby")
         )
         assert box.evaluate("(box) => box === document.activeElement"), text
@@ -433,7 +428,7 @@ def test_one_port_for_two_kernels(flows: Notebook, tmp_path: Path) -> None:
         cell = flows.start(f"{FOUNDRY} --redirect-uri {home}")
         panel = flows.panel(cell)
         see(
-            panel.locator("[role='alert']"),
+            panel.locator(".error"),
             "copy the address from the browser's address bar and paste it here",
         )
         pictures(flows, "port-taken", panel)
@@ -503,18 +498,17 @@ def test_ways_by_keyboard(flows: Notebook) -> None:
 
 
 def test_remember_without_a_keyring(flows: Notebook) -> None:
-    """Where there is no keyring, the box is there, disabled, and says why and what to do."""
+    """Where there is no keyring, a file is offered instead, in plain words, and not chosen."""
     flows.open("remember.ipynb", LOAD)
     flows.run(LOAD)
     cell = flows.run(f"{FOUNDRY} --ask --no-wait")
     panel = flows.panel(cell)
-    box = panel.locator("input[name='remember']")
+    box = panel.get_by_label("Remember me in a file")
     box.wait_for()
-    assert box.is_disabled()
+    assert not box.is_checked()
     hint = flows.page.locator(f"[id='{box.get_attribute('aria-describedby')}']").inner_text()
-    print(hint)
-    assert len(hint) > 40
-    assert "file" in hint
+    assert hint.startswith("No keyring can be used here.")
+    assert "a file that only you can read, and that is not encrypted" in hint
     pictures(flows, "form", panel)
 
 

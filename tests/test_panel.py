@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_type_hints
 
 import anywidget
@@ -412,6 +413,21 @@ def test_a_login_without_an_end(lab: Lab) -> None:
         None,
         "does not expire",
     )
+
+
+def test_again_from_the_table(lab: Lab) -> None:
+    """ "Sign in again" in the table opens the form in the cell of that login; where no page shows
+    one, it says what to run."""
+    mine = login("foundry", "token", tenant="sandbox", name="pasted")
+    table = panel.StatusPanel(logins.status(None), None)
+    table.heard({"type": "again", "name": "pasted"})
+    assert table.note == f"To sign in again, run {mine.command}"
+    cell = panel.LoginPanel(plan(Wish("foundry", "token", "sandbox", "pasted")))
+    cell.views.append(SimpleNamespace(send=lambda message: None))  # type: ignore[arg-type]
+    assert cell.state()["form"] is None
+    table.heard({"type": "again", "name": "pasted"})
+    assert cell.state()["form"] is not None
+    assert "the form is open there" in table.state()["note"]
 
 
 @pytest.mark.parametrize("case", SHARED["tenants"], ids=str)

@@ -297,7 +297,9 @@ export function announcement(state, before, page, said) {
   if (state.view !== "login") return state.note;
   if (!state.login || state.form) {
     const error = state.error || state.attempt?.error || "";
-    return state.busy ? "Signing in…" : error || state.note;
+    const chosen = state.form?.methods?.find((each) => each.name === state.form?.method);
+    const doubt = state.attempt ? "" : (chosen?.doubts[0]?.why ?? "");
+    return state.busy ? "Signing in…" : error || doubt || state.note;
   }
   if (state.note) return state.note;
   const old = before?.view === "login" ? before : null;
@@ -520,6 +522,11 @@ function restOf(page, method, errorAt, actions, alone = true) {
   return method.note ? [...parts, soft(method.note)] : parts;
 }
 
+/** A hint that stands by itself. @param {string} text */
+export function sentence(text) {
+  return /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+}
+
 /** A field that is supplied, and not asked for. @param {FieldState} field */
 function lockedRow(field) {
   const value = field.value ? [make("span", { class: "value" }, field.value), " "] : [];
@@ -560,7 +567,7 @@ function fieldRow(page, method, field, error, actions) {
   const line = make("div", { class: "entry" }, box);
   if (field.secret) line.append(showButton(field, box));
   const row = make("div", { class: "row" }, head, line);
-  row.append(make("p", { class: "hint", id: `${key}-hint` }, field.hint));
+  row.append(make("p", { class: "hint", id: `${key}-hint` }, sentence(field.hint)));
   if (error) row.append(problem(page, error));
   return row;
 }
@@ -911,7 +918,7 @@ function actButtons(row, state, actions) {
     actions.send({ type, name: row.name });
   };
   return actsOf(row, state).map(([text, type, main]) => {
-    const about = { name: `${type}-${row.name}`, "aria-label": `${text}: ${row.name}` };
+    const about = { name: `${type}-${row.name}`, "aria-label": `${text} ${row.name}` };
     const off = type === "renew" && state === "renewing";
     return button(text, press(type), main, { ...about, disabled: off });
   });
@@ -987,10 +994,11 @@ function tableOf(page, state, actions) {
 function rowOf(page, row, actions) {
   const { state } = looksNow(page, row);
   const name = make("th", { scope: "row" }, make("span", { class: "dot", "aria-hidden": "true" }));
-  name.append(row.name, ...(row.sandbox ? [sandboxMark()] : []));
-  const how = [row.method, row.source].filter(Boolean).join(", ");
+  name.append(row.name);
   const who = make("td", {}, `${row.who || row.title} · ${hostOf(row)}`);
-  who.append(make("small", { title: row.story }, how));
+  if (row.sandbox) who.append(sandboxMark());
+  const from = make("span", { class: "from" }, row.source && `, ${row.source}`);
+  who.append(make("small", { title: row.story }, row.method, from));
   for (const text of [row.note, row.error])
     if (text) who.append(make("small", { class: "why" }, text));
   const acts = make("td", {}, ...actButtons(row, state, actions));

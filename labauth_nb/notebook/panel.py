@@ -338,7 +338,9 @@ class LoginPanel(Panel):
         Raises `InvalidInput` for what cannot be sent; what is kept here comes back, so a secret in
         it is refused.
         """
-        shown, provider, given = self._kept_here(), self.plan.provider, message.get("fields")
+        remember = str(message.get("remember") or "")
+        shown = self._kept_here() if remember else self.plan
+        provider, given = shown.provider, message.get("fields")
         fields = (provider.tenant, *shown.method.fields)
         typed = (
             {str(k): Secret(v) for k, v in given.items() if isinstance(v, str)}
@@ -355,7 +357,6 @@ class LoginPanel(Panel):
         if "tenant" in plain:
             plain["tenant"] = without_page(plain["tenant"])
         seen = {place.address for place in shown.places} | {doubt.address for doubt in shown.doubts}
-        remember = str(message.get("remember") or "")
         try:
             self.plan = shown.filled(plain, remember=remember)
         except InvalidInput:
@@ -565,6 +566,21 @@ class StatusPanel(Panel):
     def state(self) -> StatusState:
         """The table that the page shows."""
         return status_state(self._name, self.note, self._snapshot)
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """As any panel. "again" opens the form in the cell of that login, or says what to run."""
+        login = logins.find(str(message.get("name")))
+        if message.get("type") != "again" or login is None:
+            super().heard(message)
+            return
+        mine = (each for each in views.panels() if isinstance(each, LoginPanel) and each.views)
+        forms = [each for each in mine if each.login is login]
+        for each in forms:
+            each.heard({"type": "again"})
+        self.note = f"To sign in again, run {login.command}"
+        if forms:
+            self.note = f"Sign in to {login.name} in the cell of its login: the form is open there."
+        self.tell()
 
     def past(self) -> Past:
         """How many logins there were when that last changed; the table is that of the run."""
