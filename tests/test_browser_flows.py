@@ -238,8 +238,9 @@ def test_deny_again_cancel(flows: Notebook) -> None:
     panel = flows.panel(cell)
     consent = opened(flows, panel)
     consent.locator("button[value='deny']").click()
-    landed(consent, "Foundry responded with access_denied (The user declined). The sign-in was declined")
-    see(panel.locator("form .error"), "Foundry responded with access_denied (The user declined).")
+    said = "Foundry responded with access_denied (The user declined)."
+    landed(consent, f"{said} The sign-in was declined")
+    see(panel.locator("form .error"), said)
     pictures(flows, "denied", panel)
     assert flows.waits(cell)
     panel.locator("button[type='submit']").click()

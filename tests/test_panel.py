@@ -196,6 +196,28 @@ def test_how_long_a_cell_waits(
     assert waited == [pytest.approx(seconds, abs=1)]
 
 
+def test_the_wait_is_the_persons() -> None:
+    """A page is told how long the cell still waits; the person can prolong that, and give the cell
+    back at once, which says that nobody signed in."""
+    form = panel.LoginPanel(plan(Wish("qbench")), True)
+    form._seen.set()
+    assert form.state()["wait"] is None
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(form.wait(60))
+        await asyncio.sleep(0.01)
+        assert 50 < (form.state()["wait"] or 0) <= 60
+        form.heard({"type": "longer"})
+        assert 350 < (form.state()["wait"] or 0) <= 360
+        form.heard({"type": "leave"})
+        await waiting
+
+    with pytest.raises(NotSignedIn, match=r"^Stopped waiting for the QBench panel\. Sign in there"):
+        asyncio.run(scenario())
+    assert form.state()["wait"] is None
+    assert form.state()["form"] is not None
+
+
 def test_found_secrets_stay_here(kernel: Kernel) -> None:
     """A secret found in the environment is named to the page, and is not sent to it."""
     secret = "kanari-found-0001"
