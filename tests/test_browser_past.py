@@ -130,7 +130,7 @@ def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
     see(table.locator("tr[data-name='benchling'] .time"), re.compile(COUNTED))
     notebook.run("%labauth login foundry --tenant sandbox --as benchling")
     see(panel, "Signed out of Benchling at")
-    see(table.locator("tr[data-name='benchling']"), "Foundry")
+    see(table.locator("tr[data-name='benchling']"), "sandbox-service-user")
     notebook.run("%labauth status")
     see(table.locator(".line"), re.compile(r"^1 login at \d\d:\d\d\."))
 
