@@ -33,6 +33,7 @@ from labauth_nb.sandbox import Lab
 REPO = Path(__file__).parent.parent
 VIEW = "application/vnd.jupyter.widget-view+json"
 MIME = "application/vnd.labauth+json"
+TYPED = ["labauth_nb/notebook/panel.js", "labauth_nb/notebook/extension/remoteEntry.js"]
 SHARED = json.loads((REPO / "tests" / "panel.json").read_text("utf-8"))
 """What the page says or shows as the kernel does: panel.test.mjs tests the page on it."""
 
@@ -132,6 +133,19 @@ def test_only_the_provider_is_a_trait(kernel: Kernel) -> None:
     assert "secret" not in text
     assert len(state["_esm"]) < 1300
     kernel.run("%labauth logout qbench")
+
+
+def test_on_a_page_of_voila(kernel: Kernel) -> None:
+    """Voila shows widgets, and answers once all cells have run: the panel is a widget there, and no
+    cell waits for it."""
+    kernel.run("import os; os.environ['SERVER_SOFTWARE'] = 'voila/0.5.13'")
+    (form,) = kernel.run("%labauth login qbench --as page")
+    assert form["data"][VIEW]["model_id"]
+    assert "not signed in yet" in form["data"]["text/html"]
+    (card,) = kernel.run("%labauth login qbench --tenant sandbox --as page")
+    assert card["data"][VIEW]["model_id"]
+    assert "Signed in to QBench" in card["data"]["text/html"]
+    kernel.run("del os.environ['SERVER_SOFTWARE']\n%labauth logout page")
 
 
 def test_nobody_can_answer(kernel: Kernel) -> None:
@@ -373,12 +387,12 @@ def test_pure_parts_of_the_page() -> None:
 @pytest.mark.timeout(420)  # npx fetches TypeScript
 @pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
 def test_types_of_the_page() -> None:
-    """panel.js passes TypeScript's strict check."""
+    """panel.js and the extension pass TypeScript's strict check."""
     command = (
         "npx -y -p typescript@5 tsc --noEmit --allowJs --checkJs --strict --target es2022 --module"
         " esnext"
     )
-    arguments = [*command.split(), "--lib", "es2022,dom", "labauth_nb/notebook/panel.js"]
+    arguments = [*command.split(), "--lib", "es2022,dom", *TYPED]
     done = subprocess.run(arguments, cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
 
@@ -386,8 +400,8 @@ def test_types_of_the_page() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
 def test_format_of_the_page() -> None:
-    """panel.js and its tests are as prettier writes them, 100 characters wide."""
-    files = ["labauth_nb/notebook/panel.js", "tests/panel.test.mjs"]
+    """The page's modules and their tests are as prettier writes them, 100 characters wide."""
+    files = [*TYPED, "labauth_nb/notebook/loader.js", "tests/panel.test.mjs"]
     command = ["npx", "-y", "prettier@3", "--no-config", "--print-width", "100", "--check", *files]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, (

@@ -6,6 +6,7 @@ A cell waits for its form.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -58,7 +59,6 @@ EXTENSION_SECONDS = 1.0
 HELLO_SECONDS = 3.0
 """A page that can show the widget says hello within this time; else the question is asked at a
 prompt."""
-SEE_NOW = " Run this cell to see them now."
 WAIT_SECONDS = 300.0
 """How long a cell waits for its panel, unless --wait says otherwise."""
 LONGER_SECONDS = 300.0
@@ -467,10 +467,10 @@ class LoginPanel(Panel):
             if isinstance(stopped, TimeoutError) and self._patience > 0:
                 waited = in_words(self._patience, exact=self._patience % 60 > 0)
                 said = f"Nobody answered the {name} panel in {waited}."
-            raise NotSignedIn(
-                f"{said} Sign in there, then run the next cell; or run {command}"
-                f" again.{self._standing()}"
-            ) from None
+            then = "Sign in there, then run the next cell; or run"
+            if self._widget is not None:  # which is taken away, as it is dead tomorrow
+                then = "To sign in, run"
+            raise NotSignedIn(f"{said} {then} {command} again.{self._standing()}") from None
         finally:
             self._left, self._since = True, None
             self.tell()
@@ -586,7 +586,8 @@ class StatusPanel(Panel):
         """How many logins there were when that last changed; the table is that of the run."""
         if not self._snapshot and (said := self._sentence("")) != self._said:
             self._said, self._at = said, time.strftime("%H:%M")
-        sentence = self._snapshot or self._sentence(f" at {self._at}") + SEE_NOW
+        now = f" Run this cell to see {'it' if len(self._rows()) == 1 else 'them'} now."
+        sentence = self._snapshot or self._sentence(f" at {self._at}") + now
         return Past(sentence, repr(self), html=self._html + self._status._repr_html_())
 
     def __repr__(self) -> str:
@@ -636,6 +637,9 @@ def run_login(wish: Wish, ask: bool, wait: float | None, awaited: bool) -> Await
     `ask`: show it even where nothing is missing; `wait`: for so many seconds (None: not at all);
     `awaited`: the cell awaits what this gives. Raises what `login` raises where nobody can answer.
     """
+    if _in_voila():
+        display(Widget(_made(wish, ask, True), wish.provider))  # type: ignore[no-untyped-call]
+        return _nothing() if awaited else None
     panel = _made(wish, ask, terminal.can_ask())
     panel.show()
     if not panel.asking:
@@ -662,6 +666,14 @@ def panel(
     waits for it. The arguments are those of `login`, and so is what is raised.
     """
     return Widget(_made(Wish(provider, method, tenant, name), False, True), provider)
+
+
+def _in_voila() -> bool:
+    """Whether a page of Voila is made.
+
+    It shows widgets, is answered once all cells have run, and drops what a display becomes.
+    """
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
 
 
 def _made(wish: Wish, ask: bool, attended: bool) -> LoginPanel:

@@ -123,8 +123,6 @@ class Panel:
             login = logins.get(str(message.get("name")))
             if message.get("type") == "renew":
                 login.refresh(attended=True)
-            elif message.get("type") == "again":  # a table has no place for a form
-                self.note = f"To sign in to {login.name} again, run {login.command} in a cell."
             elif message.get("type") == "logout":
                 # Nobody can be asked at a prompt here: what was pasted is left alone at the
                 # provider.
