@@ -202,6 +202,8 @@ def test_a_widget_of_a_panel(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sent[1]["type"] == "state"
     assert sent[1]["login"]["title"] == "Benchling"
     assert "not signed in yet" in repr(labauth_nb.panel("qbench")).lower()
+    login("qbench", tenant="sandbox")
+    assert "Signed in to QBench" in repr(labauth_nb.panel("qbench"))
 
 
 def test_the_target_goes_with_the_extension() -> None:

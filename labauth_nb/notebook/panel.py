@@ -662,10 +662,17 @@ def panel(
 ) -> Widget:
     """The panel as a widget of ipywidgets, to stand in a VBox, on a Voila page or in marimo.
 
-    It signs in with what is found, as ``%labauth login`` does, else it shows the form; nothing
-    waits for it. The arguments are those of `login`, and so is what is raised.
+    It shows the login that is there, or signs in with what is found, as ``%labauth login`` does,
+    else it shows the form; nothing waits for it. The arguments are those of `login`, and so is what
+    is raised.
     """
-    return Widget(_made(Wish(provider, method, tenant, name), False, True), provider)
+    wish = Wish(provider, method, tenant, name)
+    if method is None and tenant is None:
+        shown = LoginPanel(plans.plan(wish))
+        if shown.login is not None and shown.login.status != EXPIRED:
+            shown.forget()
+            return Widget(shown, provider)
+    return Widget(_made(wish, False, True), provider)
 
 
 def _in_voila() -> bool:
