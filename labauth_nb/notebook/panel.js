@@ -747,7 +747,8 @@ function attemptOf(page, state, attempt, actions) {
   it.append(heading(`Sign in to ${state.title}`, !!state.form?.sandbox));
   it.append(...shownPlaces(placesOf(attempt.where, [], null)));
   if (attempt.busy) {
-    it.append(make("p", {}, "Response received; signing in…"), cancel);
+    it.append(make("p", {}, "Response received; signing in…"));
+    it.append(make("div", { class: "foot" }, cancel));
     return it;
   }
   const way = wayOf(page, attempt);
@@ -986,7 +987,7 @@ function tableOf(page, state, actions) {
   const table = make("table", {}, caption, make("thead", {}, make("tr", {}, ...heads)));
   table.append(make("tbody", {}, ...state.rows.map((row) => rowOf(page, row, actions))));
   const it = make("div", {}, make("div", { class: "box" }, table));
-  if (state.note) it.append(soft(state.note));
+  if (state.note) it.append(make("p", { class: "soft note" }, state.note));
   return it;
 }
 
@@ -1037,7 +1038,7 @@ function draw(page, actions) {
   const open = openDetails(body);
   root.classList.toggle("wide", state.view === "status");
   body.replaceChildren(partOf(page, state, actions));
-  if (panel?.note) body.append(soft(panel.note));
+  if (panel?.note) body.append(make("p", { class: "soft note" }, panel.note));
   body.querySelectorAll("input").forEach((box) => half[box.name] && (box.value = half[box.name]));
   body.querySelectorAll("details").forEach((each) => {
     each.open ||= open.includes(each.dataset.key);
