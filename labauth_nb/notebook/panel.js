@@ -1291,7 +1291,10 @@ export function widgetPort(model) {
   /** @type {object[]} */ let held = [];
   const kernel = () => {
     const it = model.widget_manager?.kernel;
-    if (it ? isDead(it) : had) return "gone";
+    if (it ? isDead(it) : had) {
+      held = []; // it may hold what was typed
+      return "gone";
+    }
     had ||= !!it;
     if (it?.status === "busy") return "busy";
     return answered ? "live" : "connecting";
