@@ -206,6 +206,23 @@ def test_a_widget_of_a_panel(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Signed in to QBench" in repr(labauth_nb.panel("qbench"))
 
 
+def test_an_extension_that_is_slow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a page of the extension says hello late, the widget that stood in is taken away, from
+    what is displayed too."""
+    shown: list[Any] = []
+    monkeypatch.setattr(panel, "display", lambda data, **_: shown.append(data))
+    form = panel.LoginPanel(plan(Wish("qbench")), True)
+    form.fall_back()
+    (stand_in,) = form.views
+    assert widget.VIEW in shown[-1]
+    page = Page(form.id)
+    assert widget.VIEW not in shown[-1]
+    assert page.state["form"]
+    assert stand_in not in form.views
+    form.fall_back()
+    assert len(form.views) == 1
+
+
 def test_the_target_goes_with_the_extension() -> None:
     """Unloading takes the comm target away, and leaves one that somebody else has put there."""
     targets: dict[str, Any] = {}

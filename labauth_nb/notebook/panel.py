@@ -210,6 +210,14 @@ class LoginPanel(Panel):
             self._widget = Widget(self, self._provider.name)
             self.tell()
 
+    def taken_over(self) -> None:
+        """Take the widget away again: a page of the extension was only slow."""
+        stand_in, self._widget = self._widget, None
+        if stand_in is not None:
+            self.views = [each for each in self.views if each is not stand_in]
+            stand_in.close()
+            self._published(update=True)
+
     def fall_back_later(self) -> None:
         """As `fall_back`, after the time that the extension has."""
         started(self._late, name="labauth panel")

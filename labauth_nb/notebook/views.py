@@ -38,6 +38,9 @@ class Watched(Protocol):
     def received(self, message: Any) -> None:
         """Do what a page says."""
 
+    def taken_over(self) -> None:
+        """A page of the extension shows it."""
+
 
 class CommView:
     """A page of the extension, whose messages look as those of a widget."""
@@ -102,6 +105,7 @@ def _opened(comm: Any, message: Any) -> None:
     comm.on_msg(heard)
     comm.on_close(closed)
     look(panel, view)
+    panel.taken_over()
     panel.received({"type": "hello"})
 
 

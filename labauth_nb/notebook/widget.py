@@ -113,6 +113,9 @@ class Panel:
     def _repr_mimebundle_(self, **_: Any) -> Bundle:
         return self.bundle()
 
+    def taken_over(self) -> None:
+        """A page of the extension shows it."""
+
     def greeted(self) -> None:
         """A page said hello."""
 
