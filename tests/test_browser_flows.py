@@ -118,8 +118,7 @@ def nothing_leaked(notebook: Notebook, *pasted: str) -> None:
     the page must show."""
     notebook.run("held()\nget_ipython().history_manager.writeout_cache()")
     saved = notebook.save()
-    widgets = json.loads(saved)["metadata"].get("widgets", {})
-    assert not any(each["state"] for each in widgets.values())
+    assert "anywidget" not in saved  # a progress bar is a widget, too
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--stdout", notebook.name]
     html = subprocess.run(
         command, cwd=notebook.folder, capture_output=True, check=True, timeout=120

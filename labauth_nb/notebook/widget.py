@@ -186,6 +186,12 @@ class Widget(anywidget.AnyWidget):
         else:
             self._panel.received(message)
 
+    def close(self) -> None:
+        """Nothing of it stays in the page, or in the state that JupyterLab may save."""
+        if self.layout is not None:
+            self.layout.close()
+        super().close()
+
     def view(self) -> dict[str, Any]:
         """What displays it, within a bundle."""
         return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
