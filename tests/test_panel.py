@@ -531,7 +531,7 @@ def test_the_page_knows_what_it_is_sent() -> None:
         name: {key: in_javascript(hint, set(states)) for key, hint in get_type_hints(kind).items()}
         for name, kind in states.items()
     }
-    assert len(python) == 11
+    assert len(python) == 12
     assert python == javascript
 
 

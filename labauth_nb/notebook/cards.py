@@ -147,6 +147,14 @@ class LoginState(TypedDict):
     kept: str
 
 
+class SealState(TypedDict):
+    """A public key of the kernel, for one message."""
+
+    id: str
+    key: str
+    """An uncompressed point of P-256 in base64."""
+
+
 class PanelState(TypedDict):
     """What the page of a `LoginPanel` shows.
 

@@ -36,6 +36,7 @@
  *   renewable: boolean, source: string, story: string, note: string, error: string, code: string,
  *   kept: string,
  * }} LoginState
+ * @typedef {{id: string, key: string}} SealState
  * @typedef {{
  *   view: "login", title: string, login: LoginState | null, form: FormState | null,
  *   attempt: AttemptState | null, line: string, busy: boolean, error: string, field: string,
@@ -880,6 +881,51 @@ function askForCode(page, attempt, actions) {
   if (page.device === attempt.url || wayOf(page, attempt) !== "device") return;
   page.device = attempt.url;
   actions.send({ type: "device" });
+}
+
+// Sealing.
+
+const CLEAR = ["type", "method", "name", "remember", "number"];
+
+/**
+ * What a sealed text is bound to: the clear part of its message, as `about` in seals.py.
+ * @param {Record<string, any>} message
+ */
+function about(message) {
+  const clear = CLEAR.map((name) => String(message[name] ?? ""));
+  return new TextEncoder().encode(JSON.stringify(clear));
+}
+
+/**
+ * `typed`, encrypted with the kernel's key; only in `message` does it open. ECDH on P-256,
+ * HKDF-SHA-256 (RFC 5869), AES-256-GCM (NIST SP 800-38D). Throws where the browser cannot do it.
+ * @param {SealState} key @param {object} typed @param {Record<string, any>} message
+ */
+export async function seal(key, typed, message) {
+  const { subtle } = globalThis.crypto;
+  const curve = { name: "ECDH", namedCurve: "P-256" };
+  const theirs = Uint8Array.from(atob(key.key), (c) => c.charCodeAt(0));
+  const kernel = await subtle.importKey("raw", theirs, curve, false, []);
+  const mine = await subtle.generateKey(curve, false, ["deriveBits"]);
+  const point = new Uint8Array(await subtle.exportKey("raw", mine.publicKey));
+  const bits = await subtle.deriveBits({ name: "ECDH", public: kernel }, mine.privateKey, 256);
+  const shared = await subtle.importKey("raw", bits, "HKDF", false, ["deriveKey"]);
+  const info = Uint8Array.of(...new TextEncoder().encode("labauth-nb seal 1"), ...theirs, ...point);
+  const derive = { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(0), info };
+  const aes = { name: "AES-GCM", length: 256 };
+  const secret = await subtle.deriveKey(derive, shared, aes, false, ["encrypt"]);
+  const iv = globalThis.crypto.getRandomValues(new Uint8Array(12));
+  const text = JSON.stringify(typed);
+  // Spaces, so that its length does not tell that of a secret.
+  const plain = new TextEncoder().encode(text.padEnd(Math.ceil(text.length / 512) * 512));
+  const how = { name: "AES-GCM", iv, additionalData: about(message) };
+  const sealed = new Uint8Array(await subtle.encrypt(how, secret, plain));
+  return { id: key.id, key: base64(point), iv: base64(iv), text: base64(sealed) };
+}
+
+/** @param {Uint8Array} bytes */
+function base64(bytes) {
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 }
 
 // A login, and all of them.

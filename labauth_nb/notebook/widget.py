@@ -32,6 +32,7 @@ from ..logins import logins
 from ..masking import MASK, Secret
 from . import views
 from .cards import PanelState, StatusState
+from .seals import CLEAR
 from .views import View
 
 HERE = Path(__file__).parent
@@ -238,12 +239,8 @@ def failed(error: BaseException) -> str:
     )
 
 
-_KEPT = ("type", "method", "name", "remember", "number")
-"""What a page's message says that is no secret; what was typed stands beside it."""
-
-
 def _without_what_was_typed(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value if key in _KEPT else MASK for key, value in message.items()}
+    return {key: value if key in CLEAR else MASK for key, value in message.items()}
 
 
 def _typed(message: Mapping[str, Any]) -> dict[str, Any]:
