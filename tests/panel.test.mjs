@@ -394,3 +394,61 @@ test("without a kernel nothing can be pressed, and the past is said", () => {
     assert.match(text, /Run this cell/);
   }
 });
+
+const encrypted = "What you type is encrypted on its way to this kernel.";
+const open = "What you type is not encrypted beyond the connection itself. To change that, ";
+
+holds(
+  "the small print says whether what is typed is encrypted, and else the cure",
+  page.sealWords,
+  [
+    [encrypted, { id: "1", key: "" }, true],
+    [`${open}open this page over https or on localhost.`, { id: "1", key: "" }, false],
+    [`${open}open this page over https or on localhost.`, null, false],
+    [`${open}install the package cryptography in this kernel.`, null, true],
+  ],
+);
+
+/** What a page with `seal` sends and says when "kanari" is typed, in a secure context or not. */
+async function typing(seal, secure) {
+  const sent = [];
+  const said = [];
+  const view = { state: { ...form, attempt: null, busy: true, seal } };
+  const actions = {
+    send: (each) => sent.push(each),
+    draw: () => {},
+    say: (each) => said.push(each),
+  };
+  globalThis.isSecureContext = secure;
+  page.sendTyped(view, { type: "submit" }, { fields: { secret: "kanari" } }, actions);
+  for (let turn = 0; turn < 500 && !sent.length && !said.length; turn++)
+    await new Promise((wake) => setTimeout(wake, 10));
+  return { sent, state: view.state };
+}
+
+const curve = { name: "ECDH", namedCurve: "P-256" };
+const pair = await crypto.subtle.generateKey(curve, true, ["deriveBits"]);
+const point = Buffer.from(await crypto.subtle.exportKey("raw", pair.publicKey)).toString("base64");
+
+test("what is typed is sent sealed where page and kernel can, else as it is", async () => {
+  const plain = [{ type: "submit", fields: { secret: "kanari" } }];
+  assert.deepEqual((await typing({ id: "1", key: point }, false)).sent, plain);
+  assert.deepEqual((await typing(null, true)).sent, plain);
+  const { sent } = await typing({ id: "1", key: point }, true);
+  assert.deepEqual(Object.keys(sent[0]), ["type", "sealed"]);
+  assert.deepEqual(Object.keys(sent[0].sealed), ["id", "key", "iv", "text"]);
+});
+
+test("what cannot be sealed is not sent, and that is said", async () => {
+  for (const key of ["", "*", "AAAA", point.slice(4)]) {
+    const { sent, state } = await typing({ id: "1", key }, true);
+    assert.deepEqual(sent, []);
+    assert.match(state.error, /^Nothing was submitted: this page could not encrypt .* Reload/);
+    assert.equal(state.busy, false);
+  }
+});
+
+test("what is said of a paste that could not be sealed stands in its form", () => {
+  const { text } = drawn({ ...STATES["attempt-paste"], error: "Nothing was submitted." });
+  assert.match(text, /Nothing was submitted\./);
+});

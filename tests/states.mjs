@@ -162,6 +162,7 @@ const panel = {
   field: "",
   note: "",
   wait: null,
+  seal: null,
 };
 const attempt = {
   where,
@@ -183,7 +184,7 @@ const table = {
   empty: "Not signed in anywhere. To sign in, type %labauth login benchling",
   snapshot: "",
 };
-const asked = { ...panel, form, wait: 298 };
+const asked = { ...panel, form, wait: 298, seal: { id: "1", key: "BA==" } };
 const byKey = { ...asked, form: { ...form, method: "api-key" } };
 const unknown = { ...key, page: "", page_words: "", where: [], fields: [tenant, field] };
 const doubt = {
@@ -282,6 +283,7 @@ export const STATES = {
   "form-file": {
     ...byKey,
     wait: null,
+    seal: null,
     form: {
       ...form,
       method: "api-key",

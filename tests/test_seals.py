@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import traceback
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import Kernel
+from test_panel import drive, send
 from test_secrets import leaks
 
 from labauth_nb import InvalidInput
+from labauth_nb.logins.plans import Wish, plan
 from labauth_nb.masking import Secret
+from labauth_nb.notebook import panel, widget
 from labauth_nb.notebook.seals import Seals
+from labauth_nb.sandbox import Lab
 
 PAGE = Path(__file__).parent.parent / "labauth_nb" / "notebook" / "panel.js"
 NODE = r"""
@@ -232,3 +238,125 @@ def test_two_at_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == [False] * 7 + [True]
+
+
+@pytest.fixture
+def form(monkeypatch: pytest.MonkeyPatch) -> panel.LoginPanel:
+    """A panel whose page is the test."""
+    form = panel.LoginPanel(plan(Wish("qbench", "client", "sandbox")), True)
+    monkeypatch.setattr(widget, "started", lambda work, *args, **_: work(*args) or threading)
+    return form
+
+
+def test_a_panel_opens_what_its_page_sealed(lab: Lab, form: panel.LoginPanel) -> None:
+    """A panel has a key while it asks for something, and signs in with what was sealed; a message
+    that comes again is refused in the form, with a new key. Signed in, it has none."""
+    key = form.state()["seal"]
+    secret = {"client_id": "sandbox-qbench-client", "client_secret": CANARY}
+    wrong, other = by_page((key, {"fields": secret}, SUBMIT), (key, TYPED, SUBMIT))
+    form.received(dict(wrong))
+    assert str(form.error).startswith("QBench responded with 400 invalid_grant")
+    for message in (wrong, other):
+        form.received(dict(message))
+        assert USED in form.state()["error"]
+        assert form.state()["form"]
+    again = form.state()["seal"]
+    assert again != key
+    secret["client_secret"] = "sandbox-qbench-client-secret-0001"
+    (right,) = by_page((again, {"fields": secret}, SUBMIT))
+    form.received(right)
+    state = form.state()
+    assert (state["login"] and state["login"]["name"], state["error"]) == ("qbench", "")
+    assert (state["form"], state["seal"]) == (None, None)
+    assert leaks([CANARY, *secret.values()], repr(right)) == []
+    form.login.logout()  # type: ignore[union-attr]
+
+
+def test_a_paste_is_sealed_too(lab: Lab) -> None:
+    """What is pasted to a browser sign-in is opened there; a seal that does not open is said
+    there, and the sign-in goes on."""
+    form = panel.LoginPanel(plan(Wish("dnanexus", "browser", "sandbox")), form=True)
+    form.greeted()
+    while form.attempt is None:
+        threading.Event().wait(0.01)
+    landed = lab.visit(form.attempt.url)
+    key = form.state()["seal"]
+    (sent,) = by_page((key, {"text": landed}, {"type": "answer"}))
+    form.heard({**sent, "type": "cancel"})
+    assert UNREADABLE in form.state()["error"]
+    assert form.state()["attempt"]
+    (sent,) = by_page((form.state()["seal"], {"text": landed}, {"type": "answer"}))
+    form.heard(sent)
+    assert form._answered.wait(20)
+    assert form.login is not None
+    assert form.state()["error"] == ""
+    form.login.logout()
+
+
+def test_without_cryptography(
+    lab: Lab, form: panel.LoginPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the package `cryptography` the page gets no key, what it sends as it is signs in, and
+    a seal is refused."""
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    assert form.state()["form"]
+    assert form.state()["seal"] is None
+    form.heard({**SUBMIT, "sealed": {"id": "", "key": "", "iv": "", "text": ""}})
+    assert USED in form.state()["error"]
+    right = {"client_id": "sandbox-qbench-client"}
+    right["client_secret"] = "sandbox-qbench-client-secret-0001"
+    form.heard({**SUBMIT, "fields": right})
+    assert form.login is not None
+    form.login.logout()
+
+
+BARE = """
+import logging
+from labauth_nb.notebook import widget
+widget._PageFilter.filter = lambda self, record: True
+widget._without_what_was_typed = dict
+logging.basicConfig(level=logging.DEBUG, filename='all.log', force=True)
+"""
+KEPT = (
+    "import gc; print([o for o in gc.get_objects() if isinstance(o, dict) and"
+    " o.get('msg_type') == 'comm_msg'], get_ipython().get_parent())"
+)
+
+
+@pytest.mark.slow
+def test_a_kernel_sees_ciphertext(tmp_path: Path) -> None:
+    """With nothing filtered, every logger at DEBUG and the kernel at --debug, no log, no message
+    and no parent that the kernel keeps holds what was typed; it signs in."""
+    env = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path / "ipython")}
+    kernel = Kernel(tmp_path, env, debug=tmp_path / "kernel.log")
+    good = "sandbox-qbench-client-secret-0001"
+    tries, states = [CANARY, good], []
+    try:
+        kernel.run("%load_ext labauth_nb\nfrom labauth_nb.sandbox import running\nlab_ = running()")
+        kernel.run(BARE)
+        origin = kernel.text("print(lab_.origin('qbench'), end='')")
+
+        def page(comm: str, state: dict[str, Any] | None) -> bool:
+            if state is None:
+                send(kernel, comm, {"type": "hello"})
+                return False
+            states.append(state)
+            if tries and state["form"] and not state["busy"]:
+                typed = {"tenant": origin, "client_id": "sandbox-qbench-client"}
+                typed["client_secret"] = tries.pop(0)
+                (sent,) = by_page((state["seal"], {"fields": typed}, SUBMIT))
+                send(kernel, comm, sent)
+            return bool(state["login"] and not state["form"])
+
+        drive(kernel, "%labauth login qbench --as sealed --no-wait", page)
+        parent = kernel.text(KEPT)
+        logs = [(tmp_path / name).read_text() for name in ("all.log", "kernel.log")]
+    finally:
+        kernel.stop()
+    keys = {state["seal"]["key"] for state in states if state["seal"]}
+    assert len(keys) >= 2
+    assert states[-1]["seal"] is None
+    # the search would find it: the messages themselves are there
+    assert all("'type': 'submit'" in log and "'sealed': {'id'" in log for log in logs)
+    assert "'sealed': {'id'" in parent
+    assert leaks([CANARY, good], *logs, parent, *kernel.messages) == []

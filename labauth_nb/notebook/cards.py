@@ -175,6 +175,9 @@ class PanelState(TypedDict):
     note: str
     wait: float | None
     """Seconds that the cell still waits for this panel; None: it does not wait."""
+    seal: SealState | None
+    """What the page encrypts with what is typed next; None: nothing is asked for, or it cannot
+    be."""
 
 
 class StatusState(TypedDict):

@@ -40,7 +40,7 @@
  * @typedef {{
  *   view: "login", title: string, login: LoginState | null, form: FormState | null,
  *   attempt: AttemptState | null, line: string, busy: boolean, error: string, field: string,
- *   note: string, wait: number | null,
+ *   note: string, wait: number | null, seal: SealState | null,
  * }} PanelState
  * @typedef {{
  *   view: "status", title: string, rows: LoginState[], note: string, empty: string,
@@ -641,6 +641,8 @@ function footOf(page, state, form, method, actions) {
     foot.append(rememberBox(page, form, method));
     it.append(make("p", { class: "hint", id: `${page.id}-remember-hint` }, form.store_words));
   }
+  if (method.fields.some((each) => each.secret && !each.locked))
+    it.append(soft(sealWords(state.seal, canSeal())));
   if (state.wait !== null) it.append(waitOf(actions));
   return it;
 }
@@ -726,7 +728,7 @@ function submit(page, method, form, actions) {
   page.method = method.name;
   page.way = "";
   const remember = method.keeps.includes(page.remember) ? page.remember : "";
-  actions.send({ type: "submit", method: method.name, fields, remember });
+  sendTyped(page, { type: "submit", method: method.name, remember }, { fields }, actions);
   page.pending = true;
   if (page.state?.view === "login") page.state = { ...page.state, busy: true, error: "", note: "" };
   actions.draw();
@@ -741,6 +743,7 @@ function submit(page, method, form, actions) {
  * @param {Actions} actions
  */
 function attemptOf(page, state, attempt, actions) {
+  if (state.error) attempt = { ...attempt, error: state.error };
   const cancel = button("Cancel", () => actions.send({ type: "cancel" }), false, {
     name: "cancel",
   });
@@ -846,11 +849,12 @@ function pasteOf(page, attempt, cancel, actions) {
   row.append(make("label", { for: key }, "Address or code"), box);
   row.append(make("p", { class: "hint", id: `${page.id}-paste` }, about));
   if (attempt.error) row.append(problem(page, attempt.error));
+  row.append(soft(sealWords(sealOf(page), canSeal())));
   const go = make("button", { type: "submit", class: "main" }, "Continue");
   const it = make("form", { novalidate: true }, row, make("div", { class: "foot" }, go, cancel));
   it.addEventListener("submit", (event) => {
     event.preventDefault();
-    actions.send({ type: "answer", text: box.value });
+    sendTyped(page, { type: "answer" }, { text: box.value }, actions);
     box.value = "";
     page.pending = true;
   });
@@ -886,6 +890,32 @@ function askForCode(page, attempt, actions) {
 // Sealing.
 
 const CLEAR = ["type", "method", "name", "remember", "number"];
+const UNSEALED =
+  "Nothing was submitted: this page could not encrypt what you typed. Reload the page, then type " +
+  "it again.";
+
+/** Whether this page can encrypt: a browser lets only https and localhost do it. */
+function canSeal() {
+  return !!globalThis.isSecureContext && !!globalThis.crypto?.subtle;
+}
+
+/**
+ * The kernel's key for what is typed next, or null. @param {Page} page
+ */
+function sealOf(page) {
+  return page.state?.view === "login" ? page.state.seal : null;
+}
+
+/**
+ * The small print. @param {SealState | null} key @param {boolean} able whether the page can encrypt
+ */
+export function sealWords(key, able) {
+  if (key && able) return "What you type is encrypted on its way to this kernel.";
+  const cure = able
+    ? "install the package cryptography in this kernel"
+    : "open this page over https or on localhost";
+  return `What you type is not encrypted beyond the connection itself. To change that, ${cure}.`;
+}
 
 /**
  * What a sealed text is bound to: the clear part of its message, as `about` in seals.py.
@@ -926,6 +956,23 @@ export async function seal(key, typed, message) {
 /** @param {Uint8Array} bytes */
 function base64(bytes) {
   return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
+/**
+ * Send `message` with what was typed, sealed where that can be. What cannot be sealed, although the
+ * page and the kernel could, is not sent. @param {Page} page
+ * @param {Record<string, any>} message @param {object} typed @param {Actions} actions
+ */
+export function sendTyped(page, message, typed, actions) {
+  const key = canSeal() ? sealOf(page) : null;
+  if (!key) return actions.send({ ...message, ...typed });
+  const unsent = () => {
+    if (page.state?.view !== "login") return;
+    page.state = { ...page.state, busy: false, error: UNSEALED, field: "" };
+    actions.draw();
+    actions.say(UNSEALED);
+  };
+  seal(key, typed, message).then((sealed) => actions.send({ ...message, sealed }), unsent);
 }
 
 // A login, and all of them.

@@ -52,6 +52,7 @@ from .cards import (
     still,
     typed_before,
 )
+from .seals import Seals
 from .widget import VIEW, Bundle, Panel, Past, Widget, failed
 
 EXTENSION_SECONDS = 1.0
@@ -84,6 +85,7 @@ class LoginPanel(Panel):
         self.error: LabauthError | None = None
         self._ask, self._form_open, self._busy = ask, ask if form is None else form, False
         self._seen, self._answered = threading.Event(), threading.Event()
+        self._seals = Seals()
         self._login: Login | None = None
         self._ended = self._said = self._text = ""
         self._left = False
@@ -149,18 +151,20 @@ class LoginPanel(Panel):
     def state(self) -> PanelState:
         """What the page shows."""
         login, line = self.login, self.line()
+        form = self.form() if not (login or line) or self._form_open else None
         return {
             "view": "login",
             "title": self._provider.title,
             "login": None if login is None else login_state(login),
             "line": line,
-            "form": self.form() if not (login or line) or self._form_open else None,
+            "form": form,
             "busy": self._busy,
             "error": str(self.error or ""),
             "field": (self.error and self.error.field) or "",
             "note": self.note,
             "attempt": attempt_state(self.attempt, self.plan) if self.attempt is not None else None,
             "wait": None if self._since is None else self._seconds_left(),
+            "seal": self._seals.state() if form or self.attempt is not None else None,
         }
 
     def past(self) -> Past:
@@ -253,6 +257,11 @@ class LoginPanel(Panel):
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """Act on what the page sends; what goes wrong is shown there."""
+        try:
+            message = self._seals.opened(message)
+        except InvalidInput as error:
+            self._unread(error)
+            return
         match message.get("type"):
             case "submit":
                 self._submitted(message)
@@ -277,6 +286,11 @@ class LoginPanel(Panel):
             case _:
                 self.error = None
                 super().heard(message)
+
+    def _unread(self, error: InvalidInput) -> None:
+        """What was typed does not open: the page says so, and has a new key for it."""
+        self.error, self.note = error.again(), ""
+        self.tell()
 
     def _resolved(self, tenant: str, number: int) -> ResolvedState:
         """Which address a typed tenant stands for when it is submitted, or what to give.
@@ -397,7 +411,7 @@ class LoginPanel(Panel):
         if attempt is None:
             return
         if attempt.state == DONE:
-            self.attempt = None
+            self.attempt = self.error = None
             self._signed_in()
         elif attempt.state == OVER:
             self.attempt, self.error = None, attempt.error
@@ -412,7 +426,7 @@ class LoginPanel(Panel):
         if attempt is None:
             self.note = "This sign-in attempt has ended. Start again from the notebook."
             return self.tell()
-        self.note = ""
+        self.note, self.error = "", None
         try:
             match message.get("type"):
                 case "answer":
