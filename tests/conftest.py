@@ -22,6 +22,7 @@ import pytest
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins
 from labauth_nb.notebook import cards, views
+from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import SITES
 

@@ -107,7 +107,7 @@ def test_credentials_found(kernel: Kernel) -> None:
         (output,) = kernel.run("%labauth login benchling --tenant sandbox", [])
         text = (
             "SANDBOX: Signed in to Benchling (sandbox), method app; time left: 15 min;"
-            " credentials from: sandbox."
+            " credentials from the sandbox."
         )
         assert output["data"] == {
             MIME: {"v": 1, "text": text},
