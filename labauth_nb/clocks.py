@@ -98,6 +98,15 @@ def seconds_in(amount: str) -> float:
     return seconds
 
 
+def hour() -> str:
+    """The time of day here, such as "14:20"; "14:20 UTC" where this computer keeps UTC.
+
+    So a reader elsewhere does not take a server's time for their own.
+    """
+    now = time.localtime()
+    return time.strftime("%H:%M UTC" if now.tm_zone == "UTC" else "%H:%M", now)
+
+
 def in_words(seconds: float, exact: bool = False) -> str:
     """A duration rounded up: "15 min", "18 h", "30 d"; "under 1 min".
 

@@ -45,7 +45,8 @@ def saved(notebook: Notebook) -> list[Any]:
 
 def past(notebook: Notebook, *cells: int) -> None:
     """The panels under `cells` (a card, a form, a table) say what is past, and offer nothing."""
-    sentences = (SIGNED_IN, NOT_YET, re.compile(r"1 login at \d\d:\d\d\. Run this cell to see"))
+    table = re.compile(r"1 login at \d\d:\d\d(?: UTC)?\. Run this cell to see")
+    sentences = (SIGNED_IN, NOT_YET, table)
     for cell, sentence in zip(cells, sentences, strict=True):
         see(notebook.panel(cell), sentence)
         assert notebook.panel(cell).locator("form, table, button, input, .time").count() == 0
@@ -94,6 +95,11 @@ def test_reload_restart_and_tomorrow(notebook: Notebook) -> None:
     notebook.visit(notebook.name)
     assert not page.evaluate("window.jupyterapp.shell.currentWidget.model.cells.get(1).trusted")
     past(notebook, *cells)
+    # as a kernel with a later version of labauth_nb would save it
+    file.write_text(file.read_text().replace('"v": 1', '"v": 2'))
+    notebook.visit(notebook.name)
+    see(card, f"{SIGNED_IN} (To see it live, install the same version of labauth-nb")
+    assert card.locator("button, .time").count() == 0
 
 
 def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
@@ -114,10 +120,10 @@ def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
     page.wait_for_function("document.querySelectorAll('.labauth .line').length >= 2")
     assert page.locator(".labauth .card").count() == 0
     for line in lines.all():
-        see(line, re.compile(r"^Signed out of Benchling at \d\d:\d\d\.\s*Sign in again$"))
+        see(line, re.compile(r"^Signed out of Benchling at \d\d:\d\d(?: UTC)?\.\s*Sign in again$"))
     (output,) = saved(notebook)
     line = output["metadata"]["labauth"]["state"]["line"]
-    assert re.fullmatch(r"Signed out of Benchling at \d\d:\d\d\.", line)
+    assert re.fullmatch(r"Signed out of Benchling at \d\d:\d\d(?: UTC)?\.", line)
     assert output["data"]["text/html"] == f"<p>{line} Run this cell to sign in again.</p>"
     notebook.visit(notebook.name)
     panel = notebook.panel(cell)
@@ -132,7 +138,7 @@ def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
     see(panel, "Signed out of Benchling at")
     see(table.locator("tr[data-name='benchling']"), "sandbox-service-user")
     notebook.run("%labauth status")
-    see(table.locator(".line"), re.compile(r"^1 login at \d\d:\d\d\."))
+    see(table.locator(".line"), re.compile(r"^1 login at \d\d:\d\d(?: UTC)?\."))
 
 
 def test_a_form_is_answered_while_a_cell_computes(notebook: Notebook) -> None:
@@ -144,6 +150,24 @@ def test_a_form_is_answered_while_a_cell_computes(notebook: Notebook) -> None:
     panel.locator("form button[type='submit']").click()
     see(panel.locator(".time"), re.compile(COUNTED), 8)
     assert notebook.waits(busy)
+
+
+def test_a_page_older_than_the_extension(notebook: Notebook) -> None:
+    """A page that was opened before labauth_nb was installed shows the form by a widget, which says
+    that the page is to be reloaded; then the extension draws it, and says nothing of that."""
+    there = re.compile("/extensions/labauth-nb/")
+    notebook.page.route(there, lambda route: route.abort())
+    notebook.open("older.ipynb", LOAD)
+    notebook.run(LOAD)
+    cell = notebook.run(FORM)
+    notebook.panel(cell).locator("form").wait_for()
+    see(notebook.cell(cell), "Reload this page once")
+    notebook.page.unroute(there)
+    notebook.visit(notebook.name)
+    notebook.run(LOAD)
+    cell = notebook.run(FORM)
+    notebook.panel(cell).locator("form").wait_for()
+    assert "Reload" not in notebook.output(cell)
 
 
 def test_without_the_extension(chromium: Any, tmp_path: Path) -> None:

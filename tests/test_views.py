@@ -109,7 +109,7 @@ def test_reloaded_pages_are_let_go(lab: Lab) -> None:
 def test_a_log_out_leaves_a_line(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a log out a panel says since when, now and in the notebook; it stays so while another
     cell signs in, and Sign in again brings the form back."""
-    monkeypatch.setattr(panel.time, "strftime", lambda _: "14:20")
+    monkeypatch.setattr(panel, "hour", lambda: "14:20")
     shown = card("benchling")
     page = Page(shown.id)
     past = "Signed in to Benchling. Run this cell to sign in again."
@@ -120,7 +120,7 @@ def test_a_log_out_leaves_a_line(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     assert page.kept["data"]["text/html"] == f"<p>{line} Run this cell to sign in again.</p>"
     assert page.kept["data"]["text/plain"] == line
     assert page.kept["metadata"]["labauth"]["state"]["line"] == line
-    monkeypatch.setattr(panel.time, "strftime", lambda _: "15:00")
+    monkeypatch.setattr(panel, "hour", lambda: "15:00")
     login("benchling", tenant="sandbox")
     assert page.state["line"] == line
     shown.heard({"type": "again"})
@@ -167,7 +167,7 @@ def test_what_is_saved_of_a_form(lab: Lab) -> None:
 def test_a_newer_table(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A table is a dated sentence once a newer one shows the same logins, and it says what needed
     somebody then; one of a single login leaves the table of all alone."""
-    monkeypatch.setattr(panel.time, "strftime", lambda _: "14:05")
+    monkeypatch.setattr(panel, "hour", lambda: "14:05")
     monkeypatch.setattr(panel, "display", lambda *_, **__: None)
     login("benchling", tenant="sandbox")
     login("foundry", "token", tenant="sandbox", name="pasted")

@@ -3,9 +3,9 @@ const id = "labauth-VERSION";
 const here = (globalThis[id] ??= { asked: 0 });
 
 async function panel(model, el) {
-  const hear = ({ type, js, css }) => {
+  const hear = ({ type, js, css, reload }) => {
     if (type !== "code" || here.page) return;
-    here.css = css;
+    Object.assign(here, { css, reload });
     here.page = import(URL.createObjectURL(new Blob([js], { type: "text/javascript" })));
   };
   model.on("msg:custom", hear);
@@ -28,7 +28,16 @@ async function render({ model, el }) {
     const style = Object.assign(document.createElement("style"), { id, textContent: here.css });
     home.append(style);
   }
-  return attach(el, widgetPort(model));
+  const detach = attach(el, widgetPort(model));
+  const lab = globalThis._JUPYTERLAB; // with the extensions that the page was opened with
+  if (lab && !lab["labauth-nb"] && here.reload)
+    el.append(
+      Object.assign(document.createElement("p"), {
+        className: "labauth",
+        textContent: here.reload,
+      }),
+    );
+  return detach;
 }
 
 export default { render };

@@ -18,7 +18,7 @@ from typing import Any
 
 from IPython.display import display
 
-from ..clocks import in_words, started
+from ..clocks import hour, in_words, started
 from ..credentials import sources as credentials
 from ..errors import (
     InvalidInput,
@@ -136,7 +136,7 @@ class LoginPanel(Panel):
         """What is left of a login that was logged out or replaced; "" where nothing was."""
         if self._login is None or self.login is not None or self._form_open:
             return ""
-        self._ended = self._ended or time.strftime("%H:%M")
+        self._ended = self._ended or hour()
         return f"Signed out of {self._provider.title} at {self._ended}."
 
     @property
@@ -607,7 +607,7 @@ class StatusPanel(Panel):
     def past(self) -> Past:
         """How many logins there were when that last changed; the table is that of the run."""
         if not self._snapshot and (said := self._sentence("")) != self._said:
-            self._said, self._at = said, time.strftime("%H:%M")
+            self._said, self._at = said, hour()
         now = f" Run this cell to see {'it' if len(self._rows()) == 1 else 'them'} now."
         sentence = self._snapshot or self._sentence(f" at {self._at}") + now
         return Past(sentence, repr(self), html=self._html + self._status._repr_html_())

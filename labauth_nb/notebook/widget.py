@@ -36,6 +36,10 @@ from .seals import CLEAR
 from .views import View
 
 HERE = Path(__file__).parent
+RELOAD = (
+    "JupyterLab was opened before labauth_nb was installed. Reload this page once, so that what"
+    " you see here is still there tomorrow."
+)
 CODE = {name: (HERE / f"panel.{name}").read_text("utf-8") for name in ("js", "css")}
 """What draws the panels: a page asks for it once."""
 VERSION = hashlib.sha256("".join(CODE.values()).encode()).hexdigest()[:12]
@@ -43,6 +47,8 @@ Bundle = tuple[dict[str, Any], dict[str, Any]]
 """(data, metadata) of a display."""
 MIME = "application/vnd.labauth+json"
 """What the JupyterLab extension draws."""
+FORMAT = 1
+"""Of what stands in it and travels by the comm; the extension shows another's past only."""
 VIEW = "application/vnd.jupyter.widget-view+json"
 """What a widget is drawn by."""
 
@@ -104,7 +110,7 @@ class Panel:
         """
         past = self.past()
         data = {
-            MIME: {"v": 1, "text": past.text},
+            MIME: {"v": FORMAT, "text": past.text},
             "text/html": past.html or f"<p>{escape(past.sentence)}</p>",
             "text/plain": past.text,
         }
@@ -183,7 +189,7 @@ class Widget(anywidget.AnyWidget):
     def received(self, message: Any) -> None:
         """A message of the page."""
         if isinstance(message, dict) and message.get("type") == "code":
-            self.send({"type": "code", **CODE})
+            self.send({"type": "code", **CODE, "reload": RELOAD if _extension_is_here() else ""})
         else:
             self._panel.received(message)
 
@@ -203,6 +209,15 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options: Any) -> Bundle:
         shown, metadata = self._panel.bundle()
         return {**shown, VIEW: self.view()}, metadata
+
+
+def _extension_is_here() -> bool:
+    """Whether the JupyterLab extension is installed where this kernel runs."""
+    try:
+        from jupyter_core.paths import jupyter_path
+    except ImportError:
+        return False
+    return any(Path(each, "labauth-nb").is_dir() for each in jupyter_path("labextensions"))
 
 
 def _listener(widget: weakref.ref[Widget]) -> Any:

@@ -6,6 +6,10 @@
 (() => {
   const MIME = "application/vnd.labauth+json";
   const TARGET = "labauth";
+  const FORMAT = 1; // as FORMAT of widget.py
+  const OTHER =
+    "(To see it live, install the same version of labauth-nb where JupyterLab runs and in the " +
+    "kernel, and reload this page.)";
   const RANK = -20; // before the widgets of ipywidgets, at -10
   const SUBSHELL_MS = 3000;
   const script = /** @type {HTMLScriptElement} */ (document.currentScript);
@@ -140,7 +144,9 @@
     };
     it.renderModel = async (/** @type {any} */ shown) => {
       model = shown;
-      const saved = shown.metadata?.labauth ?? { past: sentence(shown.data["text/html"]) };
+      const past = sentence(shown.data["text/html"]);
+      const known = shown.data[MIME]?.v === FORMAT;
+      const saved = known ? (shown.metadata?.labauth ?? { past }) : { past: `${past} ${OTHER}` };
       if (saved.id && saved.id === id) return; // what we have just kept
       detach();
       id = saved.id ?? "";
