@@ -23,6 +23,8 @@ from kernels import end_group
 from test_notebooks import NOTEBOOKS
 from test_secrets import leaks, spellings
 
+from labauth_nb.notebook.widget import MIME
+
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -335,7 +337,26 @@ def run_all(notebook: Notebook, name: str) -> Notebook:
     assert prompts.all_inner_texts() == [f"[{number}]:" for number in range(1, prompts.count() + 1)]
     notebook.save()
     assert failures(notebook.folder / notebook.name) == []
+    shown = page.locator(".jp-Notebook .labauth")
+    cells = nbformat.read(notebook.folder / notebook.name, as_version=4).cells
+    kinds = [kind for cell in cells for o in cell.get("outputs", []) for kind in o.get("data", {})]
+    assert shown.count() == kinds.count(MIME)
+    for panel in shown.all():
+        panel.locator(".card, .line, table").first.wait_for()
+    assert shown.locator("form, .attempt").count() == 0
     return notebook
+
+
+def tomorrow(notebook: Notebook) -> None:
+    """The kernel has ended, and the notebook is opened again: each panel says what is past, and
+    offers nothing that needs that kernel."""
+    page = notebook.page
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    notebook.visit(notebook.name)
+    for panel in page.locator(".jp-Notebook .labauth").all():
+        see(panel.locator(".line"), re.compile(r"\. Run this cell to .*\.$"))
+    assert page.locator(".labauth :is(form, table, button, input, .time)").count() == 0
+    assert "Error displaying widget" not in page.inner_text(".jp-Notebook")
 
 
 def test_quickstart_run_all(notebook: Notebook) -> None:
@@ -361,13 +382,14 @@ def test_quickstart_run_all(notebook: Notebook) -> None:
     PICTURES.mkdir(exist_ok=True)
     page.set_viewport_size({"width": 1280, "height": 3600})
     page.screenshot(path=PICTURES / "quickstart.png")
+    tomorrow(notebook)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS if path.stem != "quickstart"])
 def test_tutorial_run_all(notebook: Notebook, name: str) -> None:
-    """Run All of each other tutorial leaves no cell at [ ] or [*], and only the cells that are to
-    fail do."""
-    run_all(notebook, name)
+    """Run All of each other tutorial leaves no cell at [ ] or [*], no form, and only the cells that
+    are to fail do; opened tomorrow, its panels say what is past."""
+    tomorrow(run_all(notebook, name))
 
 
 def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
