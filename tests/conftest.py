@@ -21,10 +21,13 @@ import pytest
 
 from labauth_nb.credentials import stores
 from labauth_nb.logins import logins
+from labauth_nb.logins.logins import Login
 from labauth_nb.notebook import cards, views
 from labauth_nb.providers import PROVIDERS
 from labauth_nb.sandbox import Lab
 from labauth_nb.sandbox.lab import SITES
+from labauth_nb.tokens.attempts import Attempt
+from labauth_nb.tokens.exchanges import Exchange
 
 Crowd = Callable[[str, int, Callable[[], Any]], AbstractContextManager[list[Future[Any]]]]
 # A shell ignores Ctrl-C for what it starts in the background, and its children inherit that; the
@@ -46,6 +49,12 @@ def reading(provider: str) -> str:
     """The same as code, behind a session and a dot."""
     verb, path, json = READ[provider]
     return f"request({verb!r}, {path!r}, json={json!r})"
+
+
+def exchange_of(one: Login | Attempt) -> Exchange:
+    """What a login or an attempt asks its provider with, to change it as a fault would, and to see
+    that nothing is kept in it."""
+    return one._exchange
 
 
 def forget_logins() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from conftest import exchange_of
 from kernels import Kernel
 from pages import carried
 from test_secrets import leaks
@@ -447,9 +448,9 @@ def test_token_endpoint_down(
     attempt = began(*pair)
     good = lab.visit(attempt.url)
     if answer == "gone":
-        attempt._exchange.auth_origin = "http://127.0.0.1:1"
-        attempt._exchange.metadata = {
-            **attempt._exchange.metadata,
+        exchange_of(attempt).auth_origin = "http://127.0.0.1:1"
+        exchange_of(attempt).metadata = {
+            **exchange_of(attempt).metadata,
             "token_endpoint": "http://127.0.0.1:1/token",
         }
     else:
@@ -1175,7 +1176,7 @@ def test_nothing_is_shown(
         str(attempt),
         repr(vars(attempt)),
         repr(attempt.url),
-        repr(vars(attempt._exchange)),
+        repr(vars(exchange_of(attempt))),
     ]
     try:
         attempt.answer(wrong)
@@ -1416,7 +1417,7 @@ def test_begin_needs_a_browser_method(lab: Lab) -> None:
     with pytest.raises(InvalidInput, match="needs no browser"):
         begin("qbench", tenant="sandbox")
     attempt = begin("foundry", tenant="sandbox")
-    assert attempt._exchange.method.name == "user"
+    assert exchange_of(attempt).method.name == "user"
     attempt.cancel()
 
 

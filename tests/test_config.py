@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import forget_logins
+from conftest import exchange_of, forget_logins
 from kernels import Kernel
 from traitlets import TraitError
 
@@ -206,7 +206,7 @@ def test_the_order(
                 names[1] = "api:ontologies-read"
     mine = login("foundry", "service-user", tenant=origin, **given)
     assert mine.found.sources["scopes"] == first
-    assert mine._exchange.fields["scopes"] == names[0]
+    assert exchange_of(mine).fields["scopes"] == names[0]
 
 
 @pytest.mark.parametrize("wins", ["environment", "keyring"])
@@ -264,7 +264,7 @@ def test_a_method_s_preset_wins_over_its_provider_s(preset: Any, lab: Lab) -> No
         tenant=lab.origin("foundry"),
         client_secret=SERVICE["client_secret"],
     )
-    assert mine._exchange.fields["client_id"] == SERVICE["client_id"]
+    assert exchange_of(mine).fields["client_id"] == SERVICE["client_id"]
     assert list(choices(["login", "foundry", "--method"])) == ["user", "service-user"]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import requests
-from conftest import READ
+from conftest import READ, exchange_of
 
 import labauth_nb
 from labauth_nb import (
@@ -170,16 +170,16 @@ def test_wrong_secret(lab: Lab, provider: str, method: str) -> None:
     mine = login(provider, method, tenant="sandbox")
     field, good = (
         SECRET_FIELD[provider, method],
-        mine._exchange.fields[SECRET_FIELD[provider, method]],
+        exchange_of(mine).fields[SECRET_FIELD[provider, method]],
     )
     lab.advance("8d")
-    mine._exchange.fields[field] = "not-the-secret-of-anybody-0000000"
+    exchange_of(mine).fields[field] = "not-the-secret-of-anybody-0000000"
     before, held = token_requests(lab, provider, method), session(provider)
     results = storm(lambda: read(held, provider))
     assert all(isinstance(r, SignInRefused | LoginExpired) for r in results)
     assert len({str(r) for r in results}) == 1
     assert token_requests(lab, provider, method) - before == 1
-    mine._exchange.fields[field] = good
+    exchange_of(mine).fields[field] = good
     assert read(held, provider) == 200
 
 
@@ -229,7 +229,7 @@ def test_network_gone(lab: Lab, provider: str, method: str) -> None:
     import requests
 
     mine = login(provider, method, tenant="sandbox")
-    mine._exchange.origin = mine._exchange.auth_origin = "http://127.0.0.1:1"
+    exchange_of(mine).origin = exchange_of(mine).auth_origin = "http://127.0.0.1:1"
     held = mine.session()
     with pytest.raises(
         requests.ConnectionError, match=r"did not respond: 127.0.0.1:1 refused the connection"

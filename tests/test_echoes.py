@@ -16,6 +16,7 @@ import flask
 import jwt
 import pytest
 import requests
+from conftest import exchange_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -250,7 +251,7 @@ REVOKED = [*BROWSER, ("foundry", "service-user", "foundry"), ("dnanexus", "passw
 def test_revocation(lab: Lab, provider: str, method: str, site: str) -> None:
     """A revocation that fails, and says back every token there was, shows none at log out."""
     mine = signed_in(lab, provider, method)
-    if mine._tokens.renewable and not mine.method.flow:
+    if mine.source().renewable and not mine.method.flow:
         refresh(provider)  # the token before is live still
     hostile = Hostile(lab, site, ("revoke", "revoke_token", "destroyAuthToken"))
     hostile.known = mine.source().secrets()
@@ -389,7 +390,8 @@ def test_device_page(lab: Lab, name: str) -> None:
 
     attempt = begin("benchling", "oidc", tenant="sandbox")
     with lab.sites["idp"].app.test_request_context(
-        method="POST", data={"client_id": attempt._exchange.fields["client_id"], "scope": "openid"}
+        method="POST",
+        data={"client_id": exchange_of(attempt).fields["client_id"], "scope": "openid"},
     ):
         good = view().get_json()
     lab.sites["idp"].app.view_functions["device_authorization"] = echo

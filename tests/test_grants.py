@@ -11,6 +11,7 @@ import flask
 import jwt
 import pytest
 import requests
+from conftest import exchange_of
 from test_secrets import leaks
 from test_sessions import Outage
 
@@ -170,7 +171,7 @@ def test_refused_refresh_shows_no_cookie(lab: Lab) -> None:
     mine = login("qbench", tenant="sandbox")
     held = [str.__str__(secret) for secret in mine.token().secrets()]
     assert len(held) == 4
-    del mine._exchange.fields["client_secret"]
+    del exchange_of(mine).fields["client_secret"]
     lab.revoke("qbench", refresh=True)
     with pytest.raises(SignInRefused, match="400 invalid_grant") as caught:
         refresh("qbench")
@@ -273,10 +274,10 @@ def test_one_time_code(lab: Lab) -> None:
         login("dnanexus", "password", tenant="sandbox")
     assert caught.value.field == "otp"
     mine = login("dnanexus", "password", tenant="sandbox", otp="246810")
-    assert "otp" not in mine._exchange.fields
+    assert "otp" not in exchange_of(mine).fields
     assert all(
         isinstance(value, Secret)
-        for name, value in mine._exchange.fields.items()
+        for name, value in exchange_of(mine).fields.items()
         if name == "password"
     )
 
@@ -321,7 +322,9 @@ def test_plain_http_is_refused_at_the_last_moment(
     host: str,
 ) -> None:
     """Whoever names it: over plain http no credential leaves this computer."""
-    exchange = replace(login("benchling", tenant="sandbox")._exchange, auth_origin=f"http://{host}")
+    exchange = replace(
+        exchange_of(login("benchling", tenant="sandbox")), auth_origin=f"http://{host}"
+    )
     monkeypatch.setattr(wire, "exchange", lambda *_, **__: pytest.fail("it was sent"))
     with pytest.raises(UnsafeRequest, match="credentials go over https only"):
         client_credentials(exchange, None)

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import flask
 import jwt
 import pytest
+from conftest import exchange_of
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import jsonify
@@ -50,7 +51,7 @@ def exchange(lab: Lab) -> Exchange:
     """An exchange that knows its issuer, and nobody's keys yet."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     attempt.cancel()
-    return replace(attempt._exchange, ended=threading.Event())
+    return replace(exchange_of(attempt), ended=threading.Event())
 
 
 def claims(lab: Lab, **changed: Any) -> dict[str, Any]:
@@ -381,8 +382,8 @@ def test_email_by_the_claims_parameter(
     """The e-mail address is asked for in the ID token itself where the issuer can do that, by a
     device too."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
-    attempt._exchange.metadata = {
-        **attempt._exchange.metadata,
+    exchange_of(attempt).metadata = {
+        **exchange_of(attempt).metadata,
         "claims_parameter_supported": supported,
     }
     heard: list[dict[str, str]] = []
@@ -555,8 +556,8 @@ def test_public_client(lab: Lab) -> None:
     header."""
     seen = authenticated(lab)
     attempt = begin("benchling", "oidc", tenant="sandbox")
-    attempt._exchange.metadata = {
-        **attempt._exchange.metadata,
+    exchange_of(attempt).metadata = {
+        **exchange_of(attempt).metadata,
         "token_endpoint_auth_methods_supported": ["private_key_jwt"],
     }
     attempt.answer(lab.visit(attempt.url))
@@ -598,7 +599,7 @@ def test_client_authentication_at_revocation(lab: Lab) -> None:
     for listed in (POST, "private_key_jwt"):
         attempt = confidential(lab, BASIC, [BASIC])
         names = {"revocation_endpoint_auth_methods_supported": [listed]}
-        attempt._exchange.metadata = {**attempt._exchange.metadata, **names}
+        exchange_of(attempt).metadata = {**exchange_of(attempt).metadata, **names}
         attempt.answer(lab.visit(attempt.url))
         lab.set("idp", client_auth=listed)
         (said,) = logout("benchling")
@@ -617,8 +618,8 @@ def test_wrong_client_secret(lab: Lab, offered: list[str]) -> None:
     wrong = "kanari-wrong-client-secret-0001"
     lab.set("idp", client_auth=offered[-1])
     attempt = begin("benchling", "oidc", tenant="sandbox", client_secret=wrong)
-    attempt._exchange.metadata = {
-        **attempt._exchange.metadata,
+    exchange_of(attempt).metadata = {
+        **exchange_of(attempt).metadata,
         "token_endpoint_auth_methods_supported": offered,
     }
     with pytest.raises(SignInRefused) as caught:
@@ -862,7 +863,7 @@ def test_revocation(lab: Lab) -> None:
     """Logging out revokes the refresh token at the identity provider, and says so."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
-    refresh_token = str.__str__(mine._tokens.current.refresh_token)
+    refresh_token = str.__str__(mine.source().current.refresh_token)
     (said,) = logout("benchling")
     assert (
         said == "Signed out of Benchling (sandbox). The token was revoked at the identity provider."
@@ -876,8 +877,8 @@ def test_revocation_not_offered(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     not revoked."""
     attempt = begin("benchling", "oidc", tenant="sandbox")
     mine = attempt.answer(lab.visit(attempt.url))
-    mine._exchange.metadata = {
-        n: v for n, v in mine._exchange.metadata.items() if n != "revocation_endpoint"
+    exchange_of(mine).metadata = {
+        n: v for n, v in exchange_of(mine).metadata.items() if n != "revocation_endpoint"
     }
     assert logout("benchling") == [
         "Signed out of Benchling (sandbox). The token was not revoked: "
@@ -960,7 +961,7 @@ def test_issuer_in_any_spelling(issuer: Issuer, typed: str, slash: str) -> None:
     spelling counts for iss."""
     issuer.says(issuer.configuration | {"issuer": issuer.address + slash})
     attempt = begin("benchling", "oidc", tenant="sandbox", issuer=typed.format(issuer.address))
-    assert attempt._exchange.metadata["issuer"] == issuer.address + slash
+    assert exchange_of(attempt).metadata["issuer"] == issuer.address + slash
     assert attempt.url.startswith(f"{issuer.address}/authorize?response_type=code&")
     assert not attempt.offers_device
     attempt.cancel()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import reading
+from conftest import exchange_of, reading
 from kernels import Kernel
 from test_secrets import leaks
 
@@ -1380,7 +1380,7 @@ def test_issuers_keys_are_down_at_a_renewal(lab: Lab) -> None:
     attempt.answer(lab.visit(attempt.url))
     forget_here()
     mine = login("benchling")
-    mine._exchange.keys = None  # as in a new kernel
+    exchange_of(mine).keys = None  # as in a new kernel
     lab.next("idp", 500, times=3, path="/jwks")
     with pytest.raises(LabauthError):
         mine.refresh()

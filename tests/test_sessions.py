@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import requests
+from conftest import exchange_of
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import ReadTimeoutError
 
@@ -169,7 +170,7 @@ def test_netrc(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_http(lab: Lab) -> None:
     """Over plain http off loopback nothing is sent: the request is refused before."""
     mine = login("benchling", tenant="sandbox")
-    mine._exchange.origin = "https://acme.benchling.com"
+    exchange_of(mine).origin = "https://acme.benchling.com"
     with pytest.raises(UnsafeRequest, match="over https only"):
         mine.session().get("http://acme.benchling.com/api/v2/plates")
 

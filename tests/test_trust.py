@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import forget_logins
+from conftest import exchange_of, forget_logins
 from kernels import Kernel
 from test_hostile import Server, token_answer
 
@@ -496,7 +496,7 @@ def test_success_names_the_address(lab: Lab) -> None:
     """The message after a sign-in shows the resolved address."""
     mine = login("qbench", tenant=lab.origin("qbench"), **lab.credentials("qbench", "client"))
     assert repr(mine).startswith(f"Signed in to QBench ({lab.origin('qbench')})")
-    mine._exchange.origin = "https://acme.qbench.net"
+    exchange_of(mine).origin = "https://acme.qbench.net"
     assert repr(mine).startswith("Signed in to QBench (https://acme.qbench.net)")
 
 

@@ -171,7 +171,7 @@ def test_browser(
     mine.refresh()
     assert sent[-1]["grant_type"] == "refresh_token"
     assert reads(benchling) == mine.token().access_token
-    refresh_token = str.__str__(mine._tokens.current.refresh_token)
+    refresh_token = str.__str__(mine.source().current.refresh_token)
     assert "The token was revoked at the identity provider." in logout("benchling")[0]
     assert {form["by"] for form in sent} == {by}
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client_id}
@@ -214,10 +214,10 @@ def test_rotation(issuers: dict[str, str], benchling: Server) -> None:
     attempt = signing_in(benchling, issuers["public"])
     visit(attempt.url)
     mine = attempt.wait(20)
-    used = mine._tokens.current
+    used = mine.source().current
     for _ in range(3):
         mine.refresh()
-        assert mine._tokens.current.refresh_token != used.refresh_token
+        assert mine.source().current.refresh_token != used.refresh_token
     form = {
         "grant_type": "refresh_token",
         "refresh_token": str.__str__(used.refresh_token),
