@@ -84,8 +84,8 @@ class _Page:
     def left(self) -> float:
         """Seconds until it is too slow."""
         if not self.bytes:
-            self._began = time.monotonic()
             return math.inf
+        self._began = self._began or time.monotonic()
         return self._began + min(SECONDS + self.bytes / PACE, PAGE_SECONDS) - time.monotonic()
 
     def slow(self) -> Unfinished:
