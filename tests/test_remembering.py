@@ -609,7 +609,7 @@ def test_killed_at_random_with_a_refresh_token_only(lab: Lab, kernels: Kernels) 
         told = [
             each
             for each in got
-            if all(str(a).startswith("LoginExpired: Foundry no longer takes") for a in each)
+            if all(str(a).startswith("LoginExpired: Foundry no longer accepts") for a in each)
         ]
         assert len(good) + len(told) == len(got)
         assert not good or not told
