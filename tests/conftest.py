@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -55,6 +56,13 @@ def exchange_of(one: Login | Attempt) -> Exchange:
     """What a login or an attempt asks its provider with, to change it as a fault would, and to see
     that nothing is kept in it."""
     return one._exchange
+
+
+def free_port() -> int:
+    """A port of this computer that nothing listens on."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return int(it.getsockname()[1])
 
 
 def forget_logins() -> None:

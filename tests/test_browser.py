@@ -18,7 +18,7 @@ from typing import Any
 import nbformat
 import pytest
 import requests
-from conftest import OURS
+from conftest import OURS, free_port
 from kernels import end_group
 from test_notebooks import NOTEBOOKS
 from test_secrets import leaks, spellings
@@ -63,6 +63,18 @@ NARROW = "(panel) => { panel.parentElement.style.cssText = 'width: 320px; flex: 
 COUNTED = r"^(\d+ h )?(\d+ min )?\d+ (s|min|h)$"
 
 
+Served = tuple[str, Path]
+JUPYTER = (
+    "--no-browser --allow-root --ip=127.0.0.1 --port=0 --IdentityProvider.token=practice"
+    " --ServerApp.root_dir={folder}"
+)
+SERVERS = {
+    "jupyterlab": f"{JUPYTER} --LabApp.expose_app_in_browser=True",
+    "notebook": f"{JUPYTER} --JupyterNotebookApp.expose_app_in_browser=True",
+    "voila": "--no-browser --Voila.ip=127.0.0.1 --port={port} {folder}",
+}
+
+
 def extension_in(folder: Path) -> Path:
     """`folder` with the JupyterLab extension as the wheel would install it."""
     build = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
@@ -81,9 +93,9 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 
 
 @contextmanager
-def serving(folder: Path, extension: bool = True) -> Iterator[tuple[str, Path]]:
-    """A JupyterLab that shows `folder`, with our extension enabled or disabled: (its address,
-    the folder)."""
+def serving(folder: Path, extension: bool = True, app: str = "jupyterlab") -> Iterator[Served]:
+    """JupyterLab, or another `app` of Jupyter, that shows `folder` with the tutorials, our
+    extension enabled or disabled: (its address, the folder)."""
     config = folder / ".config" / "labconfig" / "page_config.json"
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps({"disabledExtensions": {"labauth-nb": not extension}}))
@@ -98,22 +110,13 @@ def serving(folder: Path, extension: bool = True) -> Iterator[tuple[str, Path]]:
         "HOME": str(folder / ".home"),
         "JUPYTER_PLATFORM_DIRS": "0",
         "IPYTHONDIR": str(folder / ".ipython"),
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
+        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
+        "JUPYTER_PATH": str(extension_in(folder / ".jupyter-data")),
     }
-    env["JUPYTERLAB_SETTINGS_DIR"] = str(folder / ".settings")
-    env["JUPYTER_CONFIG_DIR"] = str(folder / ".config")
-    env["JUPYTER_PATH"] = str(extension_in(folder / ".jupyter-data"))
     log = open(folder / ".log", "w")  # noqa: SIM115
-    command = (
-        "-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port=0"
-        " --LabApp.expose_app_in_browser=True"
-    )
     process = subprocess.Popen(
-        [
-            sys.executable,
-            *command.split(),
-            "--IdentityProvider.token=practice",
-            f"--ServerApp.root_dir={folder}",
-        ],
+        [sys.executable, "-m", app, *SERVERS[app].format(folder=folder, port=free_port()).split()],
         stdout=log,
         stderr=log,
         env=env,
@@ -122,18 +125,13 @@ def serving(folder: Path, extension: bool = True) -> Iterator[tuple[str, Path]]:
     try:
         url = ""
         while process.poll() is None and not url:  # the test's own time limit ends it
-            lines = [
-                w
-                for w in (folder / ".log").read_text().split()
-                if w.startswith("http://127.0.0.1") and "token=" in w
-            ]
-            if lines:
-                url = lines[0].split("/lab")[0]
+            found = re.search(
+                r"http://(127\.0\.0\.1|localhost):\d+/", (folder / ".log").read_text()
+            )
+            url = found[0].rstrip("/") if found else ""
             time.sleep(0.1)
         assert url, (folder / ".log").read_text()[-2000:]
-        requests.get(
-            f"{url}/api/status", params={"token": "practice"}, timeout=30
-        ).raise_for_status()
+        requests.get(url, timeout=30)
         yield url, folder
     finally:
         end_group(process)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import free_port
 from kernels import Kernel
 from pages import carried
-from test_attempts import free_port
 from test_browser import (
     CHROMIUM,
     CONTRASTS,

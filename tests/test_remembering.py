@@ -947,7 +947,7 @@ def test_no_store(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where nothing can be remembered, each way to sign in does, and says so; the file store is
-    offered by name only."""
+    taken by name only, or by a form that says in words what it is."""
     if store == FILE:
         data.parent.mkdir(parents=True, exist_ok=True)
         data.write_text("a file where the folder should be")
@@ -967,8 +967,16 @@ def test_no_store(
         assert re.search(f"Not remembered: {why}", capsys.readouterr().out)
     else:
         panel = LoginPanel(plan(Wish("qbench", tenant=tenant, remember=CREDENTIALS, store=store)))
+        # the form says what it offers, and keeps to that: a file, where there is no keyring
+        said = panel.form()["store_words"]
         panel.heard({"type": "submit", "fields": CLIENT, "remember": "credentials"})
-        assert re.match(f"Not remembered: {why}", panel.state()["login"]["kept"])
+        kept = panel.state()["login"]["kept"]
+        if store == KEYRING:
+            assert said.startswith("No keyring can be used here. Kept in a file that only you can")
+            assert kept == "Remembered in the file store."
+            return
+        assert said == ""
+        assert re.match(f"Not remembered: {why}", kept)
     (mine,) = _LOGINS.values()
     assert re.match(f"Not remembered: {why}", mine.kept)
     assert mine.kept in repr(mine)
