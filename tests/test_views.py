@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import labauth_nb
-from labauth_nb import login, logout
+from labauth_nb import login, logout, refresh
 from labauth_nb.clocks import SandboxClock
 from labauth_nb.logins import logins
 from labauth_nb.logins.plans import Wish, plan
@@ -166,7 +166,7 @@ def test_what_is_saved_of_a_form(lab: Lab) -> None:
 
 def test_a_newer_table(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A table is a dated sentence once a newer one shows the same logins, and it says what needed
-    somebody then; one of a single login leaves the table of all alone."""
+    somebody when its cell ran; one of a single login leaves the table of all alone."""
     monkeypatch.setattr(panel, "hour", lambda: "14:05")
     monkeypatch.setattr(panel, "display", lambda *_, **__: None)
     login("benchling", tenant="sandbox")
@@ -181,6 +181,12 @@ def test_a_newer_table(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: Any) -
     assert html.startswith("<p>2 logins when this cell ran, one needs you: pasted.</p><table>")
     panel.show_status("benchling")
     assert page.state["snapshot"] == ""
+    single = Page(views.panels()[-1].id)
+    refresh("benchling")
+    panel.show_status("benchling")
+    now = "Run this cell to see it now."
+    one = f"Login benchling at 14:05: expired, renews itself when used. {now}"
+    assert single.state["snapshot"] == one
     panel.show_status(None)
     assert page.state["snapshot"] == sentence
     logout("pasted", revoke=False)

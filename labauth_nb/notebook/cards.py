@@ -27,6 +27,17 @@ CardState = Literal["valid", "expiring", "asleep", "needs", "renewing", "unreach
 sign in again."""
 
 
+STANDS: dict[CardState, str] = {
+    "valid": "valid",
+    "expiring": "expires soon",
+    "asleep": "expired, renews itself when used",
+    "needs": "needs you",
+    "renewing": "being renewed",
+    "unreachable": "provider unreachable",
+}
+"""The same in a sentence."""
+
+
 class FieldState(TypedDict):
     """A field of the form."""
 

@@ -28,16 +28,7 @@ async function render({ model, el }) {
     const style = Object.assign(document.createElement("style"), { id, textContent: here.css });
     home.append(style);
   }
-  const detach = attach(el, widgetPort(model));
-  const lab = globalThis._JUPYTERLAB; // with the extensions that the page was opened with
-  if (lab && !lab["labauth-nb"] && here.reload)
-    el.append(
-      Object.assign(document.createElement("p"), {
-        className: "labauth",
-        textContent: here.reload,
-      }),
-    );
-  return detach;
+  return attach(el, widgetPort(model), here.reload);
 }
 
 export default { render };

@@ -1341,11 +1341,19 @@ function pageIn(el) {
   return { id, root, body, live, ...kernel, ...form, ...attempt, ...said };
 }
 
+/** Whether this is a page of JupyterLab that was opened before our extension was installed. */
+function isOlder() {
+  const opened = /** @type {any} */ (globalThis)._JUPYTERLAB; // with these extensions
+  return !!opened && !opened["labauth-nb"];
+}
+
 /**
- * Show a panel in `el`; gives what ends that. @param {HTMLElement} el @param {Port} port
+ * Show a panel in `el`; gives what ends that.
+ * @param {HTMLElement} el @param {Port} port @param {string} reload what to say on an older page
  */
-export function attach(el, port) {
+export function attach(el, port, reload = "") {
   const page = pageIn(el);
+  if (reload && isOlder()) page.root.append(soft(reload));
   /** @type {Actions} */
   const actions = {
     send: port.send,

@@ -39,6 +39,7 @@ from ..providers import without_page
 from ..tokens.attempts import DONE, OVER, Attempt
 from . import terminal, views
 from .cards import (
+    STANDS,
     FormState,
     PanelState,
     ResolvedState,
@@ -558,6 +559,7 @@ class StatusPanel(Panel):
     def __init__(self, status: Status, name: str | None) -> None:
         self._status, self._name, self._snapshot = status, name, ""
         self._said, self._at = "", ""
+        self._ran = self._sentence(f" at {hour()}")
         self._html = f"<p>{escape(self._sentence(' when this cell ran'))}</p>"
         super().__init__()
 
@@ -565,12 +567,17 @@ class StatusPanel(Panel):
         return [each for each in logins.known() if self._name in (None, each.name)]
 
     def _sentence(self, when: str) -> str:
-        """How many logins there were `when`, and which of them needed somebody."""
+        """How many logins there were `when`, and which of them needed somebody; how one stood."""
         rows = self._rows()
+        if self._name is not None and len(rows) == 1:
+            return f"Login {self._name}{when}: {STANDS[card_state(rows[0])]}."
         needed = [each.name for each in rows if card_state(each) == "needs"]
         many = f"{len(rows) or 'No'} login{'' if len(rows) == 1 else 's'}{when}"
         one = "one needs" if len(needed) == 1 else f"{len(needed)} need"
         return f"{many}, {one} you: {', '.join(needed)}." if needed else f"{many}."
+
+    def _now(self) -> str:
+        return f" Run this cell to see {'it' if len(self._rows()) == 1 else 'them'} now."
 
     def concerns(self, name: str | None) -> bool:
         """Whether its table shows the login."""
@@ -581,8 +588,8 @@ class StatusPanel(Panel):
         return older is not self and self._name in (None, older._name)
 
     def end(self) -> None:
-        """There is a newer table: from now on this is a sentence."""
-        self._snapshot = self.past().sentence
+        """There is a newer table: from now on this is a sentence, of when the cell ran."""
+        self._snapshot = self._ran + self._now()
         self.tell()
 
     def state(self) -> StatusState:
@@ -608,8 +615,7 @@ class StatusPanel(Panel):
         """How many logins there were when that last changed; the table is that of the run."""
         if not self._snapshot and (said := self._sentence("")) != self._said:
             self._said, self._at = said, hour()
-        now = f" Run this cell to see {'it' if len(self._rows()) == 1 else 'them'} now."
-        sentence = self._snapshot or self._sentence(f" at {self._at}") + now
+        sentence = self._snapshot or self._sentence(f" at {self._at}") + self._now()
         return Past(sentence, repr(self), html=self._html + self._status._repr_html_())
 
     def __repr__(self) -> str:
