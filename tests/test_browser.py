@@ -586,7 +586,7 @@ def test_expiry_and_renewal(notebook: Notebook) -> None:
 
 def test_busy_and_idle(notebook: Notebook) -> None:
     """The countdown ticks while the kernel computes for 20 s; idle, a panel sends and gets no
-    message at all."""
+    message at all, and nothing moves that the page would draw again and again."""
     page = notebook.open("busy.ipynb", LOAD).page
     notebook.run(LOAD)
     panel = notebook.panel(notebook.run("%labauth login benchling --tenant sandbox"))
@@ -611,6 +611,8 @@ def test_busy_and_idle(notebook: Notebook) -> None:
     page.wait_for_timeout(20_000)  # a rate is measured over a time
     idle = [*notebook.received[before[0] :], *notebook.sent[before[1] :]]
     print("frames in 20 s idle:", len(idle))
+    moving = "document.getAnimations().filter((each) => each.playState === 'running').length"
+    assert page.evaluate(moving) == 0
     assert not [frame for frame in idle if b"comm_msg" in frame]
 
 
