@@ -121,8 +121,10 @@ def test_log_out_in_one_of_two_views(notebook: Notebook) -> None:
     assert page.locator(".labauth .card").count() == 0
     for line in lines.all():
         see(line, re.compile(r"^Signed out of Benchling at \d\d:\d\d(?: UTC)?\.\s*Sign in again$"))
-    (output,) = saved(notebook)
-    line = output["metadata"]["labauth"]["state"]["line"]
+    line = ""
+    while not line:  # the page writes it down just after it shows it; the test's time limit ends it
+        (output,) = saved(notebook)
+        line = output["metadata"]["labauth"]["state"]["line"]
     assert re.fullmatch(r"Signed out of Benchling at \d\d:\d\d(?: UTC)?\.", line)
     assert output["data"]["text/html"] == f"<p>{line} Run this cell to sign in again.</p>"
     notebook.visit(notebook.name)
