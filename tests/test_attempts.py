@@ -894,6 +894,7 @@ def test_closes(lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
         said = r"^Nobody signed in within 0\.005 min, so this attempt has ended\. Start again\.$"
         with pytest.raises(NotSignedIn, match=said):
             attempt.wait(1)
+        monkeypatch.setattr(attempts, "ATTEMPT_SECONDS", 60)
         usable(lab, *FOUNDRY)
 
 
