@@ -24,6 +24,7 @@ from test_notebooks import NOTEBOOKS
 from test_secrets import leaks, spellings
 
 from labauth_nb.notebook.widget import MIME
+from labauth_nb.providers import PROVIDERS
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -418,6 +419,27 @@ def test_run_all_waits_for_each_panel(notebook: Notebook) -> None:
         see(panel.locator(".mark"), "SANDBOX")
         see(notebook.cell(cell + 1).locator(".jp-Cell-outputArea"), shown)
     assert "Error" not in page.inner_text(".jp-Notebook")
+
+
+def test_each_method(notebook: Notebook) -> None:
+    """A panel of each provider and method: its own way is chosen, and Enter in the address signs
+    in, or shows the sign-in page's link."""
+    notebook.open("methods.ipynb", LOAD)
+    notebook.run(LOAD)
+    for provider, method in [(p, m) for p in PROVIDERS.values() for m in p.methods]:
+        if method.job_variable:
+            continue  # a job's own: not offered outside one
+        line = f"%labauth login {provider.name} --method {method.name} --tenant sandbox"
+        panel = notebook.panel(notebook.run(f"{line} --ask --no-wait --as {method.name}"))
+        panel.locator("form").wait_for()
+        if panel.locator("input[name='method']").count():
+            chosen = panel.locator("input[name='method']:checked")
+            assert chosen.get_attribute("value") == method.name
+        panel.locator("input[name='tenant']").press("Enter")
+        done = ".attempt a.button" if method.flow else ".card"
+        panel.locator(done).first.wait_for()
+        if not method.flow:
+            see(panel.locator(".card .who"), provider.title)
 
 
 def test_wrong_then_right(notebook: Notebook) -> None:
