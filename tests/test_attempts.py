@@ -962,7 +962,7 @@ def test_registered_port(lab: Lab) -> None:
 
 def test_a_registered_port_of_the_try_before(lab: Lab) -> None:
     """A cell that is run again takes its own registered port over; the earlier attempt says why it
-    is over."""
+    has ended."""
     home = f"http://localhost:{free_port()}/"
     first = began(*FOUNDRY, redirect_uri=home)
     second = began(*FOUNDRY, redirect_uri=home)

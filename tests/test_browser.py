@@ -156,6 +156,15 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         context.close()
 
 
+def written(folder: Path, name: str, *cells: str) -> None:
+    """A notebook of `cells`, without outputs."""
+    from nbformat import v4
+
+    nodes = [v4.new_code_cell(cell) for cell in cells]
+    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    (folder / name).write_text(json.dumps(v4.new_notebook(cells=nodes, metadata=spec)))
+
+
 class Notebook:
     """A notebook open in JupyterLab: `run` cells, look at their outputs, and at every frame on its
     websockets."""
@@ -184,11 +193,7 @@ class Notebook:
 
     def open(self, name: str, *cells: str) -> Notebook:
         """Write a notebook of `cells`, open it and wait for its kernel."""
-        from nbformat import v4
-
-        nodes = [v4.new_code_cell(cell) for cell in cells]
-        spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        (self.folder / name).write_text(json.dumps(v4.new_notebook(cells=nodes, metadata=spec)))
+        written(self.folder, name, *cells)
         return self.visit(name)
 
     def visit(self, name: str) -> Notebook:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from nbformat import v4
-from test_browser import CHROMIUM, COUNTED, PICTURES, chromium, press, see, serving
+from test_browser import CHROMIUM, COUNTED, PICTURES, chromium, press, see, serving, written
 
 __all__ = ["chromium"]
 pytestmark = [
@@ -20,13 +18,6 @@ pytestmark = [
 ]
 SECRET = "sandbox-qbench-client-secret-0001"
 KEY = {"token": "practice"}
-
-
-def written(folder: Path, name: str, *cells: str) -> None:
-    """A notebook of `cells`."""
-    spec = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nodes = [v4.new_code_cell(cell) for cell in cells]
-    (folder / name).write_text(json.dumps(v4.new_notebook(cells=nodes, metadata=spec)))
 
 
 def signed_in(panel: Any) -> None:
