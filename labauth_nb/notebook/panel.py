@@ -197,10 +197,7 @@ class LoginPanel(Panel):
     def _published(self, update: bool = False) -> None:
         data, metadata = self._with_widget()
         more = {"raw": True, "metadata": metadata, "display_id": self.id, "update": update}
-        try:
-            display(data, **more)  # type: ignore[no-untyped-call]
-        except LookupError:  # as in `post`
-            self._context.copy().run(lambda: display(data, **more))  # type: ignore[no-untyped-call]
+        self.in_its_cell(lambda: display(data, **more))  # type: ignore[no-untyped-call]
 
     def _with_widget(self) -> Bundle:
         """What is displayed: with the widget's view while it is one that can be filled in."""

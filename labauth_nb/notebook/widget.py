@@ -14,9 +14,10 @@ import hashlib
 import logging
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ Bundle = tuple[dict[str, Any], dict[str, Any]]
 MIME = "application/vnd.labauth+json"
 """What the JupyterLab extension draws."""
 FORMAT = 1
-"""Of what stands in it and travels by the comm; the extension shows another's past only."""
+"""Of what stands in it and travels by the comm; of another one the extension shows the past."""
 VIEW = "application/vnd.jupyter.widget-view+json"
 """What a widget is drawn by."""
 
@@ -96,12 +97,16 @@ class Panel:
     def post(self, message: dict[str, Any]) -> None:
         """Send one message to every view, from any thread."""
         for view in list(self.views):
-            try:
-                view.send(message)
-            except LookupError:
-                # ipykernel 7.0 looks the running cell up in a context variable, which a thread of
-                # its own does not have.
-                self._context.copy().run(view.send, message)
+            self.in_its_cell(partial(view.send, message))
+
+    def in_its_cell(self, call: Callable[[], Any]) -> None:
+        """Call what sends to a page, from any thread, as the cell that made this panel would."""
+        try:
+            call()
+        except LookupError:
+            # ipykernel 7.0 looks the running cell up in a context variable, which a thread of its
+            # own does not have.
+            self._context.copy().run(call)
 
     def bundle(self) -> Bundle:
         """What is displayed and saved: (data, metadata).
